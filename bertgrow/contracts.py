@@ -1,0 +1,117 @@
+"""What the islands share: a few named tuples, so that none of them imports another."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Vocab(NamedTuple):
+    """What a training step has to know of a vocabulary."""
+
+    size: int
+    pad_id: int
+    unk_id: int
+    cls_id: int
+    sep_id: int
+    mask_id: int
+    starts: np.ndarray  # bool [size], true where a piece begins a word
+    special: np.ndarray  # bool [size], true at [PAD] [UNK] [CLS] [SEP] [MASK]
+
+
+class Network(NamedTuple):
+    """A model as pure functions.
+
+    `init(key) -> params`. `apply(params, inputs, key=None) -> outputs`, where `inputs` has
+    `tokens` and `types`, int32 [batch, length], and `positions`, int32 [batch, slots],
+    ascending in the slots that count, with `weights`, float32 [batch, slots], 0 in the rest.
+    Without a key there is no dropout. Outputs: `hidden` [batch, rows, width], `first_token`
+    [batch, width] (pooled for the next-sentence head), `mlm_logits` [batch, slots, vocab]
+    and `nsp_logits` [batch, 2], both float32. `axes` mirrors the parameters with a `jax.P`
+    of axis names at every leaf.
+    """
+
+    init: Callable
+    apply: Callable
+    axes: Any
+
+
+class Task(NamedTuple):
+    """All that the loop knows about what is being learnt.
+
+    `init(key) -> params`.
+    `prepare(batch) -> inputs` draws the masks of a whole global batch and weighs its
+    predictions so that the weights sum to one; every leaf keeps the leading batch axis.
+    `loss(params, frozen, inputs, key, step) -> (loss, metrics)`, scalars that add up over
+    slices of `inputs`: accumulating slices equals one big batch.
+    `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks.
+    `frozen` holds a teacher (or nothing): an argument of the step, never captured.
+    """
+
+    init: Callable
+    prepare: Callable
+    loss: Callable
+    evaluate: Callable
+    axes: Any
+    frozen: Any = ()
+
+
+class Stage(NamedTuple):
+    """A part of a run with fixed shapes; it compiles once."""
+
+    name: str
+    task: Task
+    steps: int
+    batch: int  # global rows a step
+    length: int
+    optimizer: Any  # optax.GradientTransformationExtraArgs; `update` also takes `step`
+    enter: Callable | None  # how the state of the stage before becomes the first of this one
+
+
+class TrainState(NamedTuple):
+    """What a checkpoint holds, beside the data position and the stage."""
+
+    step: Any  # int32 scalar, counted over the whole run
+    params: Any
+    opt_state: Any
+    key: Any
+
+
+class StepInfo(NamedTuple):
+    """What the loop yields. `state` lives until the next step is asked for: it is donated."""
+
+    step: int
+    state: TrainState
+    metrics: dict  # device scalars; reading them waits for the step
+    position: dict  # where the data stand after this step
+
+
+class Growth(NamedTuple):
+    """One growth operator bound to two size tables.
+
+    `weights` and `gradients` are pure functions `(tree, axes) -> tree`. `gradients` is the
+    dual map, which gives the grown model's gradients from the old ones; None where the
+    operator does not have one.
+    """
+
+    name: str
+    dimension: str  # "width", "depth" or "length"
+    claim: str  # "exact" or "no"
+    weights: Callable
+    gradients: Callable | None
+    describe: str  # what changed, in words, e.g. "mlp 64 -> 128"
+    source: str  # paper and section
+
+
+class Family(NamedTuple):
+    """A kind of model, found by entry point `bertgrow.families`.
+
+    `config` is its frozen dataclass; `network(config) -> Network`;
+    `sizes(config) -> {axis: size}`;
+    `flops(config, length, predictions) -> {part: forward FLOPs a row}`.
+    """
+
+    config: type
+    network: Callable
+    sizes: Callable
+    flops: Callable

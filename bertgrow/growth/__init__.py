@@ -1,0 +1,1 @@
+"""Transforms that turn a trained model into a larger one."""

@@ -1,0 +1,1 @@
+"""Networks: Flax Linen inside, pure functions outside."""

@@ -1,0 +1,1 @@
+"""The jitted step, the loop around it, and what keeps its work safe."""

@@ -1,0 +1,44 @@
+"""Parameter trees whose leaves have named axes."""
+
+import jax
+
+
+def is_spec(node):
+    return isinstance(node, jax.sharding.PartitionSpec)
+
+
+def map_named(function, tree, axes):
+    """Calls `function(leaf, names)` at every leaf; `names` is the tuple of its axis names."""
+
+    def at_leaf(names, leaf):
+        return function(leaf, tuple(names))
+
+    return jax.tree.map(at_leaf, axes, tree, is_leaf=is_spec)
+
+
+def base(axis):
+    """The axis itself: `embed` for `embed` and for `embed_in`."""
+    return axis.removesuffix("_in") if axis else axis
+
+
+def sizes(tree, axes):
+    """{axis: size}, e.g. {"layers": 12, "embed": 768}; a ValueError where leaves disagree."""
+    table = {}
+
+    def note(leaf, names):
+        for name, size in zip(names, leaf.shape, strict=True):
+            if table.setdefault(base(name), size) != size:
+                raise ValueError(f"axis {base(name)} has sizes {table[base(name)]} and {size}")
+
+    map_named(note, tree, axes)
+    return table
+
+
+def count(tree):
+    """How many numbers the tree holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def path_name(path):
+    """`layers/query/kernel` for a key path of jax.tree_util."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")

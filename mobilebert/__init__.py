@@ -1,0 +1,1 @@
+"""MobileBERT: a guest family on top of `bertgrow`."""
