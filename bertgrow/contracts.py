@@ -66,6 +66,7 @@ class Stage(NamedTuple):
     length: int
     optimizer: Any  # optax.GradientTransformationExtraArgs; `update` also takes `step`
     enter: Callable | None  # how the state of the stage before becomes the first of this one
+    flops: float  # model FLOPs a step, forward and backward
 
 
 class TrainState(NamedTuple):
