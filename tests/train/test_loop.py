@@ -38,7 +38,7 @@ def run(num_steps, *, mesh=None, dropout=0.1, accumulate=1, **settings):
 def test_the_loss_falls():
     history, _ = run(40, peak=0.05)
 
-    assert history[-1]["loss"] < history[0]["loss"] - 1
+    assert history[-1]["loss"] < history[0]["loss"] - 0.5
 
 
 def test_one_device_agrees_with_eight():
