@@ -1,0 +1,36 @@
+"""Numbers for people: SI prefixes and spans of time."""
+
+import math
+
+PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+CLOCK = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def prefix(value):
+    """(factor, prefix) that bring `value` between 1 and 1000, e.g. (1e6, "M") for 2.4e6."""
+    if not value or not math.isfinite(value):
+        return 1.0, ""
+    power = int(math.floor(math.log10(abs(value)) / 3 + 1e-9))
+    power = min(max(power, 0), len(PREFIXES) - 1)
+    return 1000.0**power, PREFIXES[power]
+
+
+def si(value, unit=""):
+    """`1.24 GFLOP/s` for (1.24e9, "FLOP/s"); a dash where there is no value."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    factor, letter = prefix(float(f"{value:.3g}"))  # 999.9 rounds up to the next prefix
+    return f"{value / factor:.3g} {letter}{unit}".rstrip()
+
+
+def duration(seconds):
+    """The two largest units that matter: `2 h 05 min`, `48 s`, `3.2 s`."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    seconds = round(seconds)
+    for (size, name), (smaller, lesser) in zip(CLOCK, CLOCK[1:], strict=False):
+        if seconds >= size:
+            return f"{seconds // size} {name} {seconds % size // smaller:02d} {lesser}"
+    return f"{seconds} s"
