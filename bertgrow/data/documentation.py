@@ -1,33 +1,42 @@
 """The default corpus: docstrings of the standard library and of the installed packages."""
 
 import ast
+import functools
 import sysconfig
 import warnings
 from pathlib import Path
 
 SHORTEST = 200  # characters; modules that say less are left out
+SHARE = 8  # a module is about this many times as long as its documentation
 PACKAGES = ("site-packages", "dist-packages")
 NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def modules():
-    """Every Python file that may document something: [(name, path)], sorted by name."""
-    roots = {key: Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "purelib")}
-    roots["purelib"], platlib = roots["purelib"], Path(sysconfig.get_path("platlib")).resolve()
-    if platlib != roots["purelib"]:
-        roots["platlib"] = platlib
-    found = {}
-    for key, root in roots.items():
+    """Names of all Python files that may document something, sorted, e.g. `stdlib/ast.py`."""
+    found = set()
+    for key, root in _roots().items():
         for path in root.rglob("*.py"):
             inner = path.relative_to(root)
             if key != "stdlib" or not set(inner.parts) & set(PACKAGES):
-                found.setdefault(f"{key}/{inner.as_posix()}", path)
-    return sorted(found.items())
+                found.add(f"{key}/{inner.as_posix()}")
+    return sorted(found)
 
 
-def read(path):
+def locate(name):
+    """The path of a module that `modules` named."""
+    key, inner = name.split("/", 1)
+    return _roots()[key] / inner
+
+
+def weight(name):
+    """About how many characters of documentation a module has, without reading it."""
+    return locate(name).stat().st_size // SHARE
+
+
+def read(name):
     """One module's docstrings in the order of the source, a paragraph a line, or ""."""
-    source = Path(path).read_bytes()
+    source = locate(name).read_bytes()
     if b'"""' not in source and b"'''" not in source:
         return ""
     try:
@@ -40,6 +49,17 @@ def read(path):
     # A lone surrogate written as an escape is not text.
     text = text.encode(errors="ignore").decode()
     return text if len(text) >= SHORTEST else ""
+
+
+@functools.cache
+def _roots():
+    """{"stdlib": path, "purelib": path, "platlib": path where it is another}."""
+    roots = {}
+    for key in ("stdlib", "purelib", "platlib"):
+        path = Path(sysconfig.get_path(key)).resolve()
+        if path not in roots.values():
+            roots[key] = path
+    return roots
 
 
 def paragraphs(docstring):

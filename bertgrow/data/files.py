@@ -50,12 +50,14 @@ def damage_reported(path):
     try:
         yield
     except DAMAGE as error:
-        raise InputError(f"{path} cannot be read to its end: {error}; fetch it again") from error
+        raise InputError(
+            f"{path} cannot be read to its end: {error}; fetch it again"
+        ) from error
 
 
 def _open_zst(path):
     # A .zst file may be several frames, one after another; by default only the first is read.
     stream = zstandard.ZstdDecompressor().stream_reader(
-        open(path, "rb"), read_across_frames=True, closefd=True
+        path.open("rb"), read_across_frames=True, closefd=True
     )
     return io.BufferedReader(stream, 2**20)

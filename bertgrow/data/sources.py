@@ -1,4 +1,4 @@
-"""Inputs become sources, and sources give documents: plain texts, a paragraph or sentence a line.
+"""Inputs become sources, and sources give documents: texts with a paragraph a line.
 
 An input is a path or glob of `.txt`, `.jsonl` or `.parquet` (each also `.gz .xz .zst`),
 `tfds:NAME[:split]`, or `docs`, the documentation of the installed Python packages.
@@ -22,14 +22,15 @@ class Source(NamedTuple):
     """A thing that holds documents.
 
     `raw(bad) -> iterator` gives what is cheap to pass to a worker, in a fixed order;
-    `read(raw) -> text` runs in the worker. `bad(message)` hears of every document whose
-    bytes are not UTF-8, and may raise.
+    `read(raw) -> text` runs in the worker; `weight(raw)` is about how many characters that
+    text has. `bad(message)` hears of every document whose bytes are not UTF-8, and may raise.
     """
 
     name: str  # kept in store.json, so without the folder
     fingerprint: str  # sha256 of everything inside
     raw: Callable
     read: Callable
+    weight: Callable
 
 
 def find(inputs):
@@ -49,26 +50,35 @@ def find(inputs):
 def _documentation():
     modules = documentation.modules()
     digest = hashlib.sha256()
-    for name, path in modules:
-        digest.update(f"{name}\0{_digest(path)}\0".encode())
-    paths = [str(path) for _, path in modules]
-    return Source("docs", digest.hexdigest(), lambda bad: iter(paths), documentation.read)
+    for name in modules:
+        digest.update(f"{name}\0{_digest(documentation.locate(name))}\0".encode())
+    return Source(
+        "docs",
+        digest.hexdigest(),
+        lambda bad: modules,
+        documentation.read,
+        documentation.weight,
+    )
 
 
 def _public(given):
     identity, texts = public.open_dataset(given)
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()
-    return Source(given, fingerprint, lambda bad: _bounded(texts(bad)), same)
+    return Source(given, fingerprint, lambda bad: _bounded(texts(bad)), same, len)
 
 
 def _paths(given):
     path = Path(given)
     if path.is_dir():
-        raise InputError(f"--input {given} is a folder; give files or a glob, e.g. '{given}/*.txt'")
+        raise InputError(
+            f"--input {given} is a folder; give files or a glob, e.g. '{given}/*.txt'"
+        )
     if path.exists():
         return [path]
     if not glob.has_magic(given):
-        raise InputError(f"--input {given}: there is no such file; give a file, a glob or 'docs'")
+        raise InputError(
+            f"--input {given}: there is no such file; give a file, a glob or 'docs'"
+        )
     paths = sorted(Path(p) for p in glob.glob(given, recursive=True) if Path(p).is_file())
     if not paths:
         raise InputError(f"--input '{given}' matches no file; check the pattern and its folder")
@@ -94,7 +104,7 @@ def _file(path):
         if not count:
             raise InputError(f"{path} holds no usable text; leave it out or check its format")
 
-    return Source(path.name, _digest(path), raw, same)
+    return Source(path.name, _digest(path), raw, same, len)
 
 
 def same(raw):
@@ -141,7 +151,9 @@ def parquet_texts(path, bad):
         except pyarrow.ArrowInvalid as error:
             raise InputError(f"{path} is not a Parquet file: {error}") from None
         if "text" not in table.schema_arrow.names:
-            raise InputError(f"{path}: expected a column 'text', found {table.schema_arrow.names}")
+            raise InputError(
+                f"{path}: expected a column 'text', found {table.schema_arrow.names}"
+            )
         row = 0
         for batch in table.iter_batches(batch_size=256, columns=["text"]):
             # As bytes: a string column may hold what is not UTF-8.
@@ -157,7 +169,9 @@ def _text_field(line, where):
     except (json.JSONDecodeError, AttributeError):
         raise InputError(f"{where} is not a JSON object; expected {{'text': ...}}") from None
     if not isinstance(text, str):
-        raise InputError(f"{where} has no string in its field 'text'; rename the field to 'text'")
+        raise InputError(
+            f"{where} has no string in its field 'text'; rename the field to 'text'"
+        )
     return text
 
 

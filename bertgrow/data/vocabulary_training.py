@@ -70,7 +70,9 @@ def _wordpiece(sentences, size, cased):
     splitter = tokenizers.pre_tokenizers.BertPreTokenizer()
     words = collections.Counter()
     for sentence in sentences:
-        words.update(w for w, _ in splitter.pre_tokenize_str(normalizer.normalize_str(sentence)))
+        words.update(
+            w for w, _ in splitter.pre_tokenize_str(normalizer.normalize_str(sentence))
+        )
     letters, inner = _alphabet(words, room=(size - len(vocabulary.SPECIAL)) // 4)
     first = [*vocabulary.SPECIAL, *(f"##{letter}" for letter in inner)]
     trainer = tokenizers.trainers.WordPieceTrainer(
@@ -84,7 +86,9 @@ def _wordpiece(sentences, size, cased):
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     tokenizer.train_from_iterator(_repeated(words), trainer)
     table = tokenizer.get_vocab(with_added_tokens=False)
-    pieces = dict.fromkeys([*vocabulary.SPECIAL, *letters, *first, *sorted(table, key=table.get)])
+    pieces = dict.fromkeys(
+        [*vocabulary.SPECIAL, *letters, *first, *sorted(table, key=table.get)]
+    )
     return vocabulary.wordpiece("".join(f"{p}\n" for p in pieces).encode(), cased=cased)
 
 
