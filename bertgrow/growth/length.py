@@ -21,8 +21,9 @@ def unpool(old, new, fresh=None):
     changes = {} if after == before else {"pool": (before, after)}
 
     def drop(params, axes):
-        named.map_leaves(lambda leaf, names, path: leaf, params, axes)
-        return (_drop_pooling(params, axes, after), _drop_pooling(axes, axes, after))
+        keep(params, axes)
+        modules = _pooling_modules(axes, after)
+        return _without(params, modules), _without(axes, modules)
 
     return contracts.Growth(
         name="unpool",
@@ -71,23 +72,27 @@ def keep(params, axes):
     return named.map_leaves(lambda leaf, names, path: leaf, params, axes), axes
 
 
-def _drop_pooling(nodes, axes, after, path=()):
-    """`nodes` without the modules in which a leaf of `axes` has a `pool` axis."""
-    if tree.is_spec(axes):
+def _pooling_modules(axes, after):
+    """Paths of the modules that hold a weight with a `pool` axis, e.g. {"resolution"}."""
+    modules = set()
+    for path, spec in named.by_path(axes, is_leaf=tree.is_spec).items():
+        if any(tree.base(axis) == "pool" for axis in spec):
+            modules.add(path.rpartition("/")[0])
+    if modules and after > 1:
+        raise errors.InputError(
+            f"growth: {min(modules)} merges pooled neighbours and cannot go to pool {after}; "
+            "set pool to 1 in the later stage, or pool_mode to mean or max in both"
+        )
+    return modules
+
+
+def _without(nodes, modules, path=""):
+    """The nested dict `nodes` without the given paths."""
+    if not isinstance(nodes, dict):
         return nodes
-    kept = {}
-    for name, child in axes.items():
-        leaves = [spec for spec in child.values() if tree.is_spec(spec)] if _is_dict(child) else []
-        if any(tree.base(axis) == "pool" for spec in leaves for axis in spec):
-            if after > 1:
-                raise errors.InputError(
-                    f"growth: {'/'.join((*path, name))} merges pooled neighbours and cannot go "
-                    f"to pool {after}: set pool to 1 in the later stage, or pool_mode to mean"
-                )
-            continue
-        kept[name] = _drop_pooling(nodes[name], child, after, (*path, name))
-    return kept
-
-
-def _is_dict(node):
-    return isinstance(node, dict)
+    inside = {name: f"{path}/{name}".removeprefix("/") for name in nodes}
+    return {
+        name: _without(child, modules, inside[name])
+        for name, child in nodes.items()
+        if inside[name] not in modules
+    }

@@ -4,9 +4,8 @@ import jax
 
 from bertgrow import errors, tree
 
-KNOWN = frozenset(
-    "layers ffn vocab positions types table extra embed body heads kv mlp pool classes".split()
-)
+KNOWN = ("layers", "ffn", "vocab", "positions", "types", "table", "extra", "embed", "body")
+KNOWN += ("heads", "kv", "mlp", "pool", "classes")
 
 
 def map_leaves(function, params, axes):
@@ -58,5 +57,5 @@ def _check_names(path, leaf, names):
         if not isinstance(name, str) or tree.base(name) not in KNOWN:
             raise errors.InputError(
                 f"growth: {path} has the axis name {name!r}, which growth does not know; "
-                f"expected one of {' '.join(sorted(KNOWN))}, with or without _in"
+                f"expected one of {' '.join(KNOWN)}, with or without _in"
             )

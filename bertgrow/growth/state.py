@@ -63,8 +63,8 @@ def policies(growths, moments):
             )
         if rule == "exact" and growth.gradients is None:
             raise errors.InputError(
-                f"growth: moments 'exact' asked of {growth.name} ({growth.describe}), which has "
-                f"no exact rule; set moments to 'copy' or 'reset' for {growth.dimension}"
+                f"growth: moments 'exact' asked of {growth.name} ({growth.describe}), which "
+                f"has no exact rule; set moments to 'copy' or 'reset' for {growth.dimension}"
             )
         rules.append(rule)
     if len(set(rules)) > 1 and "reset" in rules:

@@ -93,7 +93,7 @@ def source_units(old, new):
 
 
 def shares(old, new, rule):
-    """float32 [new]: what each copy keeps of an outgoing weight.
+    """float [new]: what each copy keeps of an outgoing weight.
 
     A unit with c copies: 1/c each (`equal`), or (2j + 1) / c^2 for copy j (`uneven`), e.g.
     1/4 and 3/4. Powers of two keep the sum exact in floating point too.
@@ -101,9 +101,9 @@ def shares(old, new, rule):
     index = source_units(old, new)
     copies = np.bincount(index, minlength=old)[index]
     if rule == "equal":
-        return (1 / copies).astype(np.float32)
+        return 1 / copies
     nth = np.arange(new) - np.searchsorted(index, index)
-    return ((2 * nth + 1) / copies**2).astype(np.float32)
+    return (2 * nth + 1) / copies**2
 
 
 def copy_units(leaf, dim, new):

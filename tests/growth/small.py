@@ -1,0 +1,129 @@
+"""Small models for growth: the real network, and a plain one whose sizes are free."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import tiny
+
+from bertgrow import tree
+from bertgrow.nn import bert
+
+EPSILON = 1e-12
+
+
+@functools.cache
+def network(**overrides):
+    """The real network of the tiny configuration with some fields changed."""
+    return bert.network(tiny.config(dropout=0.0, attention_dropout=0.0, **overrides))
+
+
+def sizes(**overrides):
+    return bert.sizes(tiny.config(**overrides))
+
+
+def trained(net, seed=0):
+    """Parameters whose every leaf, biases and norms too, is away from where it starts."""
+    return _trained(net.init, jax.random.key(seed))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _trained(init, key):
+    leaves, shape = jax.tree.flatten(init(key))
+    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
+    moved = [
+        leaf + 0.1 * jax.random.normal(key, leaf.shape, leaf.dtype)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(shape, moved)
+
+
+def grow(growth, params, axes):
+    """The map of an operator, e.g. `growth.weights`, compiled: (tree, axes)."""
+    kept = []
+
+    @jax.jit
+    def run(params):
+        grown, grown_axes = growth(params, axes)
+        kept.append(grown_axes)
+        return grown
+
+    return run(params), kept[0]
+
+
+def batch(length=16):
+    return tiny.inputs(length=length)
+
+
+def logits(net, params, inputs):
+    """[batch, slots, vocab], zero where a slot is unused."""
+    return run(net.apply, params, inputs) * inputs["weights"][..., None]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def run(apply, params, inputs):
+    """Logits of the real network's `apply`, or of `plain`."""
+    return apply(params, inputs)["mlm_logits"]
+
+
+def loss(apply, params, inputs):
+    """Mean cross-entropy of the masked tokens."""
+    scores = jax.nn.log_softmax(apply(params, inputs)["mlm_logits"])
+    right = jnp.take_along_axis(scores, inputs["targets"][..., None], axis=-1)[..., 0]
+    return -(right * inputs["weights"]).sum() / inputs["weights"].sum()
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def gradients(apply, params, inputs):
+    return jax.grad(loss, argnums=1)(apply, params, inputs)
+
+
+def plain(params, inputs):
+    """The same BERT on the same tree, sizes read off the weights, in their precision.
+
+    So heads can grow alone (a configuration ties them to the width), in float64 too.
+    """
+    table = params["embeddings"]
+    dtype = table["words"].dtype
+    hidden = table["words"][inputs["tokens"]] + table["types"][inputs["types"]]
+    hidden = hidden + table["positions"][None, : hidden.shape[1]]
+    hidden = _norm(table["norm"], hidden)
+    mask = jnp.where(inputs["tokens"] > 0, 0.0, -1e30).astype(dtype)[:, None, None]
+
+    def layer(hidden, weights):
+        q, k, v = (
+            _plus(jnp.einsum("bqe,ehk->bqhk", hidden, weights[name]["kernel"]), weights[name])
+            for name in ("query", "key", "value")
+        )
+        scores = jnp.einsum("bqhk,bmhk->bhqm", q, k) / q.shape[-1] ** 0.5
+        read = jnp.einsum("bhqm,bmhk->bqhk", jax.nn.softmax(scores + mask), v)
+        read = jnp.einsum("bqhk,hke->bqe", read, weights["out"]["kernel"])
+        hidden = _norm(weights["attention_norm"], hidden + _plus(read, weights["out"]))
+        inner = jax.nn.gelu(_dense(weights["up"], hidden), approximate=False)
+        return _norm(weights["mlp_norm"], hidden + _dense(weights["down"], inner)), None
+
+    hidden, _ = jax.lax.scan(layer, hidden, params["layers"])
+    hidden = jnp.take_along_axis(hidden, inputs["positions"][..., None], axis=1)
+    mlm = params["mlm"]
+    hidden = _norm(mlm["norm"], jax.nn.gelu(_dense(mlm, hidden), approximate=False))
+    return {"mlm_logits": hidden @ table["words"].T + mlm["output_bias"][None, None]}
+
+
+def _dense(weights, x):
+    return _plus(x @ weights["kernel"], weights)
+
+
+def _norm(weights, x):
+    centred = x - x.mean(axis=-1, keepdims=True)
+    scale = jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + EPSILON)
+    return _plus(centred * scale * weights["scale"][None, None], weights)
+
+
+def _plus(x, weights):
+    return x + weights["bias"][None, None]
+
+
+def paths(nodes, is_leaf=None):
+    """{"layers/up/kernel": leaf}."""
+    pairs = jax.tree_util.tree_leaves_with_path(nodes, is_leaf=is_leaf)
+    return {tree.path_name(path): leaf for path, leaf in pairs}

@@ -1,0 +1,116 @@
+"""Two size tables become operators in order, or an error that says what to change."""
+
+import jax
+import numpy as np
+import pytest
+import small
+
+from bertgrow import errors
+from bertgrow.growth import between
+
+OLD = {**small.sizes(pool=2), "length": 16}
+
+
+def names(growths):
+    return [(growth.dimension, growth.name) for growth in growths]
+
+
+def test_equal_tables_need_no_growth():
+    assert between.between(OLD, dict(OLD)) == ()
+
+
+def test_operators_come_as_width_depth_length():
+    new = {**OLD, "length": 32, "pool": 1, "layers": 4, "mlp": 128}
+
+    growths = between.between(OLD, new, width="equal", depth="interleave")
+
+    assert names(growths) == [
+        ("width", "equal"),
+        ("depth", "interleave"),
+        ("length", "unpool"),
+        ("length", "lengthen"),
+    ]
+    table = OLD
+    for growth in growths:
+        table = between.sizes_after(growth, table)
+    assert table == new
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"layers": 1}, "num_layers"),
+        ({"mlp": 32}, "ffn_width"),
+        ({"heads": 2}, "num_heads"),
+        ({"embed": 48}, "set width to a multiple of 32"),
+        ({"embed": 16}, "change width"),
+        ({"kv": 16}, "num_heads together with width"),
+        ({"vocab": 200}, "one vocabulary"),
+        ({"positions": 64}, "max_length"),
+        ({"types": 3}, "segment types"),
+        ({"length": 8}, "length falls from 16 to 8"),
+        ({"length": 64}, "position table of 32"),
+        ({"pool": 4}, "pool rises"),
+        ({"body": 4}, "new sizes have axis body"),
+    ],
+)
+def test_models_that_cannot_grow_are_refused_in_one_helpful_line(change, words):
+    with pytest.raises(errors.InputError, match=words) as caught:
+        between.between(OLD, {**OLD, **change})
+
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_axis_may_exist_but_not_change():
+    old = {**OLD, "body": 4}
+
+    assert between.between(old, dict(old)) == ()
+    with pytest.raises(errors.InputError, match="no operator grows this axis"):
+        between.between(old, {**old, "body": 8})
+
+
+def test_an_unknown_operator_names_the_known_ones():
+    with pytest.raises(errors.InputError, match="expected one of equal, uneven"):
+        between.between(OLD, {**OLD, "mlp": 128}, width="wide")
+
+
+def test_width_and_depth_compose_in_one_step():
+    """Width first; copied layers then have their new shapes, and the order is no matter."""
+    net, large = small.network(), small.network(num_layers=4, ffn_width=128)
+    old, new = small.sizes(), small.sizes(num_layers=4, ffn_width=128)
+    params = small.trained(net)
+    growths = between.between(old, new)
+
+    grown, axes = between.apply(growths, params, net.axes)
+    composed, _ = small.grow(between.compose(growths).weights, params, net.axes)
+    reverse, _ = between.apply(growths[::-1], params, net.axes)
+
+    assert axes == large.axes
+    jax.tree.map(np.testing.assert_array_equal, composed, grown)
+    jax.tree.map(np.testing.assert_array_equal, reverse, grown)
+    stacked = grown["layers"]["down"]["kernel"]
+    np.testing.assert_array_equal(stacked[:2], stacked[2:])
+    np.testing.assert_array_equal(
+        stacked[0, 1::2], 0.75 * params["layers"]["down"]["kernel"][0]
+    )
+
+
+def test_a_composition_claims_no_more_than_its_weakest_part():
+    old = small.sizes()
+    wide = between.between(old, {**old, "mlp": 128})
+    both = between.between(old, {**old, "mlp": 128, "layers": 4})
+
+    assert between.compose(wide).claim == "exact"
+    assert between.compose(both).claim == "no"
+    assert between.compose(wide).gradients is not None
+    assert between.compose(both).gradients is None
+    assert between.compose(both).name == "uneven+stack"
+    assert between.compose(()).weights({}, {}) == ({}, {})
+
+
+def test_dropping_the_merge_of_pooled_neighbours_names_it_where_it_cannot_be():
+    net = small.network(pool=4, pool_mode="concat")
+    (growth,) = between.between(small.sizes(pool=4), small.sizes(pool=2))
+
+    with pytest.raises(errors.InputError, match="resolution .* pool 2"):
+        growth.weights(small.trained(net), net.axes)

@@ -1,0 +1,147 @@
+"""Widening changes every shape it should and no output at all."""
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small
+from hypothesis import strategies as st
+
+from bertgrow import tree
+from bertgrow.growth import between, width
+
+PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
+    {"mlp": 128},
+    {"mlp": 96},  # half of the units get a second copy
+    {"mlp": 65},
+    {"heads": 8},
+    {"heads": 6},
+    {"embed": 96},
+    {"embed": 64, "heads": 8, "mlp": 128},
+    {"embed": 64, "heads": 5, "mlp": 200},
+]
+
+
+def double(params):
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), params)
+
+
+@hypothesis.settings(max_examples=6, deadline=None)
+@hypothesis.given(
+    st.sampled_from(PAIRS), st.sampled_from(["equal", "uneven"]), st.integers(0, 9)
+)
+def test_widening_preserves_the_function(wider, rule, seed):
+    net, old = small.network(), small.sizes()
+    params = small.trained(net, seed)
+    (growth,) = between.between(old, {**old, **wider}, width=rule)
+
+    with jax.enable_x64(True):
+        params = double(params)
+        grown, axes = small.grow(growth.weights, params, net.axes)
+        before = small.run(small.plain, params, small.batch())
+        after = small.run(small.plain, grown, small.batch())
+
+    assert tree.sizes(grown, axes).items() >= wider.items()
+    # Float64, so that only a wrong share can exceed it; logits are of order 1 to 10.
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-11)
+
+
+def test_the_plain_model_is_the_real_one():
+    net = small.network()
+    params, inputs = small.trained(net), small.batch()
+
+    plain = small.run(small.plain, params, inputs) * inputs["weights"][..., None]
+
+    # Two programs, float32: a few eps of logits of order 10.
+    np.testing.assert_allclose(plain, small.logits(net, params, inputs), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "wider, rule",
+    [
+        ({"mlp": 96, "heads": 6}, "uneven"),
+        ({"embed": 64, "heads": 8, "mlp": 128}, "equal"),
+    ],
+)
+def test_gradients_of_the_wider_model_are_the_dual_of_the_old_gradients(wider, rule):
+    net, old = small.network(), small.sizes()
+    (growth,) = between.between(old, {**old, **wider}, width=rule)
+
+    with jax.enable_x64(True):
+        params = double(small.trained(net))
+        grown, _ = small.grow(growth.weights, params, net.axes)
+        truth = small.gradients(small.plain, grown, small.batch())
+        before = small.gradients(small.plain, params, small.batch())
+        dual, _ = small.grow(growth.gradients, before, net.axes)
+
+    for path, expected in small.paths(truth).items():
+        found = small.paths(dual)[path]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12, err_msg=path)
+
+
+def test_uneven_shares_of_the_residual_stream_have_no_dual():
+    """LayerNorm weighs all copies alike in the backward pass, whatever their shares are."""
+    net, old = small.network(), small.sizes()
+    new = {**old, "embed": 64, "heads": 8}
+    equal, uneven = (between.between(old, new, width=r)[0] for r in ("equal", "uneven"))
+    grown, _ = small.grow(uneven.weights, small.trained(net), net.axes)
+
+    gradients = small.gradients(small.plain, grown, small.batch())["embeddings"]["positions"]
+    halves = np.asarray(gradients)[1:8].reshape(7, 32, 2)
+    ratio = halves[..., 0] / halves[..., 1]
+
+    assert uneven.gradients is None
+    assert equal.gradients is not None
+    assert ratio.std() > 0.1  # with a dual every ratio would be 1/4 : 3/4
+
+
+def test_tiling_gives_each_copy_its_part_of_the_gradient():
+    """The ratios 1/k and 1 of CompoundGrow's tiling, here k = 2."""
+    net, wide = small.network(), small.network(ffn_width=128)
+    old, params = small.sizes(), small.trained(net)
+    (growth,) = between.between(old, {**old, "mlp": 128}, width="equal")
+    grown, _ = small.grow(growth.weights, params, net.axes)
+
+    before = small.gradients(net.apply, params, small.batch())["layers"]
+    after = small.gradients(wide.apply, grown, small.batch())["layers"]
+
+    # Float32 gradients of order 0.1.
+    up = np.asarray(after["up"]["kernel"]).reshape(2, 32, 64, 2)
+    down = np.asarray(after["down"]["kernel"]).reshape(2, 64, 2, 32)
+    for copy in range(2):
+        np.testing.assert_allclose(up[..., copy], before["up"]["kernel"] / 2, atol=1e-6)
+        np.testing.assert_allclose(down[:, :, copy], before["down"]["kernel"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "old, new, rule, expected",
+    [
+        (2, 4, "equal", [1 / 2, 1 / 2, 1 / 2, 1 / 2]),
+        (2, 4, "uneven", [1 / 4, 3 / 4, 1 / 4, 3 / 4]),
+        (1, 3, "uneven", [1 / 9, 3 / 9, 5 / 9]),
+        (2, 3, "uneven", [1 / 4, 3 / 4, 1]),
+        (2, 3, "equal", [1 / 2, 1 / 2, 1]),
+    ],
+)
+def test_shares_are_those_of_the_rule(old, new, rule, expected):
+    np.testing.assert_allclose(width.shares(old, new, rule), expected)
+
+
+@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.given(st.integers(1, 40), st.integers(0, 100), st.sampled_from(["equal", "uneven"]))
+def test_shares_of_every_unit_sum_to_one(old, more, rule):
+    shares, index = width.shares(old, old + more, rule), width.source_units(old, old + more)
+
+    np.testing.assert_allclose(np.bincount(index, shares, minlength=old), 1, rtol=1e-12)
+    if rule == "uneven":
+        neighbours = index[1:] == index[:-1]
+        assert np.all(shares[1:][neighbours] > shares[:-1][neighbours])
+
+
+def test_copies_lie_beside_their_original_at_every_ratio():
+    leaf = jnp.arange(6).reshape(2, 3)
+
+    assert width.copy_units(leaf, 1, 6).tolist() == [[0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]]
+    assert width.copy_units(leaf, 1, 4).tolist() == [[0, 0, 1, 2], [3, 3, 4, 5]]
+    assert width.copy_units(leaf, 0, 4).tolist() == [[0, 1, 2]] * 2 + [[3, 4, 5]] * 2
