@@ -43,9 +43,11 @@ def show(arms, file=None):
     file = file or sys.stdout
     header, rows = summary.table(arms)
     if file.isatty():
-        table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
-        for i, name in enumerate(header):
-            table.add_column(name, justify="right" if i else "left")
+        # Numbers stay whole in 80 columns; a long name is folded instead.
+        table = rich.table.Table(box=None, pad_edge=False, collapse_padding=True)
+        table.add_column(header[0], overflow="fold", min_width=7)
+        for name in header[1:]:
+            table.add_column(name, justify="right", no_wrap=True)
         for row in rows:
             table.add_row(*row)
         rich.console.Console(file=file).print(table)

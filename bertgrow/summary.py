@@ -7,7 +7,7 @@ from bertgrow import units
 
 PLATEAU = 0.5  # nat: a model closer than this to word frequencies has learnt little else
 COSTS = ("flops", "seconds", "tokens")
-HEADER = ("arm", "step", "parameters", "mask_loss", "unigram", "plateau")
+HEADER = ("arm", "step", "params", "mask_loss", "unigram", "plateau")
 HEADER += ("tokens", "compute", "time")
 
 

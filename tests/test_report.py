@@ -10,7 +10,7 @@ import xml.etree.ElementTree
 import pytest
 import synthetic
 
-from bertgrow import errors, report, report_chart, report_page, runs, summary
+from bertgrow import errors, report, report_chart, report_curves, report_page, runs, summary
 
 
 def falling(per_step):
@@ -125,7 +125,7 @@ def test_the_table_is_drawn_on_a_terminal(arms):
     file = Terminal()
     report.show(summary.summary(runs.read_all(arms)), file)
 
-    assert "─" in file.getvalue() and "speed-up 5.33x in FLOPs" in file.getvalue()
+    assert "\x1b[1m" in file.getvalue() and "speed-up 5.33x in FLOPs" in file.getvalue()
 
 
 def test_json_is_one_object_with_the_same_figures(arms, capsys):
@@ -346,3 +346,20 @@ def test_axes_have_round_ticks(low, high, values):
 )
 def test_axes_choose_a_unit_that_reads_well(greatest, unit, expected):
     assert report_chart.scale(greatest, unit) == expected
+
+
+@pytest.mark.parametrize("until, paid", [(800, [200e9, 600e9]), (399, [200e9]), (150, [])])
+def test_growth_is_marked_where_it_happened(tmp_path, until, paid):
+    loss = falling(1 / 400)
+    read = runs.read_all(
+        [
+            synthetic.run(tmp_path / "scratch", losses=loss),
+            synthetic.run(tmp_path / "grow", synthetic.GROWN, losses=loss, until=until),
+        ]
+    )
+
+    by_flops, *_ = report_curves.losses(read, summary.summary(read))
+
+    left, right = 54, 440 - 14  # of a chart whose axis ends at the baseline's 3200 GFLOP
+    marks = [float(x) for x in re.findall(r'class="mark run1" d="M([\d.]+)', by_flops)]
+    assert marks == pytest.approx([left + x / 3200e9 * (right - left) for x in paid], abs=0.1)
