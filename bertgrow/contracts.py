@@ -66,6 +66,7 @@ class Stage(NamedTuple):
     length: int
     optimizer: Any  # optax.GradientTransformationExtraArgs; `update` also takes `step`
     enter: Callable | None  # how the state of the stage before becomes the first of this one
+    flops: float  # model FLOPs a step, forward and backward
 
 
 class TrainState(NamedTuple):
@@ -89,16 +90,19 @@ class StepInfo(NamedTuple):
 class Growth(NamedTuple):
     """One growth operator bound to two size tables.
 
-    `weights` and `gradients` are pure functions `(tree, axes) -> tree`. `gradients` is the
-    dual map, which gives the grown model's gradients from the old ones; None where the
-    operator does not have one.
+    `weights`, `gradients` and `copies` are pure functions `(tree, axes) -> (tree, axes)`.
+    `gradients` is the dual map, which gives the grown model's gradients from the old ones;
+    None where the operator does not have one. `copies` carries statistics of the optimiser
+    along without a claim: each new unit or layer takes what its source had, or zero.
     """
 
     name: str
     dimension: str  # "width", "depth" or "length"
     claim: str  # "exact" or "no"
+    changes: dict  # {axis: (old size, new size)}
     weights: Callable
     gradients: Callable | None
+    copies: Callable
     describe: str  # what changed, in words, e.g. "mlp 64 -> 128"
     source: str  # paper and section
 

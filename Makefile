@@ -1,0 +1,36 @@
+# Everything a new machine needs: Python 3.11-3.13, make and the package index.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+RUNS ?= runs
+
+.PHONY: demo test test-slow test-parity lint install clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock setup.py
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else "bertgrow needs Python 3.11 to 3.13; this is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+# The main job on the embedded default: a BERT grown in stages against the same from scratch.
+demo: install
+	$(BIN)/bertgrow prepare --output $(RUNS)/demo/store --vocab-size 1000
+	$(BIN)/bertgrow pretrain --config configs/demo.py --config.data.store=$(RUNS)/demo/store --workdir $(RUNS)/demo/scratch
+	$(BIN)/bertgrow pretrain --config configs/demo_grow.py --config.data.store=$(RUNS)/demo/store --workdir $(RUNS)/demo/grown
+	$(BIN)/bertgrow report $(RUNS)/demo/scratch $(RUNS)/demo/grown
+
+test: install
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(RUNS)

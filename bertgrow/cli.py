@@ -1,0 +1,80 @@
+"""The door: finds the command, loads it, and turns what it raises into one line and a code.
+
+A command is a module registered under the entry point `bertgrow.commands` with a docstring
+(its help), `EPILOG` (an example), `add_arguments(parser)` and `main(args) -> int`.
+"""
+
+import argparse
+import ast
+import importlib.util
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from bertgrow import __version__
+from bertgrow.errors import CheckFailed, InputError, Stopped
+
+EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 1, 2, 75
+
+
+def main(argv=None):
+    """Runs one command and returns its exit code (docs/design.md, "Exit codes")."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    commands = {point.name: point for point in entry_points(group="bertgrow.commands")}
+    name = argv[0] if argv else "--help"
+    if name in ("--version", "-V"):
+        print(f"bertgrow {__version__}")
+        return 0
+    if name in ("--help", "-h", "help"):
+        print(_overview(commands))
+        return 0
+    if name not in commands:
+        return _complain(f"no command called {name!r}; known: {', '.join(sorted(commands))}")
+    try:
+        return _run(name, commands[name], argv[1:])
+    except InputError as error:
+        return _complain(str(error))
+    except CheckFailed as error:
+        return _complain(str(error), EXIT_FAILED)
+    except Stopped as error:
+        return _complain(str(error), EXIT_STOPPED)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe, such as `head`, has seen enough
+        return 0
+
+
+def _run(name, point, argv):
+    module = point.load()
+    parser = argparse.ArgumentParser(
+        prog=f"bertgrow {name}",
+        description=module.__doc__,
+        epilog=module.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    if getattr(module, "TAKES_RECIPE", False):
+        args, args.overrides = parser.parse_known_args(argv)
+    else:
+        args = parser.parse_args(argv)
+    return module.main(args) or 0
+
+
+def _overview(commands):
+    """The list of commands, read from their sources so that `--help` imports none of them."""
+    lines = ["usage: bertgrow COMMAND [...]", "", (__package__ or "bertgrow") + ": commands"]
+    for name, point in sorted(commands.items()):
+        lines.append(f"  {name:<10}{_first_line(point.module)}")
+    lines += ["", "bertgrow COMMAND --help shows its options and an example."]
+    return "\n".join(lines)
+
+
+def _first_line(module):
+    origin = importlib.util.find_spec(module).origin
+    doc = ast.get_docstring(ast.parse(Path(origin).read_text(encoding="utf-8")))
+    return doc.split("\n")[0]
+
+
+def _complain(message, code=EXIT_INPUT):
+    print(f"bertgrow: {' '.join(message.split())}", file=sys.stderr)
+    return code

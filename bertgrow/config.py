@@ -1,0 +1,272 @@
+"""From a recipe's ConfigDict to frozen dataclasses: unknown fields and bad values end here."""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+
+import ml_collections
+
+from bertgrow import families
+from bertgrow.errors import InputError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    store: str = ""
+    weights: str = ""
+    rows: str = "packed"
+    vocab_size: int = 0
+    workers: int = 0
+
+    @property
+    def stores(self):
+        return tuple(part.strip() for part in self.store.split(",") if part.strip())
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    rate: float = 0.15
+    max_predictions: int = 0
+    whole_word: bool = False
+
+    def slots(self, length):
+        """Prediction slots a row: BERT's 20 at 128 and 76 at 512, in proportion between."""
+        return self.max_predictions or {128: 20, 512: 76}.get(length) or slots_for(self, length)
+
+
+def slots_for(masking, length):
+    """Room for every prediction of a full row of `length` tokens."""
+    return max(1, round(masking.rate * (length - 2)) + 1)
+
+
+@dataclass(frozen=True)
+class GrowthConfig:
+    width: str = "uneven"
+    depth: str = "stack"
+    moments: str = "reset"
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    every: int = 1000
+    rows: int = 512
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    every: int = 1000
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage, complete: `model` holds every field of the family's configuration."""
+
+    name: str
+    steps: int
+    batch: int
+    length: int
+    model: object
+    start: int  # the run's step at which it begins
+
+    @property
+    def end(self):
+        return self.start + self.steps
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole recipe, resolved and checked."""
+
+    seed: int
+    family: str
+    data: DataConfig
+    masking: MaskingConfig
+    accumulate: int
+    optimizer: dict
+    schedule: dict
+    stages: tuple[StageConfig, ...]
+    growth: GrowthConfig
+    mesh: MeshConfig
+    eval: EvalConfig
+    checkpoint: CheckpointConfig
+    log_every: int
+    init_from: str
+    recipe: dict = field(repr=False)  # the resolved recipe as plain data, for config.json
+
+    @property
+    def model(self):
+        """The model that comes out: the last stage's."""
+        return self.stages[-1].model
+
+    @property
+    def total_steps(self):
+        return self.stages[-1].end
+
+
+_SECTIONS = dict(
+    data=DataConfig, masking=MaskingConfig, growth=GrowthConfig, mesh=MeshConfig,
+    eval=EvalConfig, checkpoint=CheckpointConfig,
+)  # fmt: skip
+_PLAIN = ("seed", "accumulate", "log_every", "init_from")
+_STAGED = ("batch", "length")
+_OPTIMIZERS = {
+    name: {"name", "b1", "b2", "eps", "weight_decay", "clip"} for name in ("adamw", "lamb")
+}
+_SCHEDULES = dict(
+    linear={"name", "peak", "warmup", "rewarmup"},
+    published={"name", "peak", "warmup", "end", "decay_steps"},
+    wsd={"name", "peak", "warmup", "rewarmup", "decay"},
+)
+
+
+def resolve(recipe, *, vocab=None):
+    """Checks a recipe and returns it as a `RunConfig`.
+
+    Args:
+      recipe: ConfigDict of `recipe.pretraining`.
+      vocab: the store's `Vocab`, which the model has to fit; its size is taken where the
+        recipe says 0.
+
+    Raises:
+      InputError: names the field, what it holds, and what would do.
+    """
+    recipe = plain(recipe)
+    known = {*_SECTIONS, *_PLAIN, *_STAGED, "model", "optimizer", "schedule", "stages"}
+    _refuse_unknown(recipe, known, "config")
+    for name in sorted(known - set(recipe)):
+        raise InputError(f"config.{name} is missing; start from recipe.pretraining()")
+    sections = {name: _section(cls, recipe[name], name) for name, cls in _SECTIONS.items()}
+    family = recipe["model"].get("family", "bert")
+    run = RunConfig(
+        **sections,
+        **{name: recipe[name] for name in _PLAIN},
+        family=family,
+        optimizer=_named(recipe["optimizer"], _OPTIMIZERS, "optimizer"),
+        schedule=_named(recipe["schedule"], _SCHEDULES, "schedule"),
+        stages=_stages(recipe, families.find(family), vocab),
+        recipe=recipe,
+    )
+    _check(run)
+    return run
+
+
+def plain(recipe):
+    """The recipe as nested dicts and lists, as it stands in config.json."""
+    if isinstance(recipe, ml_collections.ConfigDict | dict):
+        return {name: plain(value) for name, value in recipe.items()}
+    if isinstance(recipe, list | tuple):
+        return [plain(value) for value in recipe]
+    return recipe
+
+
+def nearest(name, names):
+    """`, did you mean 'x'?`, or the list of names where none is near."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(names))}"
+
+
+def _refuse_unknown(given, known, where):
+    for name in given:
+        if name not in known:
+            raise InputError(f"{where}.{name} is no field of a recipe; {nearest(name, known)}")
+
+
+def _section(cls, given, where):
+    fields = {f.name: f.type for f in dataclasses.fields(cls)}
+    _refuse_unknown(given, fields, f"config.{where}")
+    for name, value in given.items():
+        _check_type(value, fields[name], f"config.{where}.{name}")
+    return cls(**given)
+
+
+def _check_type(value, expected, where):
+    kinds = {float: (int, float)}.get(expected, expected)
+    if isinstance(value, bool) and expected is not bool or not isinstance(value, kinds):
+        raise InputError(f"{where} is {value!r}; expected {expected.__name__}")
+
+
+def _named(given, choices, where):
+    name = given.get("name")
+    if name not in choices:
+        raise InputError(f"config.{where}.name is {name!r}; {nearest(str(name), choices)}")
+    _refuse_unknown(given, choices[name], f"config.{where}")
+    return given
+
+
+def _stages(recipe, family, vocab):
+    base = {name: value for name, value in recipe["model"].items() if name != "family"}
+    known = {f.name for f in dataclasses.fields(family.config)}
+    _refuse_unknown(base, known, "config.model")
+    base = _fit(base, vocab, recipe["data"].get("vocab_size"))
+    if not recipe["stages"]:
+        raise InputError("config.stages is empty; give at least one, e.g. dict(steps=1000)")
+    stages, start = [], 0
+    for index, given in enumerate(recipe["stages"]):
+        where = f"config.stages[{index}]"
+        _refuse_unknown(given, known | {"steps", *_STAGED}, where)
+        stage = _stage(given, base, recipe, family, index, start)
+        stages.append(stage)
+        start = stage.end
+    return tuple(stages)
+
+
+def _fit(model, vocab, planned):
+    """The model with the store's vocabulary, or the one that its store will have."""
+    if vocab is None:
+        return model | dict(vocab_size=model.get("vocab_size") or planned)
+    size = model.get("vocab_size") or vocab.size
+    if size != vocab.size:
+        raise InputError(
+            f"config.model.vocab_size is {size}, the store's vocabulary has {vocab.size} "
+            "pieces; set it to 0 to take the store's, or prepare another store"
+        )
+    return model | dict(vocab_size=size, pad_id=vocab.pad_id)
+
+
+def _stage(given, base, recipe, family, index, start):
+    where = f"config.stages[{index}]"
+    counts = {name: given.get(name, recipe.get(name)) for name in ("steps", *_STAGED)}
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"{where}.{name} is {value!r}; expected a whole number above 0")
+    overlay = {name: value for name, value in given.items() if name not in counts}
+    model = _section(family.config, {**base, **overlay}, f"stages[{index}]")
+    try:
+        model.check()
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    if counts["length"] > model.max_length:
+        raise InputError(
+            f"{where}.length is {counts['length']}, above the position table of "
+            f"{model.max_length} rows; raise config.model.max_length or shorten the stage"
+        )
+    return StageConfig(name=str(index), model=model, start=start, **counts)
+
+
+def _check(run):
+    if run.data.rows not in ("packed", "pairs"):
+        raise InputError(f"config.data.rows is {run.data.rows!r}; expected packed or pairs")
+    if run.model.next_sentence and run.data.rows != "pairs":
+        raise InputError(
+            "config.model.next_sentence needs pairs of segments; set config.data.rows='pairs' "
+            "or config.model.next_sentence=False"
+        )
+    if not 0 < run.masking.rate < 1:
+        raise InputError(f"config.masking.rate is {run.masking.rate}; expected between 0 and 1")
+    for stage in run.stages:
+        if stage.batch % run.accumulate:
+            raise InputError(
+                f"stage {stage.name}: batch {stage.batch} is not divisible by "
+                f"config.accumulate {run.accumulate}; change one of the two"
+            )
+    for section, name in (("eval", "every"), ("eval", "rows"), ("checkpoint", "every")):
+        if getattr(getattr(run, section), name) < 1:
+            raise InputError(f"config.{section}.{name} must be at least 1")

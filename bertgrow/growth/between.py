@@ -1,0 +1,132 @@
+"""From two size tables to the growth that leads from one model to the other."""
+
+from bertgrow import contracts, errors
+from bertgrow.growth import depth as depths
+from bertgrow.growth import length as lengths
+from bertgrow.growth import width as widths
+
+# An operator is a function (old, new, fresh) -> Growth. To add one, write it in its file,
+# with its paper, and name it here; the contract test finds it by itself.
+OPERATORS = {
+    "width": {"equal": widths.equal, "uneven": widths.uneven},
+    "depth": {
+        "stack": depths.stack,
+        "interleave": depths.interleave,
+        "random": depths.random,
+    },
+    "length": {"unpool": lengths.unpool, "lengthen": lengths.lengthen},
+}
+
+DIMENSIONS = {
+    "mlp": "width",
+    "heads": "width",
+    "embed": "width",
+    "layers": "depth",
+    "pool": "length",
+    "length": "length",
+}
+
+WHY_NOT = {
+    "kv": "the size of a head scales the attention; keep width / num_heads, e.g. by raising "
+    "num_heads together with width",
+    "vocab": "the vocabulary belongs to the data; use one vocabulary in all stages",
+    "positions": "give the position table its final size from the start: set max_length of "
+    "all stages to the greatest",
+    "types": "use the same number of segment types in all stages",
+}
+
+
+def between(old, new, *, width="uneven", depth="stack", fresh=None):
+    """The operators that lead from one size table to another, in the order to apply them.
+
+    Width, then depth, then length, so that copied layers already have their new shapes.
+    Only sizes count, so any family of models with these axis names can grow.
+
+    Args:
+      old: {axis: size} of the trained model, as `Family.sizes` gives it, with `pool`
+        (1 or absent: none) and `length` (rows as fed) where they matter.
+      new: the same of the model to come.
+      width: operator that widens, "uneven" or "equal".
+      depth: operator that deepens, "stack", "interleave" or "random".
+      fresh: function () -> new parameters, for operators that initialise some.
+
+    Returns:
+      Tuple of Growth, empty where the tables agree.
+    """
+    old, new = {"pool": 1, **old}, {"pool": 1, **new}
+    _check_axes(old, new)
+    touched = {DIMENSIONS[axis] for axis in old if old[axis] != new[axis]}
+    makers = []
+    if "width" in touched:
+        makers.append(operator("width", width))
+    if "depth" in touched:
+        makers.append(operator("depth", depth))
+    if old["pool"] != new["pool"]:
+        makers.append(operator("length", "unpool"))
+    if old.get("length") != new.get("length"):
+        makers.append(operator("length", "lengthen"))
+    return tuple(make(old, new, fresh) for make in makers)
+
+
+def operator(dimension, name):
+    """The function (old, new, fresh) -> Growth registered under `name`."""
+    known = OPERATORS[dimension]
+    if name not in known:
+        raise errors.InputError(
+            f"growth: no operator {name!r} for {dimension}; expected one of "
+            f"{', '.join(known)}: change {dimension} in grow=dict(...)"
+        )
+    return known[name]
+
+
+def apply(growths, params, axes):
+    """The grown tree and its axes: `(tree, axes) -> (tree, axes)` of each in turn."""
+    for growth in growths:
+        params, axes = growth.weights(params, axes)
+    return params, axes
+
+
+def compose(growths):
+    """One Growth that does all of `growths` in turn; the identity for none."""
+    growths = tuple(growths)
+
+    def chain(maps):
+        def run(params, axes):
+            for step in maps:
+                params, axes = step(params, axes)
+            return params, axes
+
+        return run
+
+    has_dual = all(growth.gradients for growth in growths)
+    return contracts.Growth(
+        name="+".join(growth.name for growth in growths) or "identity",
+        dimension="+".join(dict.fromkeys(growth.dimension for growth in growths)),
+        claim="exact" if all(growth.claim == "exact" for growth in growths) else "no",
+        changes={axis: pair for growth in growths for axis, pair in growth.changes.items()},
+        weights=chain([growth.weights for growth in growths]),
+        gradients=chain([growth.gradients for growth in growths]) if has_dual else None,
+        copies=chain([growth.copies for growth in growths]),
+        describe="; ".join(growth.describe for growth in growths),
+        source="; ".join(dict.fromkeys(growth.source for growth in growths)),
+    )
+
+
+def sizes_after(growth, old):
+    """The size table once `growth` has been applied to a model of sizes `old`."""
+    return {**old, **{axis: after for axis, (_, after) in growth.changes.items()}}
+
+
+def _check_axes(old, new):
+    for axis in sorted(old.keys() | new.keys()):
+        if axis not in old or axis not in new:
+            given, lacking = ("new", "old") if axis in new else ("old", "new")
+            raise errors.InputError(
+                f"growth: the {given} sizes have axis {axis} and the {lacking} ones do not; "
+                "growth leads between models of one family: use one family in all stages"
+            )
+        if old[axis] != new[axis] and axis not in DIMENSIONS:
+            reason = WHY_NOT.get(axis, "no operator grows this axis; keep it the same")
+            raise errors.InputError(
+                f"growth: {axis} changes from {old[axis]} to {new[axis]}; {reason}"
+            )

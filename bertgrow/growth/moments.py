@@ -1,0 +1,111 @@
+"""Finds the trees shaped like the parameters in any optimiser's state, and grows them.
+
+For an exact (index, share) growth the grown model's gradients are the dual map of the old
+gradients (swap `name` and `name_in`). Whatever is linear in the gradients follows that map;
+a mean of their squares follows it by its root: nu' = dual(sqrt(nu))^2.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from bertgrow import errors, tree
+
+KINDS = {
+    "mu": "linear",  # Adam, LAMB, Lion
+    "trace": "linear",  # momentum
+    "acc_grads": "linear",  # optax.MultiSteps
+    "nu": "square",  # Adam, LAMB, RMSProp
+    "sum_of_squares": "square",  # Adagrad
+}
+
+
+def carry(old, fresh, params, axes, *, maps, is_exact, counts):
+    """`fresh`, a new optimiser state, with what `old` had gathered grown into it.
+
+    A tree belongs to the parameters where the paths of its leaves end in the paths of the
+    parameters, as in `[0].mu["layers"]["up"]["kernel"]`; it may lack some of them (a masked
+    optimiser).
+
+    Args:
+      old: the trained optimiser state.
+      fresh: `init(grown parameters)` of the same optimiser.
+      params: the old parameters.
+      axes: their axis names.
+      maps: functions `(tree, axes) -> (tree, axes)`, in turn; None: moments start anew.
+      is_exact: whether the maps claim anything, so that the kind of each tree matters.
+      counts: "keep" or "reset" leaves that belong to no parameter.
+
+    Returns:
+      An optimiser state with the structure of `fresh`.
+    """
+    named = dict(jax.tree_util.tree_leaves_with_path(params))
+    trees, others = {}, {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(old):
+        before, inside = _cut(path, named)
+        if inside is None:
+            others[path] = leaf
+            continue
+        if maps is None:
+            continue
+        _check_shape(path, leaf, named[inside])
+        trees.setdefault(before, {})[inside] = leaf
+    grown = {
+        before: _grow(before, leaves, named, params, axes, maps, is_exact)
+        for before, leaves in trees.items()
+    }
+
+    def at_leaf(path, leaf):
+        before, inside = _cut(path, named)
+        if inside is None:
+            kept = others.get(path) if counts == "keep" else None
+            return leaf if kept is None or kept.shape != leaf.shape else kept
+        if maps is None:
+            return leaf
+        if inside not in trees.get(before, {}):
+            raise errors.InputError(
+                f"growth: the optimiser before has no {tree.path_name(path)}; moments carry "
+                "over only between equal optimisers: set moments to 'reset'"
+            )
+        return grown[before][inside]
+
+    return jax.tree_util.tree_map_with_path(at_leaf, fresh)
+
+
+def _cut(path, named):
+    """`path` as (what leads to a tree, the path of a parameter), or (path, None)."""
+    for start in range(len(path)):
+        if path[start:] in named:
+            return path[:start], path[start:]
+    return path, None
+
+
+def _grow(before, leaves, named, params, axes, maps, is_exact):
+    """One tree of moments through all maps, as {path of the parameter: leaf}."""
+    kind = "linear"
+    if is_exact:
+        field = tree.path_name(before[-1:])
+        kind = KINDS.get(field)
+        if kind is None:
+            raise errors.InputError(
+                f"growth: moments 'exact' does not know what {tree.path_name(before)} of the "
+                f"optimiser holds; expected one of {', '.join(KINDS)}: set moments to 'copy' "
+                "or 'reset'"
+            )
+    whole = [leaves.get(path, jnp.zeros_like(leaf)) for path, leaf in named.items()]
+    moments = jax.tree.unflatten(jax.tree.structure(params), whole)
+    if kind == "square":
+        moments = jax.tree.map(jnp.sqrt, moments)
+    for follow in maps:
+        moments, axes = follow(moments, axes)
+    if kind == "square":
+        moments = jax.tree.map(jnp.square, moments)
+    return dict(jax.tree_util.tree_leaves_with_path(moments))
+
+
+def _check_shape(path, leaf, param):
+    if leaf.shape != param.shape:
+        raise errors.InputError(
+            f"growth: {tree.path_name(path)} of the optimiser has shape {leaf.shape} where its "
+            f"parameter has {param.shape}; moments of another shape cannot grow: set moments "
+            "to 'reset'"
+        )

@@ -1,0 +1,111 @@
+"""Grows a whole training state: parameters, the optimiser's moments and its counts."""
+
+import time
+
+import jax
+
+from bertgrow import errors
+from bertgrow.growth import between
+from bertgrow.growth import moments as statistics
+
+POLICIES = ("reset", "copy", "exact")
+
+
+def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=None):
+    """The state of the grown model; a pure function of `state`, so it can be compiled.
+
+    Args:
+      state: TrainState; `step` and `key` are carried through.
+      growths: tuple of Growth, as `between` gives it.
+      axes: axis names of `state.params`.
+      optimizer_init: `init` of the new stage's optimiser.
+      moments: "reset": start from zero, as published. "copy": each unit and layer takes
+        what its source had. "exact": what the grown model would have gathered from the same
+        gradients (without dropout and clipping). Or a policy for each dimension, e.g.
+        {"width": "exact", "depth": "copy", "length": "copy"}.
+      counts: "keep" or "reset" the optimiser's other leaves; None does as the moments do.
+        Zero moments under kept counts lack their bias correction.
+
+    Returns:
+      TrainState.
+    """
+    growths = tuple(growths)
+    rules = policies(growths, moments)
+    is_reset = "reset" in rules or (not rules and moments == "reset")
+    counts = counts or ("reset" if is_reset else "keep")
+    if counts not in ("keep", "reset"):
+        raise errors.InputError(f"growth: counts is {counts!r}, expected 'keep' or 'reset'")
+
+    params, _ = between.apply(growths, state.params, axes)
+    fresh = optimizer_init(params)
+    follow = {"exact": lambda g: g.gradients, "copy": lambda g: g.copies}
+    opt_state = statistics.carry(
+        state.opt_state,
+        fresh,
+        state.params,
+        axes,
+        maps=None if is_reset else [follow[r](g) for r, g in zip(rules, growths, strict=True)],
+        is_exact="exact" in rules,
+        counts=counts,
+    )
+    return state._replace(params=params, opt_state=opt_state)
+
+
+def policies(growths, moments):
+    """The moments policy of each operator, checked: a list of "reset", "copy", "exact"."""
+    rules = []
+    for growth in growths:
+        rule = moments.get(growth.dimension) if isinstance(moments, dict) else moments
+        if rule not in POLICIES:
+            raise errors.InputError(
+                f"growth: moments for {growth.dimension} is {rule!r}; "
+                f"expected one of {', '.join(POLICIES)}"
+            )
+        if rule == "exact" and growth.gradients is None:
+            raise errors.InputError(
+                f"growth: moments 'exact' asked of {growth.name} ({growth.describe}), which has "
+                f"no exact rule; set moments to 'copy' or 'reset' for {growth.dimension}"
+            )
+        rules.append(rule)
+    if len(set(rules)) > 1 and "reset" in rules:
+        raise errors.InputError(
+            "growth: moments are reset for one dimension and carried for another; a moment "
+            "cannot be both: use 'reset' for all, or 'copy' in its place"
+        )
+    return rules
+
+
+def grow_sharded(state, grow, out_shardings):
+    """Grows on the devices, from shards to shards, and frees the old leaves.
+
+    Nothing passes through the host. Donation does nothing where shapes change, so the old
+    leaves are deleted once the new ones are there; the peak is old + new + scratch.
+
+    Args:
+      state: TrainState on devices; gone afterwards.
+      grow: pure function of the state, e.g. `grow_state` with its options bound.
+      out_shardings: tree of shardings of the grown state.
+
+    Returns:
+      The grown state, and its cost: `seconds` without compilation, `compile_seconds`,
+      `peak_bytes` of one device as `peak_source` ("compiler": memory_analysis) counts it.
+    """
+    began = time.perf_counter()
+    compiled = jax.jit(grow, out_shardings=out_shardings).lower(state).compile()
+    ready = time.perf_counter()
+    grown = jax.block_until_ready(compiled(state))
+    done = time.perf_counter()
+    jax.tree.map(lambda leaf: leaf.delete(), state)
+    memory = compiled.memory_analysis()
+    peak = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
+    return grown, {
+        "seconds": done - ready,
+        "compile_seconds": ready - began,
+        "peak_bytes": peak,
+        "peak_source": "compiler",
+    }

@@ -1,0 +1,95 @@
+"""BERT as pure functions: embeddings, stacked layers, and two heads."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bertgrow.contracts import Network
+from bertgrow.nn import layers
+from bertgrow.nn.config import BertConfig, sizes
+from bertgrow.nn.embeddings import Embeddings
+from bertgrow.nn.encoder import Encoder
+from bertgrow.nn.heads import MaskedHead, NextSentence, Pooler
+from bertgrow.nn.streams import Streams
+
+__all__ = ["BertConfig", "network", "sizes"]
+
+
+def network(config: BertConfig, *, two_streams=None) -> Network:
+    """The pure functions of one configuration, and the axis names of its parameters.
+
+    Inputs are as in `Network`. `positions` may be missing: then there are no `mlm_logits`.
+    Beside the outputs named there, `layers` [layers, batch, rows, width] holds every
+    layer's output; jit drops it where nobody reads it.
+
+    Args:
+      config: what to build.
+      two_streams: whether targets travel apart from the other tokens; by default where
+        `pool` is above 1. With `pool` 1 it changes the order of rows and no output.
+    """
+    config.check()
+    model = Bert(config, config.pool > 1 if two_streams is None else two_streams)
+    example = _example(config.pool)
+
+    def boxed(key):
+        return model.init(key, example)["params"]
+
+    @jax.jit  # drops the forward pass over the example
+    def init(key):
+        return nn.meta.unbox(boxed(key))
+
+    def apply(params, inputs, key=None):
+        return model.apply({"params": params}, inputs, key)
+
+    axes = nn.get_partition_spec(jax.eval_shape(boxed, jax.random.key(0)))
+    return Network(init, apply, axes)
+
+
+class Bert(nn.Module):
+    """BERT (Devlin et al., 2019), and the low-cost encoder of CompoundGrow."""
+
+    config: BertConfig
+    two_streams: bool
+
+    @nn.compact
+    def __call__(self, inputs, key=None):
+        config, positions = self.config, inputs.get("positions")
+        on_embeddings, on_layers = layers.branch(key, 2)
+        mask = inputs["tokens"] != config.pad_id
+
+        embeddings = Embeddings(config, name="embeddings")
+        hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
+        run = functools.partial(Encoder(config, name="layers"), key=on_layers)
+        if self.two_streams:
+            hidden, stacked = run(*Streams(config, name="resolution")(hidden, mask, inputs))
+        else:
+            hidden, stacked = run(hidden, mask)
+
+        outputs = {"hidden": hidden, "layers": stacked}
+        outputs["first_token"] = Pooler(config, name="pooler")(hidden[:, 0])
+        if config.next_sentence:
+            outputs["nsp_logits"] = NextSentence(config, name="nsp")(outputs["first_token"])
+        if positions is not None:
+            targets = self._targets(hidden, positions)
+            outputs["mlm_logits"] = MaskedHead(config, name="mlm")(targets, words)
+        return outputs
+
+    def _targets(self, hidden, positions):
+        """Only masked positions meet the vocabulary: [batch, slots, embed]."""
+        if self.two_streams:
+            return hidden[:, hidden.shape[1] - positions.shape[1] :]
+        return jnp.take_along_axis(hidden, positions[..., None], axis=1)
+
+
+def _example(pool):
+    """The smallest inputs that reach every weight."""
+    tokens = jnp.ones((1, pool + 1), jnp.int32)
+    slot = jnp.zeros((1, 1), jnp.int32)
+    return {
+        "tokens": tokens,
+        "types": tokens * 0,
+        "positions": slot,
+        "weights": slot.astype(jnp.float32),
+    }

@@ -1,0 +1,61 @@
+"""Words, positions and types become vectors, in text order."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bertgrow.nn import layers
+from bertgrow.nn.config import BertConfig
+
+CUT_DEVIATION = 0.8796256610342398  # of a normal variable cut at two deviations
+WEIGHTS = {
+    "words": "vocab embed",
+    "positions": "positions embed",
+    "types": "types embed",
+    "norm": layers.norm("embed"),
+}
+
+
+class Embeddings(nn.Module):
+    """The three tables, summed, normalised and dropped out."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, tokens, types, key=None):
+        """int32 [batch, length] twice -> [batch, length, embed] and the word table."""
+        config, length = self.config, tokens.shape[1]
+        layers.check_length(length, config)
+        starts = {}
+        if config.positions_init == "sinusoids":
+            deviation = CUT_DEVIATION * config.init_scale
+            starts["positions"] = sinusoids(1.5 * math.sqrt(2) * deviation)
+        weights = layers.declare(self, WEIGHTS, **starts)
+
+        # A product, because the gradient of a gather of two rows is a slow scatter.
+        typed = jax.nn.one_hot(types, config.num_types, dtype=jnp.float32) @ weights["types"]
+        summed = weights["words"][tokens] + weights["positions"][None, :length] + typed
+        hidden = layers.layer_norm(weights["norm"], summed).astype(layers.compute_dtype(config))
+        return layers.dropout(hidden, key, config.dropout), weights["words"]
+
+
+def sinusoids(amplitude, base=100.0):
+    """Starts a position table as sines and cosines, so that a shift is one linear map.
+
+    With random rows attention learns the way from each position to its neighbour by
+    itself, and a small model stays for long at the unigram frequencies. The published
+    base, 10,000, works less well on short rows.
+    """
+
+    def start(key, shape, dtype):
+        del key
+        length, width = shape
+        half = -(-width // 2)
+        rates = base ** (-jnp.arange(half) / half)
+        angles = jnp.arange(length)[:, None] * rates[None]
+        table = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+        return (amplitude * table[:, :width]).astype(dtype)
+
+    return start

@@ -1,0 +1,130 @@
+"""Weights by the names of their axes, and the small operations a block is made of.
+
+Precision, said once: parameters are float32. Products run in the dtype of the activations,
+float32 or bfloat16, to which a weight is cast where it is used. Norms, softmax, logits and
+losses are float32.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bertgrow import errors, tree
+from bertgrow.nn.config import sizes
+
+EPSILON = 1e-12
+ACTIVATIONS = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+}
+
+
+def truncated_normal(scale):
+    """Normal values cut at two deviations and not rescaled, as BERT starts (sigma 0.02).
+
+    What is left has 0.88 of the deviation; Flax's own initializer divides that out.
+    """
+
+    def start(key, shape, dtype):
+        return scale * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
+
+    return start
+
+
+def declare(module, table, **starts):
+    """Declares the weights of a module and returns them, shaped like `table`.
+
+    A leaf of `table` names the axes of one weight, e.g. "vocab embed"; their sizes follow
+    from `module.config`. How it starts follows from its own name, or from `starts`.
+    """
+    starts = _starts(module.config) | starts
+    lengths = sizes(module.config) | {"classes": 2}
+
+    def make(key, name, entry):
+        if isinstance(entry, dict):
+            keys = jax.random.split(key, len(entry))
+            return {n: make(k, n, e) for k, (n, e) in zip(keys, entry.items(), strict=True)}
+        names = tuple(entry.split())
+        shape = tuple(lengths[tree.base(axis)] for axis in names)
+        return nn.Partitioned(starts[name](key, shape, jnp.float32), names)
+
+    return {
+        name: module.param(name, functools.partial(make, name=name, entry=entry))
+        for name, entry in table.items()
+    }
+
+
+def _starts(config):
+    normal = truncated_normal(config.init_scale)
+    tables = dict.fromkeys(("words", "positions", "types"), normal)
+    zeros, ones = nn.initializers.zeros, nn.initializers.ones
+    return tables | {"kernel": normal, "scale": ones, "bias": zeros, "output_bias": zeros}
+
+
+def linear(kernel, bias):
+    """The table of a kernel and a bias."""
+    return {"kernel": kernel, "bias": bias}
+
+
+def norm(axes):
+    """The table of a layer norm."""
+    return {"scale": axes, "bias": axes}
+
+
+def dense(weights, x, dims=1):
+    """Sums the last `dims` axes of `x` over the kernel's first, and adds the bias."""
+    kernel, bias = (weights[name].astype(x.dtype) for name in ("kernel", "bias"))
+    product = jnp.tensordot(x, kernel, dims)
+    return product + _lift(bias, product)
+
+
+def layer_norm(weights, x):
+    """Layer normalisation over the last axis in float32, returned in the dtype of `x`."""
+    wide = x.astype(jnp.float32)
+    centred = wide - wide.mean(axis=-1, keepdims=True)
+    variance = jnp.square(centred).mean(axis=-1, keepdims=True)
+    normal = centred * jax.lax.rsqrt(variance + EPSILON)
+    return (normal * _lift(weights["scale"], x) + _lift(weights["bias"], x)).astype(x.dtype)
+
+
+def _lift(vector, like):
+    return jnp.expand_dims(vector, tuple(range(like.ndim - vector.ndim)))
+
+
+def dropout(x, key, rate):
+    """Zeroes a share `rate` of `x` and scales up the rest; nothing without a key.
+
+    One draw of 32 bits serves two elements: drawing is what dropout costs. The share is
+    therefore a multiple of 1/65536, and it is this share that the scale makes up for.
+    """
+    if key is None or rate == 0:
+        return x
+    dropped = round(rate * 65536)
+    words = jax.random.bits(key, (-(-x.size // 2),), jnp.uint32)
+    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: x.size]
+    keep = bits.reshape(x.shape) >= dropped
+    return jnp.where(keep, x * (65536 / (65536 - dropped)), 0)
+
+
+def branch(key, num):
+    """`num` keys out of one, or as many times None."""
+    return (None,) * num if key is None else tuple(jax.random.split(key, num))
+
+
+def compute_dtype(config):
+    """The dtype of activations: `auto` is float32 on a CPU and bfloat16 elsewhere."""
+    if config.dtype != "auto":
+        return jnp.dtype(config.dtype)
+    return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+
+
+def check_length(length, config):
+    """Raises `InputError` where a row is longer than the position table."""
+    if length > config.max_length:
+        raise errors.InputError(
+            f"rows of {length} tokens, but max_length is {config.max_length}: "
+            "shorten the rows or raise max_length"
+        )

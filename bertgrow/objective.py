@@ -1,0 +1,80 @@
+"""Masked language modelling, with or without next sentences, as a `Task`."""
+
+import jax
+import jax.numpy as jnp
+
+from bertgrow import losses
+from bertgrow.contracts import Task
+from bertgrow.data import masking
+
+
+def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=False, seed=0):
+    """The objective of Devlin et al. (2019), "Masked LM" and "Next Sentence Prediction".
+
+    Masks are drawn inside the step from the rows' identities, so that a row is hidden in the
+    same way on any host and after any restart; a new epoch hides other tokens. The loss is
+    the mean cross-entropy over the predictions of the global batch, plus that over its pairs.
+
+    Args:
+      network: the model, a `Network`.
+      vocab: a `Vocab`.
+      rate: share of a row's candidates to hide.
+      slots: int, room for predictions in a row.
+      whole_word: hide whole words instead of single pieces.
+      next_sentence: add the next-sentence loss; batches then hold `is_random`.
+      seed: of the masks.
+    """
+
+    def hide(batch, show):
+        inputs, positions, targets, weights = masking.mask_tokens(
+            batch["tokens"], batch["ids"], jax.random.key(seed),
+            vocab=vocab, rate=rate, slots=slots, whole_word=whole_word, show=show,
+        )  # fmt: skip
+        hidden = dict(tokens=inputs, types=batch["types"], positions=positions)
+        hidden |= dict(targets=targets, weights=weights)
+        if next_sentence:
+            hidden["is_random"] = batch["is_random"]
+        return hidden
+
+    def prepare(batch):
+        inputs = hide(batch, "80/10/10")
+        rows = len(batch["tokens"])
+        share = inputs["weights"] / jnp.maximum(inputs["weights"].sum(), 1)
+        real = (batch["tokens"] != vocab.pad_id).sum(axis=1)
+        return inputs | dict(share=share, row_share=jnp.full(rows, 1 / rows), real_tokens=real)
+
+    def loss(params, frozen, inputs, key, step):
+        del frozen, step
+        outputs = network.apply(params, inputs, key)
+        metrics = _scores("mlm", outputs["mlm_logits"], inputs["targets"], inputs["share"])
+        total = metrics["mlm_loss"]
+        if next_sentence:
+            labels, share = inputs["is_random"], inputs["row_share"]
+            metrics |= _scores("nsp", outputs["nsp_logits"], labels, share)
+            total = total + metrics["nsp_loss"]
+        return total, metrics | dict(tokens=inputs["real_tokens"].sum())
+
+    def evaluate(params, frozen, batch):
+        del frozen
+        found = {}
+        for name, show in (("mlm", "80/10/10"), ("mask", "mask")):
+            inputs = hide(batch, show)
+            outputs = network.apply(params, inputs)
+            weights = inputs["weights"]
+            scores = _scores(name, outputs["mlm_logits"], inputs["targets"], weights)
+            found |= {score: (value, weights.sum()) for score, value in scores.items()}
+            if next_sentence and name == "mlm":
+                ones = jnp.ones(len(weights))
+                scores = _scores("nsp", outputs["nsp_logits"], inputs["is_random"], ones)
+                found |= {score: (value, ones.sum()) for score, value in scores.items()}
+        return found
+
+    return Task(network.init, prepare, loss, evaluate, network.axes)
+
+
+def _scores(name, logits, targets, weights):
+    """{name_loss, name_accuracy} as sums over `weights`."""
+    return {
+        f"{name}_loss": losses.cross_entropy(logits, targets, weights),
+        f"{name}_accuracy": losses.num_correct(logits, targets, weights),
+    }

@@ -1,0 +1,210 @@
+"""Walks the stages of a run - enter, train, evaluate, save - whatever is being trained.
+
+The order at a step's end is a decision: its metrics are written, then it is evaluated, then
+saved. So a checkpoint is never ahead of the metrics, and a restart cuts the metrics at the
+checkpoint it starts from. At a boundary only the state before growth is saved; growth is a
+pure function of it and is done again.
+"""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from bertgrow import journal, progress
+from bertgrow.config import RunConfig
+from bertgrow.contracts import Stage
+from bertgrow.data import pipeline
+from bertgrow.errors import Stopped
+from bertgrow.train import checkpoint, loop, metrics, sharding, signals
+
+
+class Job(NamedTuple):
+    """What is to be done, and on which data."""
+
+    settings: RunConfig
+    stages: tuple[Stage, ...]
+    summary: dict  # what config.json holds
+    rows: Callable  # stage index -> stream of training rows
+    held_out: Callable  # stage index -> list of batches
+    unigram: float  # cross-entropy in nat of the held-out split under train frequencies
+    first: Callable  # (state of random weights, shardings) -> first state, e.g. `init_from`
+    command: str  # what continues this run
+
+
+class Session(NamedTuple):
+    """The open things of one process."""
+
+    job: Job
+    workdir: Path
+    mesh: Any
+    saves: checkpoint.Checkpoints
+    stop: signals.StopRequest
+    log: journal.Journal
+    seen: Any  # the progress reporter
+
+
+def run(job, workdir, *, time_limit=None, profile=False):
+    """Runs or continues a job in its working directory until its last stage ends.
+
+    Raises:
+      Stopped: a signal or the time limit; everything is saved.
+      CheckFailed: the loss is not finite, or a growth's claim does not hold.
+      InputError: the disk is full, or the working directory is of another run.
+    """
+    with _session(job, workdir, time_limit) as session, _profiled(workdir, profile):
+        index, state = _begin(session)
+        state = _train(session, index, state)
+        for index in range(index + 1, len(job.stages)):
+            state = _enter(session, index, state)
+            state = _train(session, index, state)
+        session.saves.wait()
+        session.seen.event(f"finished at step {int(state.step)}: {workdir}")
+
+
+@contextlib.contextmanager
+def _session(job, workdir, time_limit):
+    settings = job.settings
+    ends = [stage.end for stage in settings.stages]
+    is_first = jax.process_index() == 0
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(signals.StopRequest(time_limit=time_limit))
+        saves = stack.enter_context(
+            checkpoint.Checkpoints(
+                workdir / "checkpoints", stage_ends=ends, keep=settings.checkpoint.keep
+            )
+        )
+        style = "auto" if is_first else "none"
+        rows = job.summary["stages"]
+        seen = stack.enter_context(progress.reporter(rows, style=style))
+        log = stack.enter_context(
+            journal.Journal(workdir, rows, seen, every=settings.log_every, write=is_first)
+        )
+        mesh = sharding.make_mesh(settings.mesh.__dict__)
+        yield Session(job, workdir, mesh, saves, stop, log, seen)
+
+
+@contextlib.contextmanager
+def _profiled(workdir, wanted):
+    with jax.profiler.trace(workdir / "profile") if wanted else contextlib.nullcontext():
+        yield
+
+
+def _begin(session):
+    """The stage and state to go on from: of the newest sound checkpoint, or the first."""
+    job = session.job
+    step = session.saves.latest(session.seen.event)
+    if step is None:
+        task, optimizer = job.stages[0].task, job.stages[0].optimizer
+        where = sharding.state_shardings(task, optimizer, session.mesh)
+        key = jax.random.key(job.settings.seed)
+        session.log.begin(0)
+        return 0, job.first(loop.initial_state(task, optimizer, key, where), where)
+    record = session.saves.record(step)
+    index = record["stage"]
+    stage = job.stages[index]
+    target = loop.state_shapes(stage.task, stage.optimizer, session.mesh)
+    state, record = session.saves.restore(step, target)
+    session.log.begin(step, record)
+    session.seen.event(f"restored step {step}, stage {stage.name}")
+    for change in metrics.differences(record["environment"], metrics.environment()):
+        session.seen.event(f"equal to the bit no longer: {change}")
+    return index, state
+
+
+def _enter(session, index, state):
+    """Grows the last state of one stage into the first of the next."""
+    job = session.job
+    stage = job.stages[index]
+    with session.stop.nothing_to_lose(session.saves.wait):
+        where = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
+        probe = job.held_out(index - 1)[0]
+        state, certificate = stage.enter(state, where, sharding.put(probe, session.mesh))
+    name = f"{job.stages[index - 1].name}-{stage.name}"
+    certificate = {"transition": name, "step": int(state.step)} | certificate
+    session.log.grown(certificate)
+    return state
+
+
+def _train(session, index, state):
+    """Trains one stage to its end and returns its last state."""
+    job, log = session.job, session.log
+    stage, until = job.stages[index], job.settings.stages[index].end
+    step, evaluate = _compile(session, index, state)
+    log.stage(index)
+    _evaluate_if_due(session, index, int(state.step), evaluate, state)
+    batches = pipeline.batches(
+        job.rows(index), batch=stage.batch, position=log.position, workers=job.settings.data.workers,
+        hosts=jax.process_count(), host=jax.process_index(),
+    )  # fmt: skip
+    with contextlib.closing(batches):
+        for info in loop.steps(
+            stage.task, state, batches, stage.optimizer, until=until, mesh=session.mesh, step=step
+        ):
+            state = info.state
+            log.take(info)
+            _after_step(session, index, info, evaluate)
+    return state
+
+
+def _after_step(session, index, info, evaluate):
+    every = session.job.settings.checkpoint.every
+    is_end = info.step == session.job.settings.stages[index].end
+    is_stopped = session.stop.requested
+    _evaluate_if_due(session, index, info.step, evaluate, info.state)
+    if is_end or is_stopped or info.step % every == 0:
+        _save(session, index, info)
+    if session.stop.requested:
+        _leave(session, index, info, is_saved=is_end or is_stopped or info.step % every == 0)
+
+
+def _leave(session, index, info, *, is_saved):
+    """Saves what a stop that came during the evaluation has not saved yet, and stops."""
+    if not is_saved:
+        _save(session, index, info)
+    session.saves.wait()
+    raise Stopped(
+        f"stopped by {session.stop.reason} at step {info.step}, saved; "
+        f"this continues: {session.job.command}"
+    )
+
+
+def _save(session, index, info):
+    session.log.flush()  # a state of which the loss is not finite is never saved
+    record = dict(stage=index, environment=metrics.environment()) | session.log.record()
+    session.saves.save(info.step, info.state, record)
+    session.log.saved(info.step)
+
+
+def _compile(session, index, state):
+    """The step and the evaluation, compiled before the first step, when all is saved."""
+    stage, mesh = session.job.stages[index], session.mesh
+    batch = sharding.put(session.job.held_out(index)[0], mesh)
+    with session.stop.nothing_to_lose(session.saves.wait):
+        accumulate = session.job.settings.accumulate
+        step = loop.compile_step(
+            stage.task, stage.optimizer, state, batch, mesh, accumulate=accumulate
+        )
+        evaluate = jax.jit(stage.task.evaluate, out_shardings=sharding.replicated(mesh))
+        frozen = loop.on_mesh(stage.task.frozen, mesh)
+        return step, evaluate.lower(state.params, frozen, batch).compile()
+
+
+def _evaluate_if_due(session, index, step, evaluate, state):
+    """Evaluates on the held-out rows; a stop leaves it undone, and the restart does it."""
+    settings, log = session.job.settings, session.log
+    is_due = step % settings.eval.every == 0 or step == settings.stages[index].end
+    if step == 0 or not is_due or log.has_evaluated(step):
+        return
+    log.flush()
+    frozen = loop.on_mesh(session.job.stages[index].task.frozen, session.mesh)
+    total = None
+    for batch in session.job.held_out(index):
+        if session.stop.requested:
+            return
+        found = evaluate(state.params, frozen, sharding.put(batch, session.mesh))
+        total = found if total is None else jax.tree.map(lambda a, b: a + b, total, found)
+    scores = {name: float(value) / float(count) for name, (value, count) in total.items()}
+    log.evaluated(step, scores | dict(unigram=session.job.unigram))

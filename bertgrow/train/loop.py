@@ -1,0 +1,172 @@
+"""One stage of training, as a generator: `for info in steps(...)`.
+
+Order inside the loop: the step is sent, the next batch is put on the devices while it runs,
+then the loop yields. Metrics are device scalars; a reader who looks at them one step late
+never makes the devices wait.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bertgrow import errors
+from bertgrow.contracts import StepInfo, TrainState
+from bertgrow.train import sharding
+
+
+def steps(task, state, batches, optimizer, *, until, mesh=None, accumulate=1, step=None):
+    """Trains from `state.step` to step `until`, yielding a StepInfo after each step.
+
+    Args:
+      task: Task.
+      state: TrainState on `mesh`; it is donated, so use the one in StepInfo from then on.
+      batches: iterator of batches (dicts of NumPy rows of this process), or of pairs
+        (batch, position), position being where the data stand after that batch.
+      optimizer: optax transformation whose `update` takes `step`.
+      until: int, step of the run at which to end.
+      mesh: of `sharding.make_mesh`; all devices along `data` when not given.
+      accumulate: int, slices in which a batch is worked off.
+      step: what `compile_step` returned; compiled here when not given.
+    """
+    mesh = mesh or sharding.make_mesh()
+    now, batches = int(state.step), iter(batches)
+    frozen = on_mesh(task.frozen, mesh)
+    following = _fetch(batches, mesh, now) if now < until else None
+    if step is None and following:
+        step = compile_step(task, optimizer, state, following[0], mesh, accumulate=accumulate)
+    while now < until:
+        batch, position = following
+        state, metrics = step(state, frozen, batch)
+        now += 1
+        following = _fetch(batches, mesh, now) if now < until else None
+        yield StepInfo(now, state, metrics, position)
+
+
+def make_step(task, optimizer, accumulate=1):
+    """`step(state, frozen, batch) -> (state, metrics)`, a pure function.
+
+    The dropout key is `fold_in(state.key, state.step)`; `state.key` itself never changes.
+    """
+
+    def step(state, frozen, batch):
+        inputs = task.prepare(batch)
+        key = jax.random.fold_in(state.key, state.step)
+        gradients, metrics = gradients_of(
+            task, state.params, frozen, inputs, key, state.step, accumulate
+        )
+        metrics["grad_norm"] = optax.tree.norm(gradients)
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state, state.params, step=state.step
+        )
+        rate = optax.tree.get(opt_state, "rate")
+        if rate is not None:
+            metrics["rate"] = rate
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, opt_state, state.key), metrics
+
+    return step
+
+
+def gradients_of(task, params, frozen, inputs, key, step, accumulate=1):
+    """Gradients and metrics of one batch, summed over slices worked off one by one.
+
+    Weights of predictions sum to one over the whole batch (`Task.prepare`), so the sum over
+    slices is what one big batch gives, but for dropout and rounding.
+    """
+
+    def loss_of(params, inputs, key):
+        loss, metrics = task.loss(params, frozen, inputs, key, step)
+        return loss, {"loss": loss} | metrics
+
+    both = jax.grad(loss_of, has_aux=True)
+    if accumulate == 1:
+        return both(params, inputs, key)
+
+    # Slice i takes rows i, i + accumulate, ...: every device cuts the rows it holds, while
+    # consecutive rows would all have to move to other devices.
+    def cut(leaf):
+        rows = leaf.reshape(leaf.shape[0] // accumulate, accumulate, *leaf.shape[1:])
+        return jnp.swapaxes(rows, 0, 1)
+
+    def add(total, slice_and_number):
+        rows, number = slice_and_number
+        part = both(params, rows, jax.random.fold_in(key, number))
+        return jax.tree.map(jnp.add, total, part), None
+
+    slices = jax.tree.map(cut, inputs)
+    one = jax.tree.map(lambda leaf: leaf[0], slices)
+    zeros = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(both, params, one, key)
+    )
+    total, _ = jax.lax.scan(add, zeros, (slices, jnp.arange(accumulate)))
+    return total
+
+
+def compile_step(task, optimizer, state, batch, mesh, *, accumulate=1):
+    """Compiles the step of a stage ahead of time, at a moment of the caller's choice.
+
+    Args:
+      state: TrainState of arrays, or of `state_shapes`.
+      batch: the global batch, arrays or shapes.
+
+    Returns:
+      `step(state, frozen, batch) -> (state, metrics)`. It never traces again: other shapes
+      or shardings are an error. `state` is donated.
+    """
+    for leaf in jax.tree.leaves(batch):
+        sharding.check_batch(leaf.shape[0], mesh, accumulate)
+    frozen = on_mesh(task.frozen, mesh)
+    where = jax.tree.map(lambda leaf: leaf.sharding, state)
+    rows, everywhere = sharding.batch_sharding(mesh), sharding.replicated(mesh)
+    jitted = jax.jit(
+        make_step(task, optimizer, accumulate),
+        in_shardings=(where, jax.tree.map(lambda leaf: leaf.sharding, frozen), rows),
+        out_shardings=(where, everywhere),
+        donate_argnums=0,
+    )
+    return jitted.lower(state, frozen, batch).compile()
+
+
+def initial_state(task, optimizer, key, shardings):
+    """The first TrainState, made in place on the devices; `shardings` as `state_shardings`."""
+    return jax.jit(_new(task, optimizer), out_shardings=shardings)(key)
+
+
+def state_shapes(task, optimizer, mesh):
+    """A TrainState of shapes with shardings: to compile for, and to restore into."""
+    shapes = jax.eval_shape(_new(task, optimizer), jax.random.key(0))
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        shapes,
+        sharding.state_shardings(task, optimizer, mesh),
+    )
+
+
+def on_mesh(frozen, mesh):
+    """Arrays as they are when they live on the mesh, else a copy on every device."""
+
+    def place(leaf):
+        where = getattr(leaf, "sharding", None)
+        if where is not None and where.device_set == set(mesh.devices.flat):
+            return leaf
+        return jax.device_put(leaf, sharding.replicated(mesh))
+
+    return jax.tree.map(place, frozen)
+
+
+def _new(task, optimizer):
+    def new(key):
+        params = task.init(jax.random.fold_in(key, 0))
+        first = jnp.zeros((), jnp.int32)  # a Python int here would trace the step twice
+        return TrainState(first, params, optimizer.init(params), jax.random.fold_in(key, 1))
+
+    return new
+
+
+def _fetch(batches, mesh, step):
+    """The next batch on the devices, and its position."""
+    item = next(batches, None)
+    if item is None:
+        raise errors.InputError(f"the data ended after step {step}; give more or fewer steps")
+    batch, position = item if isinstance(item, tuple) else (item, {})
+    return sharding.put(batch, mesh), position

@@ -1,0 +1,139 @@
+"""Where arrays live: axis names of weights -> axes of a mesh `data x fsdp x tensor`."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import NamedSharding
+
+from bertgrow import errors, tree
+from bertgrow.contracts import TrainState
+
+MESH = {"data": -1, "fsdp": 1, "tensor": 1}  # -1: all the devices that the others leave
+
+# Layers are walked in order and never divided; an axis not named here stays whole.
+RULES = {
+    "embed": "fsdp",
+    "body": "fsdp",
+    "table": "fsdp",
+    "vocab": "tensor",
+    "heads": "tensor",
+    "mlp": "tensor",
+}
+BATCH = jax.P(("data", "fsdp"))
+
+
+def make_mesh(spec=None, devices=None):
+    """A mesh from {"data": -1, "fsdp": 1, "tensor": 1}; -1 takes the devices that are left."""
+    devices = jax.devices() if devices is None else devices
+    spec = MESH | dict(spec or {})
+    if set(spec) != set(MESH):
+        raise errors.InputError(f"mesh has axes {sorted(spec)}; choose among {sorted(MESH)}")
+    shape = dict(spec)
+    fixed = math.prod(size for size in shape.values() if size != -1)
+    rest = [name for name, size in shape.items() if size == -1]
+    if len(rest) == 1 and fixed > 0:
+        shape[rest[0]] = len(devices) // fixed
+    if math.prod(shape.values()) != len(devices) or min(shape.values()) < 1:
+        raise errors.InputError(
+            f"mesh {spec} does not use exactly {len(devices)} devices; change its sizes "
+            "(one may be -1: the rest)"
+        )
+    types = (jax.sharding.AxisType.Auto,) * len(MESH)
+    sizes = tuple(shape[name] for name in MESH)
+    return jax.make_mesh(sizes, tuple(MESH), axis_types=types, devices=devices)
+
+
+def spec_of(shape, names, mesh, rules=RULES):
+    """The `jax.P` of one leaf: each mesh axis is used once, by the first axis it divides."""
+    taken, spec = set(), []
+    for size, name in zip(shape, names, strict=True):
+        along = rules.get(tree.base(name))
+        if along in taken or along is None or size % mesh.shape[along]:
+            along = None
+        taken.add(along)
+        spec.append(along)
+    return jax.P(*spec)
+
+
+def shardings(shapes, axes, mesh, rules=RULES):
+    """A NamedSharding for every leaf of a parameter tree (arrays or shapes)."""
+
+    def at_leaf(leaf, names):
+        return NamedSharding(mesh, spec_of(leaf.shape, names, mesh, rules))
+
+    return tree.map_named(at_leaf, shapes, axes)
+
+
+def state_shardings(task, optimizer, mesh, rules=RULES):
+    """A NamedSharding for every leaf of a TrainState; moments lie with their weights."""
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    opt_state = jax.eval_shape(optimizer.init, params)
+    where, everywhere = shardings(params, task.axes, mesh, rules), replicated(mesh)
+    moments = optax.tree.map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        opt_state,
+        where,
+        transform_non_params=lambda _: everywhere,
+    )
+    return TrainState(everywhere, where, moments, everywhere)
+
+
+def replicated(mesh):
+    return NamedSharding(mesh, jax.P())
+
+
+def batch_sharding(mesh):
+    """Rows are divided over `data` and `fsdp`."""
+    return NamedSharding(mesh, BATCH)
+
+
+class Whole(NamedTuple):
+    """An axis that a rule would divide and the mesh does not."""
+
+    path: str
+    axis: str
+    size: int
+    along: str  # mesh axis
+    parts: int
+
+
+def whole(axes, shapes, mesh, rules=RULES):
+    """Lists the axes that stay whole because the mesh does not divide their size."""
+    found = []
+
+    def at_leaf(path, names, leaf):
+        for size, name in zip(leaf.shape, names, strict=True):
+            along = rules.get(tree.base(name))
+            if along and size % mesh.shape[along]:
+                place = tree.path_name(path)
+                found.append(Whole(place, name, size, along, mesh.shape[along]))
+
+    jax.tree_util.tree_map_with_path(at_leaf, axes, shapes, is_leaf=tree.is_spec)
+    return found
+
+
+def check_batch(batch, mesh, accumulate=1):
+    """An InputError for a global batch that cannot be cut into equal parts."""
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    if batch % (devices * accumulate):
+        cut = f" and {accumulate} slices" if accumulate > 1 else ""
+        raise errors.InputError(
+            f"a batch of {batch} rows does not divide over {devices} devices (data "
+            f"{mesh.shape['data']} x fsdp {mesh.shape['fsdp']}){cut}; choose a multiple of "
+            f"{devices * accumulate} or another mesh"
+        )
+
+
+def put(batch, mesh):
+    """This process's rows of a global batch (NumPy) -> arrays over all devices."""
+    where = batch_sharding(mesh)
+    rows = {len(leaf) for leaf in jax.tree.leaves(batch)}
+    for count in rows:
+        check_batch(count * jax.process_count(), mesh)
+    return jax.tree.map(
+        lambda leaf: jax.make_array_from_process_local_data(where, np.asarray(leaf)), batch
+    )

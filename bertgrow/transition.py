@@ -1,0 +1,91 @@
+"""From the last state of one stage to the first of the next, and the certificate of it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from bertgrow.growth import between, certificate, state
+
+# What a dimension changes in a configuration; width is whatever else differs.
+FIELDS = dict(depth=("num_layers",), length=("pool", "pool_mode"))
+
+
+def growths(family, rules, old, new):
+    """The operators between two stages, in order; an InputError where they cannot grow.
+
+    Args:
+      family: `Family` of both models.
+      rules: `GrowthConfig`, which operator to use for each dimension.
+      old, new: `StageConfig`.
+    """
+    tables = [family.sizes(stage.model) | dict(length=stage.length) for stage in (old, new)]
+
+    def fresh():
+        return family.network(new.model).init(jax.random.key(new.start))
+
+    return between.between(*tables, width=rules.width, depth=rules.depth, fresh=fresh)
+
+
+def grow(current, operators, *, axes, optimizer, moments, shardings):
+    """Grows a TrainState where it lies; the old one is gone. Returns it and what it cost."""
+
+    def larger(old):
+        return state.grow_state(
+            old, operators, axes, optimizer_init=optimizer.init, moments=moments
+        )
+
+    return state.grow_sharded(current, larger, shardings)
+
+
+def certify(family, operators, params, axes, old, new, task, batch, *, moments):
+    """Measures each operator in order on a fixed batch in float32: claim against fact.
+
+    Args:
+      family: `Family` of both models.
+      operators: what `growths` gave.
+      params, axes: of the old model.
+      old, new: `StageConfig`.
+      task: of the old stage; hides the same tokens for every model.
+      batch: a held-out batch at the old stage's length.
+      moments: policy, for the record.
+    """
+    inputs = jax.jit(task.prepare)(batch)
+    models = path(operators, old.model, new.model)
+    evaluations = [_evaluation(family.network(exactly(model)), inputs) for model in models]
+    return certificate.certificate(operators, params, axes, evaluations, moments=moments)
+
+
+def path(operators, old, new):
+    """The configurations on the way: the old one, then one after each operator."""
+    models = [old]
+    for operator in operators:
+        changed = _fields(operator.dimension, new)
+        models.append(dataclasses.replace(models[-1], **changed))
+    return models
+
+
+def _fields(dimension, new):
+    named = FIELDS.get(dimension)
+    if named is None:
+        others = {name for names in FIELDS.values() for name in names}
+        named = [f.name for f in dataclasses.fields(new) if f.name not in others]
+    return {name: getattr(new, name) for name in named}
+
+
+def exactly(model):
+    """The same model in float32, so that a claim is about the method and not the rounding."""
+    return dataclasses.replace(model, dtype="float32", remat="none")
+
+
+def _evaluation(network, inputs):
+    @jax.jit
+    def evaluate(params):
+        logits = network.apply(params, inputs)["mlm_logits"]
+        losses = -jnp.take_along_axis(
+            jax.nn.log_softmax(logits), inputs["targets"][..., None], axis=-1
+        )[..., 0]
+        counted = inputs["weights"][..., None] > 0
+        return jnp.where(counted, logits, 0), (losses * inputs["share"]).sum()
+
+    return evaluate

@@ -1,0 +1,21 @@
+"""BERT-base from scratch: the plain recipe that the others are compared with.
+
+    bertgrow pretrain --config configs/bert_base.py --config.data.store=STORE --workdir W
+    bertgrow pretrain --config configs/bert_base.py:smoke --workdir runs/smoke
+
+A million steps of 512 rows of 512 tokens, 76 predictions a row (Devlin et al., 2019;
+batch and schedule as in TensorFlow's Model Garden).
+"""
+
+from bertgrow import recipe
+
+
+def get_config(variant=""):
+    config = recipe.pretraining(seed=0)
+    config.model = recipe.bert(num_layers=12, width=768, num_heads=12, next_sentence=True)
+    config.data.rows = "pairs"
+    config.optimizer = recipe.adamw(weight_decay=0.01)
+    config.schedule = recipe.linear(peak=1e-4, warmup=10_000)
+    config.update(batch=512, length=512)
+    config.stages = recipe.stages(dict(steps=1_000_000))
+    return recipe.smoke(config) if variant == "smoke" else config

@@ -1,0 +1,113 @@
+"""A task of a few hundred weights with every kind of axis, and batches for it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bertgrow.contracts import Task
+from bertgrow.train import optimizers, schedule
+
+LAYERS, VOCAB, EMBED, MLP, LENGTH, BATCH = 2, 24, 8, 16, 6, 16
+
+AXES = {
+    "words": jax.P("vocab", "embed"),
+    "layers": {
+        "up": {"kernel": jax.P("layers", "embed_in", "mlp"), "bias": jax.P("layers", "mlp")},
+        "down": {
+            "kernel": jax.P("layers", "mlp_in", "embed"),
+            "bias": jax.P("layers", "embed"),
+        },
+        "norm": {"scale": jax.P("layers", "embed")},
+    },
+    "output_bias": jax.P("vocab"),
+}
+
+
+def init(key):
+    words, up, down = jax.random.split(key, 3)
+
+    def normal(key, *shape):
+        return 0.2 * jax.random.normal(key, shape)
+
+    return {
+        "words": normal(words, VOCAB, EMBED),
+        "layers": {
+            "up": {"kernel": normal(up, LAYERS, EMBED, MLP), "bias": jnp.zeros((LAYERS, MLP))},
+            "down": {
+                "kernel": normal(down, LAYERS, MLP, EMBED),
+                "bias": jnp.zeros((LAYERS, EMBED)),
+            },
+            "norm": {"scale": jnp.ones((LAYERS, EMBED))},
+        },
+        "output_bias": jnp.zeros((VOCAB,)),
+    }
+
+
+def prepare(batch):
+    """Hides a share of each row; the weights of what is hidden sum to one."""
+
+    def row(ids):
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), ids[0]), ids[1])
+        return jax.random.bernoulli(key, 0.4, (LENGTH,))
+
+    hidden = jax.vmap(row)(batch["ids"]).at[:, 0].set(True)
+    weights = hidden / jnp.sum(hidden)
+    return {
+        "tokens": jnp.where(hidden, 0, batch["tokens"]),
+        "targets": batch["tokens"],
+        "weights": weights.astype(jnp.float32),
+    }
+
+
+def logits(params, tokens, key, dropout):
+    x = params["words"][tokens]
+
+    def layer(carry, weights):
+        x, key = carry
+        key, use = jax.random.split(key)
+        h = jax.nn.gelu(x @ weights["up"]["kernel"] + weights["up"]["bias"][None, None])
+        h = jnp.where(jax.random.bernoulli(use, 1 - dropout, h.shape), h, 0) / (1 - dropout)
+        h = h @ weights["down"]["kernel"] + weights["down"]["bias"][None, None]
+        return ((x + h) * weights["norm"]["scale"][None, None], key), None
+
+    (x, _), _ = jax.lax.scan(layer, (x, key), params["layers"])
+    x = x + x.mean(axis=1, keepdims=True)
+    return x @ params["words"].T + params["output_bias"][None, None]
+
+
+def task(dropout=0.1, on_trace=lambda: None):
+    """`on_trace` is called whenever the step is traced."""
+
+    def counted(batch):
+        on_trace()
+        return prepare(batch)
+
+    def loss(params, frozen, inputs, key, step):
+        scores = jax.nn.log_softmax(logits(params, inputs["tokens"], key, dropout))
+        right = jnp.take_along_axis(scores, inputs["targets"][..., None], axis=-1)[..., 0]
+        hits = (scores.argmax(-1) == inputs["targets"]) * inputs["weights"]
+        return -jnp.sum(right * inputs["weights"]), {"accuracy": jnp.sum(hits)}
+
+    def evaluate(params, frozen, batch):
+        inputs = prepare(batch)
+        value, _ = loss(params, frozen, inputs, jax.random.key(0), 0)
+        return {"loss": (value * len(batch["tokens"]), len(batch["tokens"]))}
+
+    return Task(init, counted, loss, evaluate, AXES)
+
+
+def batches(row=0, batch=BATCH):
+    """Endless (batch, position) from row number `row`; a row depends on its number only."""
+    while True:
+        tokens, ids = [], []
+        for number in range(row, row + batch):
+            start = np.random.default_rng(number).integers(1, VOCAB)
+            tokens.append((start + 3 * np.arange(LENGTH)) % (VOCAB - 1) + 1)
+            ids.append((1, number))
+        row += batch
+        rows = {"tokens": np.array(tokens, np.int32), "ids": np.array(ids, np.uint32)}
+        yield rows, {"row": row}
+
+
+def optimizer(make=optimizers.adamw, peak=1e-2, total=40, **settings):
+    return make(AXES, schedule.default(peak=peak, total=total, warmup=4), **settings)
