@@ -1,4 +1,4 @@
-"""`bertgrow report`: runs side by side, in a table and in one HTML file."""
+"""Put runs side by side, in a table and in one HTML file."""
 
 import json
 import math

@@ -7,9 +7,18 @@ from importlib import resources
 from bertgrow import report_chart, report_curves, summary, units
 
 SHAPE = ("layers", "width", "ffn_width", "heads", "pool", "length", "batch")
-# Of a certificate; whatever else it holds is listed below its table.
-CHANGES = [(name, f"{name}_before", f"{name}_after") for name in ("loss", "parameters")]
-SHOWN_ABOVE = {"transition", "step", "operators", *(field for row in CHANGES for field in row)}
+OPERATOR = {  # column of a certificate's table: its heading
+    "operator": "operator",
+    "dimension": "dimension",
+    "changed": "change",
+    "claim": "claim",
+    "holds": "holds",
+    "max_logit_change": "max |Δ logit|",
+    "logit_scale": "max |logit|",
+    "loss_change": "Δ loss",
+    "parameters_after": "parameters",
+    "moments": "moments",
+}
 
 
 def page(runs, arms) -> str:
@@ -127,41 +136,47 @@ def _growth(runs):
 def _certificate(certificate, run):
     at = f" at step {certificate['step']}" if "step" in certificate else ""
     yield f"<h3>{run} {_text(certificate.get('transition', ''))}{at}</h3>"
-    changes = [
-        f"{name} {_short(certificate[before])} → {_short(certificate[after])}"
-        for name, before, after in CHANGES
-        if {before, after} <= certificate.keys()
+    operators = certificate.get("rows") or []
+    yield f"<p>{_text(', '.join(_changes(operators)))}</p>"
+    shown = [name for name in OPERATOR if any(name in row for row in operators)]
+    numbers = [
+        i for i, name in enumerate(shown) if name not in ("operator", "changed", "claim")
     ]
-    yield f"<p>{_text(', '.join(changes))}</p>"
-    operators = certificate.get("operators") or []
-    header = list(dict.fromkeys(name for operator in operators for name in operator))
-    words = {"max_abs_dlogit": "max |Δ logit|", "dloss": "Δ loss"}
-    rows = [[_cell(name, operator.get(name)) for name in header] for operator in operators]
-    numbers = [i for i, name in enumerate(header) if name in words]
-    yield _table([words.get(name, name) for name in header], rows, numbers)
-    rest = {name: v for name, v in certificate.items() if name not in SHOWN_ABOVE}
-    listed = "; ".join(
-        f"{name.replace('_', ' ')}: {_amount(name, v)}" for name, v in rest.items()
-    )
-    yield f'<p class="quiet">{_text(listed)}</p>'
+    cells = [[_cell(name, row.get(name)) for name in shown] for row in operators]
+    yield _table([OPERATOR[name] for name in shown], cells, numbers)
+    rest = {k: v for k, v in certificate.items() if k not in ("transition", "step", "rows")}
+    rest["operators"] = [
+        {name: value for name, value in row.items() if name not in shown} for row in operators
+    ]
+    details = [[f"<code>{_text(k)}</code>", _cell(k, v)] for k, v in _flat(rest)]
+    yield f"<details><summary>more</summary>{_table(['', ''], details)}</details>"
 
 
-def _short(value):
-    return units.si(value) if isinstance(value, int) else _plain(value)
+def _changes(operators):
+    """From before the first operator until after the last, where they say."""
+    for name in ("loss", "parameters"):
+        before, after = f"{name}_before", f"{name}_after"
+        if operators and before in operators[0] and after in operators[-1]:
+            ends = operators[0][before], operators[-1][after]
+            yield f"{name} {' → '.join(_amount(name, value) for value in ends)}"
 
 
 def _amount(name, value):
-    if isinstance(value, int | float) and name.endswith("bytes"):
-        return units.si(value, "B")
-    if isinstance(value, int | float) and name.endswith("seconds"):
-        return units.duration(value)
+    """A value in the unit that the end of its name tells."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if name.endswith("bytes"):
+            return units.si(value, "B")
+        if name.endswith("seconds"):
+            return units.duration(value)
+        if "parameters" in name:
+            return units.si(value)
     return _plain(value)
 
 
 def _cell(name, value):
-    if name == "holds" and value is not None:
-        return "yes" if value else '<span class="bad">no</span>'
-    return _text(_plain(value))
+    if name == "holds" and value is False:
+        return '<span class="bad">no</span>'
+    return _text(_amount(name, value))
 
 
 def _training(runs):
@@ -241,9 +256,9 @@ def _plain(value):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
-    if value is None or isinstance(value, str | int):
-        return "-" if value is None else str(value)
-    return json.dumps(value)
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return "-" if value is None else str(value)
 
 
 def _text(value):

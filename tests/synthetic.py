@@ -35,22 +35,32 @@ WHOLE = [{**GROWN[-1], "name": "0", "start": 0}]
 COST = {"0": 1e9, "1": 2e9, "2": 4e9}
 OPERATORS = [
     {
-        "name": "stack",
+        "operator": "stack",
         "dimension": "depth",
-        "change": "layers 2 -> 4",
+        "changed": "layers 2 -> 4",
         "claim": "no",
-        "max_abs_dlogit": 1.9,
-        "dloss": 0.31,
-        "holds": None,
+        "max_logit_change": 1.9,
+        "loss_before": 4.5,
+        "loss_after": 4.81,
+        "loss_change": 0.31,
+        "parameters_before": 600_000,
+        "parameters_after": 1_000_000,
+        "moments": "reset",
+        "ties": {},
     },
     {
-        "name": "tile",
+        "operator": "tile",
         "dimension": "width",
-        "change": "mlp 256 -> 512",
+        "changed": "mlp 256 -> 512",
         "claim": "exact",
-        "max_abs_dlogit": 2.1e-6,
-        "dloss": 0.0,
-        "holds": True,
+        "max_logit_change": 2.1e-6,
+        "loss_before": 4.81,
+        "loss_after": 4.81,
+        "loss_change": 0.0,
+        "parameters_before": 1_000_000,
+        "parameters_after": 1_200_000,
+        "moments": "reset",
+        "ties": {"layers/up/kernel": 0.125},
     },
 ]
 
@@ -98,18 +108,8 @@ def certify(folder, stages):
     (folder / "growth").mkdir()
     for before, after in zip(stages, stages[1:], strict=False):
         name = f"{before['name']}-{after['name']}"
-        certificate = {
-            "transition": name,
-            "step": after["start"],
-            "operators": OPERATORS,
-            "loss_before": 4.5,
-            "loss_after": 4.81,
-            "parameters_before": before["parameters"],
-            "parameters_after": after["parameters"],
-            "moments": "reset",
-            "seconds": 1.25,
-            "peak_bytes": 2_500_000,
-        }
+        certificate = {"transition": name, "step": after["start"], "rows": OPERATORS}
+        certificate["cost"] = {"seconds": 1.25, "peak_bytes": 2_500_000}
         (folder / "growth" / f"{name}.json").write_text(json.dumps(certificate))
 
 

@@ -181,7 +181,15 @@ def test_the_page_shows_stages_certificates_recipe_and_versions(arms):
     read = runs.read_all(arms)
     page = report_page.page(read, summary.summary(read))
 
-    for shown in ("grow 0-1 at step 200", "2.1e-06", "mlp 256 -&gt; 512", "peak bytes: 2.5 MB"):
+    for shown in (
+        "grow 0-1 at step 200",
+        "2.1e-06",
+        "mlp 256 -&gt; 512",
+        "2.5 MB",
+        "parameters 600 k → 1.2 M",
+        "loss 4.5 → 4.81",
+        "up/kernel",
+    ):
         assert shown in page
     for shown in ("optimizer.peak_lr", "unigram 5.00", "5.33x", "compute (TFLOP)", "jax"):
         assert shown in page
@@ -205,13 +213,26 @@ def test_the_page_says_where_recipes_differ(tmp_path):
 def test_a_claim_that_does_not_hold_stands_out(arms):
     path = arms[1] / "growth" / "0-1.json"
     certificate = json.loads(path.read_text())
-    certificate["operators"][1] |= {"holds": False, "dlogit_bf16": 0.5}
+    certificate["rows"][1] |= {"holds": False}
     path.write_text(json.dumps(certificate))
 
     command(*arms)
 
     page = (arms[0] / "report.html").read_text()
-    assert '<span class="bad">no</span>' in page and "dlogit_bf16" in page
+    assert '<span class="bad">no</span>' in page
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [{}, {"rows": [{}]}, {"rows": [{"operator": "new", "unheard": [1]}], "of": {"x": None}}],
+)
+def test_certificates_may_lack_fields_and_have_others(arms, certificate):
+    (arms[1] / "growth" / "0-1.json").write_text(json.dumps(certificate))
+
+    command(*arms)
+
+    page = (arms[0] / "report.html").read_text()
+    assert ("unheard" in page) == ("of" in certificate) == ("of.x" in page)
 
 
 def test_names_are_text_and_never_markup(tmp_path):
