@@ -13,6 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["bertgrow*", "mobilebert*"]),
+    package_data={"bertgrow": ["*.css"]},
     # Lower bounds only: a notebook keeps the jax that belongs to its accelerator's driver.
     install_requires=[
         "array-record>=0.8",

@@ -1,0 +1,204 @@
+"""Small SVG charts whose colours are left to the page's style sheet."""
+
+import html
+import math
+from typing import NamedTuple
+
+from bertgrow import units
+
+NUM_COLOURS = 7  # report_page.css has that many
+ROOM = 300  # points a line keeps
+
+
+class Line(NamedTuple):
+    """`points` are (x, y, words shown where the pointer rests)."""
+
+    colour: int
+    points: list
+    is_dashed: bool = False
+    has_dots: bool = False
+
+
+class Span(NamedTuple):
+    """A level stretch from one curve to another, and what it means."""
+
+    colour: int
+    y: float
+    start: float
+    end: float
+    text: str
+
+
+class Frame(NamedTuple):
+    """The part of a picture where data are drawn, and the data at its borders."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    x_max: float
+    y_min: float
+    y_max: float
+
+    def x(self, value):
+        return round(self.left + value / self.x_max * (self.right - self.left), 1)
+
+    def y(self, value):
+        share = (value - self.y_min) / (self.y_max - self.y_min)
+        return round(self.bottom - share * (self.bottom - self.top), 1)
+
+
+def chart(
+    lines, *, x, y, y_range=None, marks=(), band=None, spans=(), width=440, height=300
+) -> str:
+    """One picture as SVG.
+
+    Args:
+      lines: what to draw.
+      x: name and unit of the x axis, e.g. ("compute", "FLOP"); it gets an SI prefix.
+      y: name of the y axis.
+      y_range: (least, greatest); what lies outside is cut off. By default from zero.
+      marks: (x, colour) of each growth.
+      band: (from, to, words) of a level region.
+      spans: `Span`s.
+      width: of the picture, in units of which letters are 12 high.
+      height: of the picture.
+    """
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return '<p class="empty">nothing to draw yet</p>'
+    x_max = max(x for x, *_ in points) or 1.0
+    y_min, y_max = y_range or (0.0, max(y for _, y, *_ in points) * 1.08 or 1.0)
+    frame = Frame(54, 30, width - 14, height - 38, x_max, y_min, y_max)
+    drawn = [_mark(frame, *mark) for mark in marks]
+    drawn += [_line(frame, line) for line in lines]
+    drawn += [_span(frame, span) for span in spans]
+    # An inner <svg> clips, and needs no identifier as a clip path would.
+    inner = (frame.left, frame.top, frame.right - frame.left + 6, frame.bottom - frame.top)
+    box = " ".join(f"{number:g}" for number in inner)
+    size = 'x="{:g}" y="{:g}" width="{:g}" height="{:g}"'.format(*inner)
+    return "\n".join(
+        [
+            f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{y} against {x[0]}">',
+            _band(frame, *band) if band else "",
+            *_axes(frame, x, y),
+            f'<svg {size} viewBox="{box}">',
+            *drawn,
+            "</svg>",
+            "</svg>",
+        ]
+    )
+
+
+def skyline(stages, colour, *, step, num_steps, flops, width=960, height=110) -> str:
+    """Stages as blocks, as wide as their steps and as high as a step costs: area is compute.
+
+    What lies beyond `step`, where the run is now, is pale. `num_steps` and `flops` a step are
+    the greatest of all the runs shown, so that their blocks compare.
+    """
+    across, up = width / num_steps, height / flops
+    parts = []
+    for stage in stages:
+        high = max(stage["flops_per_step"] * up, 3)
+        start, end = stage["start"], stage["end"]
+        now = min(max(step, start), end)
+        for name, first, last in (("done", start, now), ("todo", now, end)):
+            if last > first:
+                parts.append(
+                    f'<rect class="{name} run{colour % NUM_COLOURS}" x="{first * across:.1f}" '
+                    f'y="{height - high:.1f}" width="{(last - first) * across:.1f}" '
+                    f'height="{high:.1f}"/>'
+                )
+        parts.append(f'<path class="seam" d="M{end * across:.1f} 0V{height}"/>')
+    body = "\n".join(parts)
+    return (
+        f'<svg class="skyline" viewBox="0 0 {width} {height}" preserveAspectRatio="none" '
+        f'role="img" aria-label="stages">\n{body}\n</svg>'
+    )
+
+
+def thin(points):
+    """At most ROOM points; each is the mean of its neighbours."""
+    size = math.ceil(len(points) / ROOM)
+    groups = [points[i : i + size] for i in range(0, len(points), size)] if size > 1 else []
+    means = [
+        [sum(values) / len(group) for values in zip(*group, strict=True)] for group in groups
+    ]
+    return [tuple(mean) for mean in means] or points
+
+
+def ticks(low, high, room=5):
+    """Round values from `low` to `high`, about `room` of them."""
+    raw = (high - low) / room
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= raw * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [i * step for i in range(first, last + 1)]
+
+
+def scale(greatest, unit):
+    """(factor, unit with its prefix) in which an axis that ends at `greatest` reads well."""
+    if unit == "s":
+        return next(((n, name) for n, name in units.CLOCK if greatest >= 2 * n), (1, "s"))
+    factor, letter = units.prefix(greatest)
+    return factor, f"{letter}{unit}"
+
+
+def _axes(frame, x, y):
+    factor, unit = scale(frame.x_max, x[1])
+    middle = (frame.left + frame.right) / 2
+    label = f"{x[0]} ({unit})" if unit else x[0]
+    yield f'<text class="label" x="6" y="16">{html.escape(y)}</text>'
+    yield f'<text class="label middle" x="{middle:g}" y="{frame.bottom + 34:g}">{label}</text>'
+    for value in ticks(frame.y_min, frame.y_max):
+        at = frame.y(value)
+        text = units.si(value) if frame.y_max >= 1e4 else f"{value:.4g}"
+        yield f'<path class="grid" d="M{frame.left} {at}H{frame.right}"/>'
+        yield f'<text class="tick end" x="{frame.left - 6}" y="{at + 4:.1f}">{text}</text>'
+    for value in ticks(0, frame.x_max / factor):
+        at = frame.x(value * factor)
+        yield f'<path class="axis" d="M{at} {frame.bottom}v4"/>'
+        yield f'<text class="tick middle" x="{at}" y="{frame.bottom + 17}">{value:.4g}</text>'
+    yield f'<path class="axis" d="M{frame.left} {frame.bottom}H{frame.right}"/>'
+
+
+def _line(frame, line):
+    colour = f"run{line.colour % NUM_COLOURS}"
+    path = "L".join(f"{frame.x(x)} {frame.y(y)}" for x, y, *_ in line.points)
+    dashed = " dashed" if line.is_dashed else ""
+    drawn = [f'<path class="line {colour}{dashed}" d="M{path}"/>' if path else ""]
+    if line.has_dots:
+        drawn += [
+            f'<circle class="{colour}" cx="{frame.x(x)}" cy="{frame.y(y)}" r="2.6">'
+            f"<title>{html.escape(''.join(words))}</title></circle>"
+            for x, y, *words in line.points
+        ]
+    return "\n".join(drawn)
+
+
+def _mark(frame, x, colour):
+    return (
+        f'<path class="mark run{colour % NUM_COLOURS}" '
+        f'd="M{frame.x(x)} {frame.bottom}V{frame.top}"/>'
+    )
+
+
+def _band(frame, low, high, words):
+    top, bottom = frame.y(high), min(frame.y(low), frame.bottom)
+    return (
+        f'<rect class="band" x="{frame.left}" y="{top}" width="{frame.right - frame.left}" '
+        f'height="{max(bottom - top, 0):.1f}"/>'
+        f'<path class="bound" d="M{frame.left} {top}H{frame.right}"/>'
+        f'<text class="tick end" x="{frame.right - 4}" y="{top - 5:.1f}">'
+        f"{html.escape(words)}</text>"
+    )
+
+
+def _span(frame, span):
+    start, end, y = frame.x(span.start), frame.x(span.end), frame.y(span.y)
+    colour = f"run{span.colour % NUM_COLOURS}"
+    return (
+        f'<path class="span {colour}" d="M{start} {y}H{end}M{start} {y - 5:.1f}v10'
+        f'M{end} {y - 5:.1f}v10"/><text class="gain middle" x="{(start + end) / 2:.1f}" '
+        f'y="{y - 7:.1f}">{html.escape(span.text)}</text>'
+    )

@@ -1,0 +1,265 @@
+"""The report as one HTML page that needs nothing else."""
+
+import html
+import json
+from importlib import resources
+
+from bertgrow import report_chart, report_curves, summary, units
+
+SHAPE = ("layers", "width", "ffn_width", "heads", "pool", "length", "batch")
+OPERATOR = {  # column of a certificate's table: its heading
+    "operator": "operator",
+    "dimension": "dimension",
+    "changed": "change",
+    "claim": "claim",
+    "holds": "holds",
+    "max_logit_change": "max |Δ logit|",
+    "logit_scale": "max |logit|",
+    "loss_change": "Δ loss",
+    "parameters_after": "parameters",
+    "moments": "moments",
+}
+
+
+def page(runs, arms) -> str:
+    """The whole page; `arms` is `summary.summary(runs)`."""
+    title = f"{_text(', '.join(run.name for run in runs))}: bertgrow report"
+    style = resources.files("bertgrow").joinpath("report_page.css").read_text("utf-8")
+    parts = [*_overview(arms), *_losses(runs, arms), *_stages(runs, arms)]
+    parts += [*_growth(runs), *_training(runs), *_recipes(runs)]
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{title}</title>\n<style>\n{style}</style></head>\n<body>",
+            *parts,
+            "</body></html>\n",
+        ]
+    )
+
+
+def _overview(arms):
+    header, rows = summary.table(arms)
+    between = ' <span class="quiet">·</span> '
+    yield f"<h1>{between.join(_text(arm.name) for arm in arms)}</h1>"
+    for who, what in summary.verdicts(arms):
+        yield f'<p class="verdict">{_text(who)}: <b>{_text(what)}</b></p>'
+    rows = [
+        [_swatch(i) + _text(name), *map(_text, rest)] for i, (name, *rest) in enumerate(rows)
+    ]
+    yield _table(header, rows, numbers=range(1, len(header)))
+
+
+def _losses(runs, arms):
+    yield "<h2>Held-out loss</h2>"
+    yield (
+        '<p class="quiet">mask_loss shows every chosen position as [MASK]. In the shaded band '
+        "a model knows little more than how often each piece occurs; comparing runs there says "
+        "nothing.</p>"
+    )
+    yield _legend(runs)
+    yield from _grid(report_curves.losses(runs, arms))
+
+
+def _legend(runs):
+    def key(drawn, words):
+        return f'<span><svg viewBox="0 0 30 12">{drawn}</svg>{_text(words)}</span>'
+
+    keys = [
+        key(f'<path class="line {_colour(i)}" d="M0 6H30"/>', run.name)
+        for i, run in enumerate(runs)
+    ]
+    lengths = {row.get("length") for run in runs for row in run.evaluations}
+    if len(lengths) > 1:
+        drawn = '<path class="line dashed axis" d="M0 6H30"/>'
+        keys.append(key(drawn, "rows not yet of the final length: not comparable"))
+    if any(len(run.stages) > 1 for run in runs):
+        keys.append(key('<path class="mark axis" d="M15 0V12"/>', "growth"))
+    return f'<div class="legend">{"".join(keys)}</div>'
+
+
+def _stages(runs, arms):
+    num_steps = max(arm.steps for arm in arms)
+    flops = max(stage["flops_per_step"] for run in runs for stage in run.stages)
+    yield "<h2>Stages</h2>"
+    yield (
+        '<p class="quiet">As wide as a stage has steps, as high as one step costs: the area is '
+        "compute. Pale is still to come; bold is what a stage changed.</p>"
+    )
+    for i, (run, arm) in enumerate(zip(runs, arms, strict=True)):
+        yield f"<h3>{_swatch(i)}{_text(run.name)}</h3>"
+        yield report_chart.skyline(
+            run.stages, i, step=arm.step, num_steps=num_steps, flops=flops
+        )
+        yield _stage_table(run.stages)
+
+
+def _stage_table(stages):
+    shape = [name for name in SHAPE if any(name in stage for stage in stages)]
+    costs = [(s["end"] - s["start"]) * s["flops_per_step"] for s in stages]
+    rows = []
+    for stage, before, cost in zip(stages, [stages[0], *stages], costs, strict=False):
+        changed = [
+            f'<span class="changed">{_text(stage.get(name, ""))}</span>'
+            if stage.get(name) != before.get(name)
+            else _text(stage.get(name, ""))
+            for name in shape
+        ]
+        rows.append(
+            [
+                _text(stage["name"]),
+                f"{stage['start']} to {stage['end']}",
+                *changed,
+                units.si(stage.get("parameters")),
+                units.si(stage["flops_per_step"], "FLOP"),
+                f"{cost / (sum(costs) or 1):.0%}",
+            ]
+        )
+    header = ["stage", "steps", *shape, "parameters", "a step costs", "share of compute"]
+    header = [name.replace("_", " ") for name in header]
+    return _table(header, rows, numbers=range(1, len(header)))
+
+
+def _growth(runs):
+    if not any(run.certificates for run in runs):
+        return
+    yield "<h2>Growth certificates</h2>"
+    yield (
+        '<p class="quiet">What each operator changed, in order, and what that did to the model '
+        "on a fixed held-out batch in float32, against what it claims.</p>"
+    )
+    for i, run in enumerate(runs):
+        for certificate in run.certificates:
+            yield from _certificate(certificate, _swatch(i) + _text(run.name))
+
+
+def _certificate(certificate, run):
+    at = f" at step {certificate['step']}" if "step" in certificate else ""
+    yield f"<h3>{run} {_text(certificate.get('transition', ''))}{at}</h3>"
+    operators = certificate.get("rows") or []
+    yield f"<p>{_text(', '.join(_changes(operators)))}</p>"
+    shown = [name for name in OPERATOR if any(name in row for row in operators)]
+    numbers = [
+        i for i, name in enumerate(shown) if name not in ("operator", "changed", "claim")
+    ]
+    cells = [[_cell(name, row.get(name)) for name in shown] for row in operators]
+    yield _table([OPERATOR[name] for name in shown], cells, numbers)
+    rest = {k: v for k, v in certificate.items() if k not in ("transition", "step", "rows")}
+    rest["operators"] = [
+        {name: value for name, value in row.items() if name not in shown} for row in operators
+    ]
+    details = [[f"<code>{_text(k)}</code>", _cell(k, v)] for k, v in _flat(rest)]
+    yield f"<details><summary>more</summary>{_table(['', ''], details)}</details>"
+
+
+def _changes(operators):
+    """From before the first operator until after the last, where they say."""
+    for name in ("loss", "parameters"):
+        before, after = f"{name}_before", f"{name}_after"
+        if operators and before in operators[0] and after in operators[-1]:
+            ends = operators[0][before], operators[-1][after]
+            yield f"{name} {' → '.join(_amount(name, value) for value in ends)}"
+
+
+def _amount(name, value):
+    """A value in the unit that the end of its name tells."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if name.endswith("bytes"):
+            return units.si(value, "B")
+        if name.endswith("seconds"):
+            return units.duration(value)
+        if "parameters" in name:
+            return units.si(value)
+    return _plain(value)
+
+
+def _cell(name, value):
+    if name == "holds" and value is False:
+        return '<span class="bad">no</span>'
+    return _text(_amount(name, value))
+
+
+def _training(runs):
+    yield "<h2>Training</h2>"
+    yield (
+        '<p class="quiet">The usual loss falls by about half a nat merely by copying the '
+        "tokens that masking left visible: judge by mask_loss.</p>"
+    )
+    yield from _grid(report_curves.training(runs), "small")
+
+
+def _recipes(runs):
+    yield "<h2>Recipe</h2>"
+    for part in ("recipe", "store", "versions"):
+        tables = [dict(_flat(run.config.get(part) or {})) for run in runs]
+        names = list(dict.fromkeys(name for table in tables for name in table))
+        rows = {name: [_plain(table.get(name)) for table in tables] for name in names}
+        different = {name: row for name, row in rows.items() if len(set(row)) > 1}
+        if len(runs) > 1 and different:
+            yield f"<h3>{part.capitalize()}: what differs</h3>"
+            yield _settings(runs, different)
+        if rows:
+            yield f"<details><summary>{part}, whole</summary>{_settings(runs, rows)}</details>"
+
+
+def _settings(runs, rows):
+    cells = [
+        [f"<code>{_text(name)}</code>", *map(_text, values)] for name, values in rows.items()
+    ]
+    return _table(["", *(run.name for run in runs)], cells, style="settings")
+
+
+def _flat(tree, path=""):
+    """("optimizer.peak_lr", 1e-4) for every leaf of nested dicts and lists."""
+    items = enumerate(tree) if isinstance(tree, list) else tree.items()
+    for name, value in items:
+        here = f"{path}[{name}]" if isinstance(tree, list) else f"{path}.{name}".lstrip(".")
+        if isinstance(value, dict | list) and value:
+            yield from _flat(value, here)
+        else:
+            yield here, value
+
+
+def _table(header, rows, numbers=(), style=""):
+    """`rows` are HTML already, `header` is not; `numbers` are columns aligned to the right."""
+
+    def line(tag, cells):
+        marks = [' class="number"' if i in numbers else "" for i in range(len(cells))]
+        inner = (f"<{tag}{m}>{cell}</{tag}>" for m, cell in zip(marks, cells, strict=True))
+        return f"<tr>{''.join(inner)}</tr>"
+
+    lines = [line("th", [_text(name) for name in header]), *(line("td", row) for row in rows)]
+    return (
+        f'<div class="scroll"><table class="{style}">{"".join(lines)}</table></div>'
+        if rows
+        else ""
+    )
+
+
+def _grid(charts, size=""):
+    yield f'<div class="charts {size}">'
+    yield from (f"<div>{chart}</div>" for chart in charts)
+    yield "</div>"
+
+
+def _swatch(colour):
+    return f'<span class="swatch {_colour(colour)}"></span>'
+
+
+def _colour(number):
+    return f"run{number % report_chart.NUM_COLOURS}"
+
+
+def _plain(value):
+    """Any JSON value in a few characters."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    return "-" if value is None else str(value)
+
+
+def _text(value):
+    return html.escape(str(value))
