@@ -68,7 +68,8 @@ class Checkpoints:
         try:
             return sorted(int(entry.name) for entry in self._entries() if _is_step(entry))
         except OSError as error:
-            raise _explained(error, self.path, "read") from error
+            _blame_disk(error, self.path, "read")
+            raise
 
     def record(self, step):
         """What was given to `save` beside the state."""
@@ -127,7 +128,8 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise _explained(error, self.path, "write") from error
+            _blame_disk(error, self.path, "write")
+            raise
         self._last = step
         self._thread = threading.Thread(target=self._finish, args=(step,), name="checkpoint")
         self._thread.start()
@@ -139,7 +141,8 @@ class Checkpoints:
         error, self._error = self._error, None
         if error is not None:
             self._last = None
-            raise _explained(error, self.path, "write") from error
+            _blame_disk(error, self.path, "write")
+            raise error
 
     def close(self):
         """Waits for the save in flight. Never leave without it: the save would be lost."""
@@ -169,7 +172,8 @@ class Checkpoints:
             try:
                 why = checksums.reason(self.path / str(step), self._checksum(step))
             except OSError as error:  # it cannot be read now: that does not make it damaged
-                raise _explained(error, self.path, "read") from error
+                _blame_disk(error, self.path, "read")
+                raise
             if why is None:
                 return step
             self.damaged[step] = why
@@ -287,15 +291,14 @@ def _table(shapes):
 DISK = ("No space left", "File too large", "quota", "Permission denied", "Read-only")
 
 
-def _explained(error, path, doing):
-    """An InputError when the disk is to blame, else the error itself."""
-    blame = error
-    while blame is not None:
-        if isinstance(blame, OSError) or any(word in str(blame) for word in DISK):
-            line = str(blame).strip().splitlines()[0][:300]
-            return errors.InputError(
+def _blame_disk(error, path, doing):
+    """An InputError when the disk is the cause of an error."""
+    cause = error
+    while cause is not None:
+        if isinstance(cause, OSError) or any(word in str(cause) for word in DISK):
+            line = str(cause).strip().splitlines()[0][:300]
+            raise errors.InputError(
                 f"cannot {doing} checkpoints in {path}: {line}; free some disk, or choose "
                 "another --workdir"
-            )
-        blame = blame.__cause__ or blame.__context__
-    return error
+            ) from error
+        cause = cause.__cause__ or cause.__context__

@@ -23,7 +23,7 @@ def default(*, peak, total, start=0, warmup=0):
 
     def rate(step):
         now = step + 1
-        return peak * jnp.clip(1 - now / total, 0, 1) * _ramp(now - start, warmup)
+        return peak * jnp.maximum(total - now, 0) / total * _ramp(now - start, warmup)
 
     return rate
 
@@ -38,7 +38,8 @@ def published(*, peak, end, decay_steps, warmup, start=0):
     """
 
     def decayed(steps):
-        return end + (peak - end) * (1 - jnp.minimum(steps, decay_steps) / decay_steps)
+        left = jnp.maximum(decay_steps - steps, 0) / decay_steps
+        return end + (peak - end) * left
 
     def rate(step):
         now = step + 1 - start

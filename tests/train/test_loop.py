@@ -60,7 +60,7 @@ def test_eight_devices_really_hold_parts():
     assert kernel.sharding.shard_shape(kernel.shape) == (2, 4, 8)
 
 
-@pytest.mark.parametrize("spec", [{"data": 1}, MESH_8])
+@pytest.mark.parametrize("spec", [pytest.param({"data": 1}, marks=pytest.mark.slow), MESH_8])
 def test_accumulating_slices_equals_one_big_batch(spec):
     devices = jax.devices()[: np.prod(list(spec.values()))]
     mesh = sharding.make_mesh(spec, devices)
@@ -133,10 +133,10 @@ def test_metrics_tell_the_norm_and_the_rate():
 
 def test_data_that_end_too_early_are_named():
     task, optimizer = toy_task.task(), toy_task.optimizer()
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
     where = sharding.state_shardings(task, optimizer, mesh)
     state = loop.initial_state(task, optimizer, jax.random.key(0), where)
     few = itertools.islice(toy_task.batches(), 2)
 
     with pytest.raises(errors.InputError, match="ended after step 2"):
-        list(loop.steps(task, state, few, optimizer, until=5))
+        list(loop.steps(task, state, few, optimizer, until=5, mesh=mesh))

@@ -1,0 +1,165 @@
+"""Being asked to stop: SIGTERM, SIGINT or a time limit, seen wherever the program is.
+
+Python runs a signal handler only between two bytecodes of the main thread, so not during a
+long compilation. The number of a signal is written to a pipe by C at once; a thread waits at
+its other end. It sets `requested`, which the story checks at steps and evaluations, and in
+sections where everything is saved already it ends the process itself.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import time
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from bertgrow import errors
+
+STOPPED = 75  # exit code: everything is saved, the run was stopped early
+ONE_REQUEST = 0.5  # seconds; supervisors often send the same signal twice
+
+
+class StopRequest:
+    """Turns signals and a time limit into one request, while it is entered.
+
+        with StopRequest(resume="bertgrow pretrain ...") as stop:
+            with stop.nothing_to_lose(checkpoints.wait):
+                step = loop.compile_step(...)
+            for info in loop.steps(...):
+                if stop.requested: ...  # save, then raise errors.Stopped
+
+    A second signal ends the process at once. Outside the main thread, where Python allows no
+    handlers, only the time limit works.
+
+    Args:
+      resume: command that continues the run, for the last line printed.
+      time_limit: seconds after which to stop; None for no limit.
+      signals: which to take; () in a notebook, whose interrupt button is a SIGINT.
+    """
+
+    def __init__(self, *, resume="", time_limit=None, signals=(signal.SIGTERM, signal.SIGINT)):
+        self.resume, self.reason = resume, None
+        self._signals = signals
+        self._limit = time_limit
+        self._first = None  # when the first signal came
+        self._section = None  # what to call before leaving, where nothing can be lost
+        self._lock = threading.Lock()
+
+    @property
+    def requested(self):
+        return self.reason is not None
+
+    def __enter__(self):
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {each: signal.signal(each, _pass) for each in self._signals}
+            self._fd_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._watcher = threading.Thread(target=self._watch, name="stop", daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_):
+        if self._before:
+            signal.set_wakeup_fd(self._fd_before)
+            for each, handler in self._before.items():
+                signal.signal(each, handler)
+        os.write(self._write, b"\0")
+        self._watcher.join()
+        os.close(self._read)
+        os.close(self._write)
+
+    @contextlib.contextmanager
+    def nothing_to_lose(self, finish=lambda: None):
+        """Marks a section in which everything is saved: a request there ends the process.
+
+        For compilation, growth and preparation of data, which may be long and deaf.
+
+        Args:
+          finish: called before leaving, e.g. `Checkpoints.wait` for a save in flight.
+        """
+        with self._lock:
+            self._section = None if self.requested else finish
+        if self._section is None:
+            finish()
+            raise errors.Stopped(self.message())
+        try:
+            yield
+        finally:
+            with self._lock:  # not given back when the watcher is about to end the process
+                self._section = None
+
+    def message(self):
+        """One line: why the run stops, and the command that continues."""
+        continues = f"; continue with: {self.resume}" if self.resume else ""
+        return f"stopped early ({self.reason}), everything is saved{continues}"
+
+    def _watch(self):
+        end = None if self._limit is None else time.monotonic() + self._limit
+        while True:
+            wait = None if end is None else max(0, end - time.monotonic())
+            ready, _, _ = select.select([self._read], [], [], wait)
+            if not ready:
+                end = None
+                self._request(f"time limit of {self._limit:g} s")
+                continue
+            for number in os.read(self._read, 64):
+                if number == 0:
+                    return
+                if number in self._signals:
+                    self._on_signal(signal.Signals(number))
+
+    def _on_signal(self, each):
+        now = time.monotonic()
+        if self._first is not None and now - self._first > ONE_REQUEST:
+            print(f"{each.name} again: leaving at once", file=sys.stderr, flush=True)
+            os._exit(128 + each)
+        self._first = self._first or now
+        self._request(each.name)
+
+    def _request(self, reason):
+        if self.requested:
+            return  # without the lock, which `_leave` may hold while a save is finished
+        with self._lock:
+            self.reason = reason
+            if self._section is not None:
+                self._leave()
+
+    def _leave(self):
+        """Ends the process from the watcher's thread; the main thread may be deep in C++."""
+        # A signal during a long wait for the save must still be able to end it.
+        threading.Thread(target=self._watch_again, daemon=True).start()
+        try:
+            self._section()
+        except BaseException as error:  # noqa: BLE001 - the process ends here, whatever it is
+            print(f"stopped early, and the last save failed: {error}", file=sys.stderr)
+            code = 2 if isinstance(error, errors.InputError) else 1
+        else:
+            print(self.message(), file=sys.stderr)
+            code = STOPPED
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    def _watch_again(self):
+        while True:
+            for number in os.read(self._read, 64):
+                if number in self._signals:
+                    self._on_signal(signal.Signals(number))
+
+
+def agreed(requested):
+    """True on every process when it is true on one, so that all save at the same step."""
+    if jax.process_count() == 1:
+        return requested
+    return bool(multihost_utils.process_allgather(np.array(requested)).any())
+
+
+def _pass(*_):
+    """Its presence alone keeps the default action away; the pipe carries the news."""

@@ -1,0 +1,177 @@
+"""Optimizers equal their references, slice by slice, and obey axis names."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import toy_task
+
+from bertgrow.train import optimizers
+
+
+def constant(rate):
+    return lambda step: rate
+
+
+def train(optimizer, params, gradients):
+    """Parameters after one update for each tree of gradients."""
+    state = optimizer.init(params)
+
+    @jax.jit
+    def step(params, state, gradient, number):
+        updates, state = optimizer.update(gradient, state, params, step=number)
+        return optax.apply_updates(params, updates), state
+
+    for number, gradient in enumerate(gradients):
+        params, state = step(params, state, gradient, number)
+    return params
+
+
+def toy_gradients(num_steps, scale=1.0):
+    keys = jax.random.split(jax.random.key(5), num_steps)
+    return [jax.tree.map(lambda p: scale * p, toy_task.init(key)) for key in keys]
+
+
+def assert_trees_close(a, b, rtol):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=1e-7), a, b)
+
+
+def test_lamb_gives_every_layer_its_own_trust_ratio():
+    weight = jnp.stack([jnp.full((2, 2), 1.0), jnp.full((2, 2), 100.0)])
+    update = jnp.ones((2, 2, 2))
+
+    ratio = optimizers.trust_ratio(update, weight, ("layers", "embed_in", "mlp"))
+
+    # One ratio for the whole leaf would be 70.7 twice.
+    np.testing.assert_allclose(ratio.ravel(), [1, 100], rtol=1e-6)
+
+
+def test_lamb_moves_every_layer_in_proportion_to_its_weight():
+    axes = {"w": jax.P("layers", "ffn", "embed_in", "mlp")}
+    params = {"w": jnp.array([1.0, 100.0]).reshape(2, 1, 1, 1) * jnp.ones((2, 3, 2, 2))}
+    gradient = jax.tree.map(jnp.ones_like, params)
+    optimizer = optimizers.lamb(axes, constant(0.1), decay=0.0)
+
+    after = train(optimizer, params, [gradient])
+
+    moved = (params["w"] - after["w"])[:, 0, 0, 0]
+    np.testing.assert_allclose(moved, [0.1, 10.0], rtol=1e-4)
+
+
+def test_lamb_equals_a_plain_reference():
+    rng = np.random.default_rng(0)
+    axes = {"w": jax.P("layers", "embed_in", "mlp"), "b": jax.P("layers", "mlp")}
+    start = {"w": rng.normal(size=(2, 3, 4)), "b": rng.normal(size=(2, 4))}
+    gradients = [{k: 0.1 * rng.normal(size=v.shape) for k, v in start.items()} for _ in "123"]
+
+    optimizer = optimizers.lamb(axes, constant(0.01), clip=None, decay=0.1)
+    as_float = [jax.tree.map(jnp.float32, tree) for tree in [start, *gradients]]
+    after = train(optimizer, as_float[0], as_float[1:])
+
+    # You et al. (2020), algorithm 2, in float64, one layer at a time.
+    for name, decays in (("w", True), ("b", False)):
+        for layer in range(2):
+            x, mu, nu = start[name][layer], 0.0, 0.0
+            for t, gradient in enumerate(gradients, start=1):
+                g = gradient[name][layer]
+                mu, nu = 0.9 * mu + 0.1 * g, 0.999 * nu + 0.001 * g * g
+                r = (mu / (1 - 0.9**t)) / (np.sqrt(nu / (1 - 0.999**t)) + 1e-6)
+                if decays:
+                    r = r + 0.1 * x
+                    r = r * np.linalg.norm(x) / np.linalg.norm(r)
+                x = x - 0.01 * r
+            np.testing.assert_allclose(after[name][layer], x, rtol=1e-4, atol=1e-6)
+
+
+def test_adamw_equals_optax():
+    params, gradients = toy_task.init(jax.random.key(0)), toy_gradients(3)
+    decayed = {
+        "words": True,
+        "layers": {
+            "up": {"kernel": True, "bias": False},
+            "down": {"kernel": True, "bias": False},
+            "norm": {"scale": False},
+        },
+        "output_bias": False,
+    }
+
+    ours = train(optimizers.adamw(toy_task.AXES, constant(0.01), decay=0.1), params, gradients)
+
+    theirs = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(0.01, eps=1e-6, weight_decay=0.1, mask=decayed),
+    )
+    theirs = optax.with_extra_args_support(theirs)
+    assert_trees_close(ours, train(theirs, params, gradients), rtol=1e-5)
+
+
+def test_without_bias_correction_the_first_step_is_smaller():
+    params, gradients = {"b": jnp.zeros(3)}, [{"b": jnp.full(3, 0.1)}]
+    axes = {"b": jax.P("mlp")}
+
+    plain = optimizers.adamw(axes, constant(1.0), bias_correction=False)
+
+    # m / sqrt(v) = 0.1 g / (sqrt(0.001) g)
+    after = train(plain, params, gradients)
+    np.testing.assert_allclose(after["b"], -0.1 / np.sqrt(0.001), rtol=1e-3)
+
+
+def test_clipping_bounds_the_global_norm():
+    axes = {"a": jax.P("mlp"), "b": jax.P("mlp")}
+    params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+    large = {"a": jnp.full(1, 30.0), "b": jnp.full(1, 40.0)}
+    small = {"a": jnp.full(1, 0.6), "b": jnp.full(1, 0.8)}
+
+    state = optimizers.adamw(axes, constant(1.0)).init(params)
+    optimizer = optimizers.adamw(axes, constant(1.0))
+    _, from_large = optimizer.update(large, state, params, step=0)
+    _, from_small = optimizer.update(small, state, params, step=0)
+
+    assert_trees_close(from_large[1].mu, from_small[1].mu, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "names, expected",
+    [
+        (("vocab", "embed"), True),
+        (("positions", "embed"), True),
+        (("types", "embed"), True),
+        (("layers", "embed_in", "heads", "kv"), True),
+        (("layers", "heads_in", "kv_in", "embed"), True),
+        (("layers", "ffn", "embed_in", "mlp"), True),
+        (("embed_in", "classes"), True),
+        (("layers", "heads", "kv"), False),  # a bias, though it has three axes
+        (("layers", "ffn", "mlp"), False),
+        (("layers", "embed"), False),
+        (("embed_in",), False),  # the norm before the tied word table
+        (("vocab",), False),  # the output bias
+    ],
+)
+def test_matrices_and_tables_decay_and_nothing_else(names, expected):
+    assert optimizers.is_matrix(names) is expected
+
+
+@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lamb])
+def test_only_weights_shrink_without_a_gradient(make):
+    params = jax.tree.map(jnp.ones_like, toy_task.init(jax.random.key(0)))
+    zero = jax.tree.map(jnp.zeros_like, params)
+
+    after = train(make(toy_task.AXES, constant(0.1), decay=0.5), params, [zero])
+
+    assert float(after["words"].max()) < 1
+    assert float(after["layers"]["up"]["kernel"].max()) < 1
+    for bias in (after["output_bias"], after["layers"]["up"]["bias"]):
+        np.testing.assert_array_equal(bias, 1)
+    np.testing.assert_array_equal(after["layers"]["norm"]["scale"], 1)
+
+
+def test_the_rate_is_read_from_the_step_of_the_run():
+    params, gradient = {"b": jnp.zeros(1)}, {"b": jnp.ones(1)}
+    optimizer = optimizers.adamw({"b": jax.P("mlp")}, lambda step: step * 1.0)
+    state = optimizer.init(params)
+
+    updates, state = optimizer.update(gradient, state, params, step=jnp.int32(7))
+
+    np.testing.assert_allclose(updates["b"], -7, rtol=1e-4)
+    assert float(optax.tree.get(state, "rate")) == 7
