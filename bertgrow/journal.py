@@ -23,7 +23,9 @@ class Journal:
 
     def __init__(self, workdir, stages, seen, *, every, write=True):
         self.workdir, self.stages, self.seen, self.every = workdir, stages, seen, every
-        self.writer = metrics.Writer(workdir) if write else None
+        self.path = workdir / "metrics.jsonl"
+        self.writer = None
+        self._writes = write
         self.position, self.tokens, self.seconds = None, 0, 0.0
         self.certificates = []
         self._index, self._pending, self._saved, self._evaluated = 0, None, None, set()
@@ -35,9 +37,10 @@ class Journal:
         for name in ("position", "tokens", "seconds", "certificates"):
             setattr(self, name, record.get(name, getattr(self, name)))
         self._saved = step or None
-        if self.writer:
-            self.writer.cut(step)
-        kept = metrics.read(self.workdir)
+        if self._writes:
+            metrics.cut(self.path, step)
+            self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
+        kept = metrics.read(self.path) if self.path.exists() else []
         self._evaluated = {row["step"] for row in kept if row["split"] == "eval"}
         for certificate in self.certificates:
             self._write_certificate(certificate)
@@ -58,6 +61,12 @@ class Journal:
         """What passed since the last step - compiling, evaluating - is not training time."""
         self._mark = time.monotonic()
 
+    def sync(self):
+        """Makes sure that all lines so far outlive a power cut; before a save."""
+        self.flush()
+        if self.writer:
+            self.writer.sync()
+
     def saved(self, step):
         self._saved = step
         self.mark()
@@ -73,7 +82,10 @@ class Journal:
         if info is None:
             return
         values = {name: float(value) for name, value in info.metrics.items()}
-        divergence.check(info.step, values["loss"], info.position, self._saved)
+        divergence.check_finite(
+            values, step=info.step, position=info.position,
+            rows=self.stages[self._index]["batch"], checkpoint=self._saved,
+        )  # fmt: skip
         now = time.monotonic()
         passed, self._mark = now - self._mark, now
         tokens = int(values.pop("tokens"))
@@ -118,10 +130,10 @@ class Journal:
             return
         row = dict(step=step, stage=self.stages[self._index]["name"], split=split)
         counters = dict(tokens=self.tokens, flops=self._flops(step), seconds=self.seconds)
-        self.writer.append(row | values | counters)
+        self.writer.write(row | values | counters)
 
     def _write_certificate(self, certificate):
-        if self.writer is None:
+        if not self._writes:
             return
         path = self.workdir / "growth" / f"{certificate['transition']}.json"
         files.write_text(path, json.dumps(certificate, indent=2) + "\n")

@@ -65,8 +65,8 @@ def open_stores(recipe):
                 "and pass --config.data.store=STORE"
             )
         paths = [_default_store(recipe.data.vocab_size)]
-    stores = [store.open_store(path) for path in paths]
-    hashes = {opened.vocab_hash: path for opened, path in zip(stores, paths, strict=True)}
+    stores = [store.Store(path) for path in paths]
+    hashes = {opened.meta["vocab"]["hash"]: path for opened, path in zip(stores, paths, strict=True)}
     if len(hashes) > 1:
         listed = ", ".join(f"{path}: {digest}" for digest, path in hashes.items())
         raise InputError(f"config.data.store mixes vocabularies ({listed}); use one for all")
@@ -98,14 +98,14 @@ def make_job(settings, stores):
     def training_rows(index):
         length = settings.stages[index].length
         return rows.Stream(
-            stores, weights, length=length, kind=settings.data.rows, seed=settings.seed
+            stores, weights=weights, length=length, kind=settings.data.rows, seed=settings.seed
         )
 
     def held_out(index):
         stage = settings.stages[index]
-        wanted = math.ceil(settings.eval.rows / stage.batch) * stage.batch
+        limit = math.ceil(settings.eval.rows / stage.batch)
         return pipeline.held_out(
-            stores[0], length=stage.length, rows=wanted, batch=stage.batch, kind=settings.data.rows
+            stores[0], length=stage.length, rows=stage.batch, kind=settings.data.rows, limit=limit
         )
 
     return run.Job(
@@ -204,9 +204,9 @@ def summary(settings, family, stages, stores):
         stages=table,
         store=dict(
             hash="+".join(opened.hash for opened in stores),
-            vocabulary=stores[0].vocab_hash,
-            documents=sum(opened.num_documents for opened in stores),
-            tokens=sum(opened.num_tokens for opened in stores),
+            vocabulary=stores[0].meta["vocab"]["hash"],
+            documents=sum(len(opened.train) for opened in stores),
+            tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
         ),
         versions={name: importlib.metadata.version(name) for name in packages},
     )
@@ -231,10 +231,11 @@ def _first(settings, state, shardings, opened):
     if not settings.init_from:
         return state
     known = workdir.read(settings.init_from)
-    if known["store"]["vocabulary"] != opened.vocab_hash:
+    theirs, ours = known["store"]["vocabulary"], opened.meta["vocab"]["hash"]
+    if theirs != ours:
         raise InputError(
-            f"config.init_from {settings.init_from} has vocabulary "
-            f"{known['store']['vocabulary']}, the store has {opened.vocab_hash}; use one for both"
+            f"config.init_from {settings.init_from} has vocabulary {theirs[:12]}, the store has "
+            f"{ours[:12]}; use one for both"
         )
     with checkpoint.Checkpoints(Path(settings.init_from) / "checkpoints") as saves:
         step = saves.latest()

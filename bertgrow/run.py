@@ -18,7 +18,7 @@ from bertgrow.config import RunConfig
 from bertgrow.contracts import Stage
 from bertgrow.data import pipeline
 from bertgrow.errors import Stopped
-from bertgrow.train import checkpoint, loop, metrics, sharding, signals
+from bertgrow.train import checkpoint, environment, loop, sharding, signals
 
 
 class Job(NamedTuple):
@@ -70,7 +70,7 @@ def _session(job, workdir, time_limit):
     ends = [stage.end for stage in settings.stages]
     is_first = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(signals.StopRequest(time_limit=time_limit))
+        stop = stack.enter_context(signals.StopRequest(resume=job.command, time_limit=time_limit))
         saves = stack.enter_context(
             checkpoint.Checkpoints(
                 workdir / "checkpoints", stage_ends=ends, keep=settings.checkpoint.keep
@@ -109,8 +109,9 @@ def _begin(session):
     state, record = session.saves.restore(step, target)
     session.log.begin(step, record)
     session.seen.event(f"restored step {step}, stage {stage.name}")
-    for change in metrics.differences(record["environment"], metrics.environment()):
-        session.seen.event(f"equal to the bit no longer: {change}")
+    now = environment.describe(session.mesh)
+    for change in environment.differences(record["environment"], now):
+        session.seen.event(f"no longer equal to the bit, only to float tolerance: {change}")
     return index, state
 
 
@@ -130,23 +131,37 @@ def _enter(session, index, state):
 
 def _train(session, index, state):
     """Trains one stage to its end and returns its last state."""
-    job, log = session.job, session.log
-    stage, until = job.stages[index], job.settings.stages[index].end
-    step, evaluate = _compile(session, index, state)
+    log, stage = session.log, session.job.stages[index]
+    now, until = int(state.step), session.job.settings.stages[index].end
     log.stage(index)
-    _evaluate_if_due(session, index, int(state.step), evaluate, state)
-    batches = pipeline.batches(
-        job.rows(index), batch=stage.batch, position=log.position, workers=job.settings.data.workers,
-        hosts=jax.process_count(), host=jax.process_index(),
-    )  # fmt: skip
-    with contextlib.closing(batches):
-        for info in loop.steps(
+    if now == until and not _is_evaluation_due(session, index, now):
+        return state
+    step, evaluate = _compile(session, index, state)
+    log.mark()
+    _evaluate_if_due(session, index, now, evaluate, state)
+    with _batches(session, index, now) as batches:
+        run_stage = loop.steps(
             stage.task, state, batches, stage.optimizer, until=until, mesh=session.mesh, step=step
-        ):
+        )  # fmt: skip
+        for info in run_stage:
             state = info.state
             log.take(info)
             _after_step(session, index, info, evaluate)
     return state
+
+
+def _batches(session, index, step):
+    """The rows of this process from where the data stand; a new length, at a new block."""
+    job, position = session.job, session.log.position
+    stream = job.rows(index)
+    stage = job.settings.stages[index]
+    if index and step == stage.start and stage.length != job.settings.stages[index - 1].length:
+        position = stream.next_block(position)
+    return pipeline.batches(
+        stream, batch=job.stages[index].batch, position=position,
+        hosts=jax.process_count(), host=jax.process_index(),
+        workers=job.settings.data.workers,
+    )  # fmt: skip
 
 
 def _after_step(session, index, info, evaluate):
@@ -165,15 +180,13 @@ def _leave(session, index, info, *, is_saved):
     if not is_saved:
         _save(session, index, info)
     session.saves.wait()
-    raise Stopped(
-        f"stopped by {session.stop.reason} at step {info.step}, saved; "
-        f"this continues: {session.job.command}"
-    )
+    raise Stopped(session.stop.message())
 
 
 def _save(session, index, info):
-    session.log.flush()  # a state of which the loss is not finite is never saved
-    record = dict(stage=index, environment=metrics.environment()) | session.log.record()
+    session.log.sync()  # and a state of which the loss is not finite is never saved
+    record = session.log.record() | dict(stage=index)
+    record["environment"] = environment.describe(session.mesh)
     session.saves.save(info.step, info.state, record)
     session.log.saved(info.step)
 
@@ -194,10 +207,9 @@ def _compile(session, index, state):
 
 def _evaluate_if_due(session, index, step, evaluate, state):
     """Evaluates on the held-out rows; a stop leaves it undone, and the restart does it."""
-    settings, log = session.job.settings, session.log
-    is_due = step % settings.eval.every == 0 or step == settings.stages[index].end
-    if step == 0 or not is_due or log.has_evaluated(step):
+    if not _is_evaluation_due(session, index, step):
         return
+    log = session.log
     log.flush()
     frozen = loop.on_mesh(session.job.stages[index].task.frozen, session.mesh)
     total = None
@@ -208,3 +220,9 @@ def _evaluate_if_due(session, index, step, evaluate, state):
         total = found if total is None else jax.tree.map(lambda a, b: a + b, total, found)
     scores = {name: float(value) / float(count) for name, (value, count) in total.items()}
     log.evaluated(step, scores | dict(unigram=session.job.unigram))
+
+
+def _is_evaluation_due(session, index, step):
+    settings = session.job.settings
+    is_due = step % settings.eval.every == 0 or step == settings.stages[index].end
+    return step > 0 and is_due and not session.log.has_evaluated(step)
