@@ -49,7 +49,7 @@ class Frame(NamedTuple):
 
 
 def chart(
-    lines, *, x, y, y_range=None, marks=(), band=None, spans=(), width=440, height=300
+    lines, *, x, y, y_range=None, marks=(), band=None, spans=(), width=380, height=265
 ) -> str:
     """One picture as SVG.
 

@@ -43,7 +43,7 @@ def training(runs):
         y_range = _around(values) if name == "mlm_loss" and values else None
         marks = [(s["start"], i) for i, run in enumerate(runs) for s in _grown(run)]
         yield report_chart.chart(
-            lines, x=("step", ""), y=label, y_range=y_range, marks=marks, width=340, height=220
+            lines, x=("step", ""), y=label, y_range=y_range, marks=marks, width=290, height=200
         )
 
 

@@ -19,6 +19,7 @@ OPERATOR = {  # column of a certificate's table: its heading
     "parameters_after": "parameters",
     "moments": "moments",
 }
+MEASURED = ("max_logit_change", "logit_scale", "loss_change", "parameters_after")
 
 
 def page(runs, arms) -> str:
@@ -139,9 +140,7 @@ def _certificate(certificate, run):
     operators = certificate.get("rows") or []
     yield f"<p>{_text(', '.join(_changes(operators)))}</p>"
     shown = [name for name in OPERATOR if any(name in row for row in operators)]
-    numbers = [
-        i for i, name in enumerate(shown) if name not in ("operator", "changed", "claim")
-    ]
+    numbers = [i for i, name in enumerate(shown) if name in MEASURED]
     cells = [[_cell(name, row.get(name)) for name in shown] for row in operators]
     yield _table([OPERATOR[name] for name in shown], cells, numbers)
     rest = {k: v for k, v in certificate.items() if k not in ("transition", "step", "rows")}

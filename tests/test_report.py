@@ -381,6 +381,6 @@ def test_growth_is_marked_where_it_happened(tmp_path, until, paid):
 
     by_flops, *_ = report_curves.losses(read, summary.summary(read))
 
-    left, right = 54, 440 - 14  # of a chart whose axis ends at the baseline's 3200 GFLOP
+    left, right = 54, 380 - 14  # of a chart whose axis ends at the baseline's 3200 GFLOP
     marks = [float(x) for x in re.findall(r'class="mark run1" d="M([\d.]+)', by_flops)]
     assert marks == pytest.approx([left + x / 3200e9 * (right - left) for x in paid], abs=0.1)
