@@ -3,8 +3,7 @@
 import json
 import time
 
-from bertgrow import files
-from bertgrow.train import divergence, metrics
+from bertgrow.train import checksums, divergence, metrics
 
 
 class Journal:
@@ -41,7 +40,7 @@ class Journal:
             metrics.cut(self.path, step)
             self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
         kept = metrics.read(self.path) if self.path.exists() else []
-        self._evaluated = {row["step"] for row in kept if row["split"] == "eval"}
+        self._evaluated = {(r["step"], r["stage"]) for r in kept if r["split"] == "eval"}
         for certificate in self.certificates:
             self._write_certificate(certificate)
 
@@ -97,18 +96,23 @@ class Journal:
         if info.step % self.every == 0 or is_last or info.step == 1:
             shown = values | dict(tokens_per_second=tokens / max(passed, 1e-9))
             self._write(info.step, "train", shown)
-        self.seen.step(info.step, self.stages[self._index]["name"], shown)
+        self.seen.step(info.step, self._name, shown)
+
+    @property
+    def _name(self):
+        return self.stages[self._index]["name"]
 
     def has_evaluated(self, step):
-        return step in self._evaluated
+        """Whether this stage has been evaluated at this step, before a restart perhaps."""
+        return (step, self._name) in self._evaluated
 
     def evaluated(self, step, scores):
-        self._evaluated.add(step)
+        self._evaluated.add((step, self._name))
         self._write(step, "eval", scores | dict(length=self.stages[self._index]["length"]))
-        below = scores["unigram"] - scores["mask_loss"]
+        gain = scores["unigram"] - scores["mask_loss"]
         self.seen.event(
             f"step {step}: held-out mask_loss {scores['mask_loss']:.3f}, mlm_loss "
-            f"{scores['mlm_loss']:.3f} ({below:+.2f} nat below unigram)"
+            f"{scores['mlm_loss']:.3f} ({abs(gain):.2f} nat {'below' if gain > 0 else 'above'} unigram)"
         )
         self.mark()
 
@@ -128,7 +132,7 @@ class Journal:
     def _write(self, step, split, values):
         if self.writer is None:
             return
-        row = dict(step=step, stage=self.stages[self._index]["name"], split=split)
+        row = dict(step=step, stage=self._name, split=split)
         counters = dict(tokens=self.tokens, flops=self._flops(step), seconds=self.seconds)
         self.writer.write(row | values | counters)
 
@@ -136,7 +140,7 @@ class Journal:
         if not self._writes:
             return
         path = self.workdir / "growth" / f"{certificate['transition']}.json"
-        files.write_text(path, json.dumps(certificate, indent=2) + "\n")
+        checksums.write_atomically(path, json.dumps(certificate, indent=2) + "\n")
 
     def close(self):
         if self.writer:

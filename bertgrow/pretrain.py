@@ -1,21 +1,13 @@
 """Runs a recipe: pre-trains an encoder, growing it from stage to stage."""
 
-import dataclasses
-import importlib.metadata
-import json
-import math
 import os
 import shlex
 from pathlib import Path
 
-import jax
-
 from bertgrow import config as configs
-from bertgrow import families, flops, objective, overrides, run, transition, workdir
-from bertgrow.contracts import Stage
-from bertgrow.data import pipeline, prepare, rows, store
+from bertgrow import job, overrides, run, workdir
+from bertgrow.data import prepare, store
 from bertgrow.errors import InputError
-from bertgrow.train import checkpoint, optimizers, schedule, sharding
 
 TAKES_RECIPE = True
 EPILOG = """examples:
@@ -44,14 +36,11 @@ def add_arguments(parser):
 def main(args):
     recipe = overrides.read(args.config, args.overrides)
     stores = open_stores(recipe)
-    vocab = stores[0].vocab
-    settings = configs.resolve(recipe, vocab=vocab)
-    job = make_job(settings, stores)
-    path = workdir.open_for(args.workdir, job.summary, extend=args.extend)
-    run.run(
-        job._replace(command=_command(args)), path,
-        time_limit=args.time_limit and args.time_limit * 60, profile=args.profile,
-    )  # fmt: skip
+    settings = configs.resolve(recipe, vocab=stores[0].vocab)
+    todo = job.make(settings, stores, command=_command(args))
+    path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)
+    limit = args.time_limit and args.time_limit * 60
+    run.run(todo, path, time_limit=limit, profile=args.profile)
     return 0
 
 
@@ -66,7 +55,9 @@ def open_stores(recipe):
             )
         paths = [_default_store(recipe.data.vocab_size)]
     stores = [store.Store(path) for path in paths]
-    hashes = {opened.meta["vocab"]["hash"]: path for opened, path in zip(stores, paths, strict=True)}
+    hashes = {
+        opened.meta["vocab"]["hash"]: path for opened, path in zip(stores, paths, strict=True)
+    }
     if len(hashes) > 1:
         listed = ", ".join(f"{path}: {digest}" for digest, path in hashes.items())
         raise InputError(f"config.data.store mixes vocabularies ({listed}); use one for all")
@@ -80,172 +71,6 @@ def _default_store(vocab_size):
         print(f"preparing the default corpus once, into {path}", flush=True)
         prepare.prepare(["docs"], path, vocab_size=vocab_size)
     return path
-
-
-def make_job(settings, stores):
-    """Everything a run needs, from a resolved recipe and its opened stores.
-
-    Raises:
-      InputError: stages that cannot grow into one another, or a store without enough rows.
-    """
-    vocab, family = stores[0].vocab, families.find(settings.family)
-    stages = make_stages(settings, family, vocab)
-    mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
-    for stage in stages:
-        sharding.check_batch(stage.batch, mesh, settings.accumulate)
-    weights = _weights(settings, stores)
-
-    def training_rows(index):
-        length = settings.stages[index].length
-        return rows.Stream(
-            stores, weights=weights, length=length, kind=settings.data.rows, seed=settings.seed
-        )
-
-    def held_out(index):
-        stage = settings.stages[index]
-        limit = math.ceil(settings.eval.rows / stage.batch)
-        return pipeline.held_out(
-            stores[0], length=stage.length, rows=stage.batch, kind=settings.data.rows, limit=limit
-        )
-
-    return run.Job(
-        settings=settings,
-        stages=stages,
-        summary=summary(settings, family, stages, stores),
-        rows=training_rows,
-        held_out=held_out,
-        unigram=store.unigram_cross_entropy(stores[0]),
-        first=lambda state, where: _first(settings, state, where, stores[0]),
-        command="",
-    )
-
-
-def make_stages(settings, family, vocab):
-    """The recipe as a tuple of `Stage`; checks every transition before anything runs."""
-    stages, tasks, old = [], [], None
-    for config in settings.stages:
-        network = family.network(config.model)
-        slots = settings.masking.slots(config.length)
-        task = objective.masked_lm(
-            network, vocab=vocab, rate=settings.masking.rate, slots=slots,
-            whole_word=settings.masking.whole_word,
-            next_sentence=config.model.next_sentence, seed=settings.seed,
-        )  # fmt: skip
-        optimizer = make_optimizer(settings, config, task.axes)
-        enter = old and _enter(settings, family, old, config, tasks[-1], task, optimizer)
-        cost = 3 * config.batch * sum(family.flops(config.model, config.length, slots).values())
-        stages.append(
-            Stage(config.name, task, config.steps, config.batch, config.length, optimizer, enter, cost)
-        )
-        tasks.append(task)
-        old = config
-    return tuple(stages)
-
-
-def _enter(settings, family, old, new, task, next_task, optimizer):
-    operators = transition.growths(family, settings.growth, old, new)
-
-    def enter(state, shardings, probe):
-        certificate = transition.certify(
-            family, operators, state.params, task.axes, old, new, task, probe,
-            moments=settings.growth.moments,
-        )  # fmt: skip
-        state, cost = transition.grow(
-            state, operators, axes=task.axes, optimizer=optimizer,
-            moments=settings.growth.moments, shardings=shardings,
-        )  # fmt: skip
-        return state, certificate | dict(cost=cost)
-
-    return enter
-
-
-def make_optimizer(settings, stage, axes):
-    """The optimiser of one stage, its rate read from the run's step."""
-    fields = {name: value for name, value in settings.optimizer.items() if name != "name"}
-    fields["decay"] = fields.pop("weight_decay")
-    make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[settings.optimizer["name"]]
-    return make(axes, make_rate(settings, stage), **fields)
-
-
-def make_rate(settings, stage):
-    """The learning rate of one stage as a function of the run's step."""
-    given = dict(settings.schedule)
-    name = given.pop("name")
-    if name == "published":
-        return schedule.published(start=stage.start, **given)
-    given["warmup"], rewarmup = given["warmup"], given.pop("rewarmup")
-    if stage.start:
-        given["warmup"] = rewarmup
-    common = dict(total=settings.total_steps, start=stage.start)
-    if name == "linear":
-        return schedule.default(**common, **given)
-    decay_steps = round(given.pop("decay") * settings.total_steps)
-    return schedule.wsd(decay_steps=decay_steps, **common, **given)
-
-
-def summary(settings, family, stages, stores):
-    """What config.json holds: the recipe, its stages as numbers, the store, the versions."""
-    table = []
-    for config, stage in zip(settings.stages, stages, strict=True):
-        model = config.model
-        shapes = jax.eval_shape(stage.task.init, jax.random.key(0))
-        table.append(
-            dict(
-                name=config.name, start=config.start, end=config.end, batch=config.batch,
-                length=config.length, layers=model.num_layers, width=model.width,
-                heads=model.num_heads, ffn_width=family.sizes(model)["mlp"], pool=model.pool,
-                parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)),
-                flops_per_step=stage.flops,
-            )  # fmt: skip
-        )
-    packages = ("bertgrow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
-    return dict(
-        recipe=settings.recipe,
-        stages=table,
-        store=dict(
-            hash="+".join(opened.hash for opened in stores),
-            vocabulary=stores[0].meta["vocab"]["hash"],
-            documents=sum(len(opened.train) for opened in stores),
-            tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
-        ),
-        versions={name: importlib.metadata.version(name) for name in packages},
-    )
-
-
-def _weights(settings, stores):
-    given = [part for part in settings.data.weights.split(",") if part.strip()]
-    try:
-        weights = [float(part) for part in given] or [1.0] * len(stores)
-    except ValueError as error:
-        raise InputError(f"config.data.weights: {error}; expected numbers") from error
-    if len(weights) != len(stores) or min(weights) <= 0:
-        raise InputError(
-            f"config.data.weights has {len(weights)} numbers for {len(stores)} stores; "
-            "give one above 0 for each"
-        )
-    return weights
-
-
-def _first(settings, state, shardings, opened):
-    """The first state: random weights, or those of the run that `init_from` names."""
-    if not settings.init_from:
-        return state
-    known = workdir.read(settings.init_from)
-    theirs, ours = known["store"]["vocabulary"], opened.meta["vocab"]["hash"]
-    if theirs != ours:
-        raise InputError(
-            f"config.init_from {settings.init_from} has vocabulary {theirs[:12]}, the store has "
-            f"{ours[:12]}; use one for both"
-        )
-    with checkpoint.Checkpoints(Path(settings.init_from) / "checkpoints") as saves:
-        step = saves.latest()
-        if step is None:
-            raise InputError(f"config.init_from {settings.init_from} holds no checkpoint")
-        target = jax.tree.map(
-            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
-            state.params, shardings.params,
-        )  # fmt: skip
-        return state._replace(params=saves.restore_params(step, target))
 
 
 def _command(args):

@@ -55,9 +55,9 @@ def run(job, workdir, *, time_limit=None, profile=False):
       InputError: the disk is full, or the working directory is of another run.
     """
     with _session(job, workdir, time_limit) as session, _profiled(workdir, profile):
-        index, state = _begin(session)
-        state = _train(session, index, state)
-        for index in range(index + 1, len(job.stages)):
+        begun, state = _begin(session)
+        state = _train(session, begun, state)
+        for index in range(begun + 1, len(job.stages)):
             state = _enter(session, index, state)
             state = _train(session, index, state)
         session.saves.wait()
@@ -70,7 +70,9 @@ def _session(job, workdir, time_limit):
     ends = [stage.end for stage in settings.stages]
     is_first = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(signals.StopRequest(resume=job.command, time_limit=time_limit))
+        stop = stack.enter_context(
+            signals.StopRequest(resume=job.command, time_limit=time_limit)
+        )
         saves = stack.enter_context(
             checkpoint.Checkpoints(
                 workdir / "checkpoints", stage_ends=ends, keep=settings.checkpoint.keep
@@ -141,7 +143,8 @@ def _train(session, index, state):
     _evaluate_if_due(session, index, now, evaluate, state)
     with _batches(session, index, now) as batches:
         run_stage = loop.steps(
-            stage.task, state, batches, stage.optimizer, until=until, mesh=session.mesh, step=step
+            stage.task, state, batches, stage.optimizer,
+            until=until, mesh=session.mesh, step=step,
         )  # fmt: skip
         for info in run_stage:
             state = info.state
@@ -223,6 +226,7 @@ def _evaluate_if_due(session, index, step, evaluate, state):
 
 
 def _is_evaluation_due(session, index, step):
-    settings = session.job.settings
-    is_due = step % settings.eval.every == 0 or step == settings.stages[index].end
+    """At every `eval.every` steps, and at both ends of a stage: growth shows at once."""
+    settings, stage = session.job.settings, session.job.settings.stages[index]
+    is_due = step % settings.eval.every == 0 or step in (stage.start, stage.end)
     return step > 0 and is_due and not session.log.has_evaluated(step)

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from bertgrow import files
 from bertgrow.errors import InputError
+from bertgrow.train import checksums
 
 # What may differ between the command and config.json, since it does not change numbers.
 FREE = ("mesh", "log_every", "checkpoint", "data.workers", "data.store")
@@ -28,7 +28,7 @@ def open_for(path, summary, *, extend=False):
         known = read(path) if (path / "config.json").exists() else None
         if known:
             _compare(path, known, summary, extend)
-        files.write_text(path / "config.json", json.dumps(summary, indent=2) + "\n")
+        checksums.write_atomically(path / "config.json", json.dumps(summary, indent=2) + "\n")
     except OSError as error:
         raise InputError(f"--workdir {path} cannot be used: {error}") from error
     return path
