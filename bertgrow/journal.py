@@ -110,9 +110,10 @@ class Journal:
         self._evaluated.add((step, self._name))
         self._write(step, "eval", scores | dict(length=self.stages[self._index]["length"]))
         gain = scores["unigram"] - scores["mask_loss"]
+        side = "below" if gain > 0 else "above"
         self.seen.event(
             f"step {step}: held-out mask_loss {scores['mask_loss']:.3f}, mlm_loss "
-            f"{scores['mlm_loss']:.3f} ({abs(gain):.2f} nat {'below' if gain > 0 else 'above'} unigram)"
+            f"{scores['mlm_loss']:.3f} ({abs(gain):.2f} nat {side} unigram)"
         )
         self.mark()
 

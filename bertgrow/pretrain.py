@@ -4,6 +4,8 @@ import os
 import shlex
 from pathlib import Path
 
+import jax
+
 from bertgrow import config as configs
 from bertgrow import job, overrides, run, workdir
 from bertgrow.data import prepare, store
@@ -35,6 +37,7 @@ def add_arguments(parser):
 
 def main(args):
     recipe = overrides.read(args.config, args.overrides)
+    remember_compilations()
     stores = open_stores(recipe)
     settings = configs.resolve(recipe, vocab=stores[0].vocab)
     todo = job.make(settings, stores, command=_command(args))
@@ -65,12 +68,23 @@ def open_stores(recipe):
 
 
 def _default_store(vocab_size):
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    path = cache / "bertgrow" / f"docs-{vocab_size}"
+    path = cache() / f"docs-{vocab_size}"
     if not (path / "store.json").exists():
         print(f"preparing the default corpus once, into {path}", flush=True)
         prepare.prepare(["docs"], path, vocab_size=vocab_size)
     return path
+
+
+def cache():
+    """The user's folder for what can be made again."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    return home / "bertgrow"
+
+
+def remember_compilations():
+    """A program compiled once is read back after a restart; JAX's own setting goes first."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache() / "compiled"))
 
 
 def _command(args):
