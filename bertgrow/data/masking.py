@@ -48,10 +48,7 @@ def mask_tokens(tokens, ids, key, *, vocab, rate, slots, whole_word=False, show=
         which, what, other = jax.random.split(row_key(key, ids), 3)
         candidates = ~special[tokens]
         wanted = number[candidates.sum()]
-        chosen = choose(candidates, starts[tokens], wanted, which)  # [length]
-        at = jnp.where(chosen, jnp.arange(length), length)
-        positions = jax.lax.sort(at)[:slots]
-        positions = jnp.pad(positions, (0, slots - len(positions)), constant_values=length)
+        positions = jax.lax.sort(choose(candidates, starts[tokens], wanted, slots, which))
         targets = tokens.at[positions].get(mode="fill", fill_value=vocab.pad_id)
         if show == "mask":
             seen = jnp.full_like(targets, vocab.mask_id)
@@ -78,17 +75,18 @@ def _numbers(length, rate, slots):
     return jnp.asarray(np.array([0, *table[1:]], np.int32))
 
 
-def _choose_tokens(candidates, starts, wanted, key):
-    """bool [length]: `wanted` of the candidates, all sets equally likely."""
+def _choose_tokens(candidates, starts, wanted, slots, key):
+    """int32 [slots]: `wanted` of the candidates, all sets equally likely; else `length`."""
     del starts  # of no concern where tokens are chosen one by one
     length = len(candidates)
-    draw = jnp.where(candidates, jax.random.uniform(key, (length,)), 2.0)
-    rank = jnp.zeros(length, jnp.int32).at[jnp.argsort(draw)].set(jnp.arange(length))
-    return rank < wanted
+    draw = jnp.where(candidates, jax.random.uniform(key, (length,)), -1.0)
+    _, positions = jax.lax.top_k(draw, min(slots, length))
+    positions = jnp.pad(positions, (0, slots - len(positions)))
+    return jnp.where(jnp.arange(slots) < wanted, positions, length)
 
 
-def _choose_words(candidates, starts, wanted, key):
-    """bool [length]: whole words in random order, as long as they fit into `wanted` tokens.
+def _choose_words(candidates, starts, wanted, slots, key):
+    """int32 [slots]: whole words in random order, as long as they fit into `wanted` tokens.
 
     A word is a start and the candidates that follow it. Passing over a word too long for
     what is left and going on is a loop over words; here each pass takes all words up to the
@@ -116,7 +114,9 @@ def _choose_words(candidates, starts, wanted, key):
         taken = taken | fits
         left = left - fits.sum()
         open_ = open_ & ~fits
-    return taken
+    _, positions = jax.lax.top_k(taken, min(slots, length))
+    positions = jnp.pad(positions, (0, slots - len(positions)))
+    return jnp.where(jnp.arange(slots) < taken.sum(), positions, length)
 
 
 def _show(targets, what, other, vocab):
