@@ -3,8 +3,9 @@
 Devlin et al. (2019), "Next Sentence Prediction", as its published data preparation does it:
 sentences are gathered up to a target length, A is a random beginning of them, and B is
 either the rest or, half of the time, text from another document, the unused sentences then
-being put back. One row in ten has a random shorter target. We keep both segments as whole
-ranges of text, so a row is two pieces.
+being put back. One document in ten has a random shorter target; it makes more and shorter
+rows, which is where most of the padding comes from. Both segments stay whole ranges of
+text, so a row is two pieces.
 """
 
 import itertools
@@ -15,7 +16,7 @@ import numpy as np
 from bertgrow.data import plans
 
 RANDOM = 0.5  # share of rows whose second segment is from another document
-SHORT = 0.1  # share of rows with a random shorter target
+SHORT = 0.1  # share of documents with a random shorter target
 
 
 def pair(lengths, sentences, *, length, seed):
@@ -55,8 +56,8 @@ class _Planner:
     def document(self, number):
         """Rows (start A, size A, start B, size B, is_random) of one document."""
         begin, end = self.firsts[number], self.firsts[number + 1]
+        target = self._target()
         while begin < end:
-            target = self._target()
             stop = begin + 1
             while stop < end and self.starts[stop] - self.starts[begin] < target:
                 stop += 1
