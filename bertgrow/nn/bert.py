@@ -17,6 +17,7 @@ from bertgrow.nn.streams import Streams
 __all__ = ["BertConfig", "network", "sizes"]
 
 
+@functools.cache  # equal configurations share their compiled functions
 def network(config: BertConfig, *, two_streams=None) -> Network:
     """The pure functions of one configuration, and the axis names of its parameters.
 

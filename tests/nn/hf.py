@@ -1,0 +1,63 @@
+"""The weights of a Hugging Face `BertForPreTraining` under our names."""
+
+import numpy as np
+
+LAYER = "bert.encoder.layer.{}."
+PARTS = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "out": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "mlp_norm": "output.LayerNorm",
+}
+
+
+def params(state, num_heads):
+    """{name: array} -> our tree; their kernels are (out, in), ours (in, out)."""
+
+    def table(name):
+        return state[f"bert.embeddings.{name}_embeddings.weight"]
+
+    return {
+        "embeddings": {
+            "words": table("word"),
+            "positions": table("position"),
+            "types": table("token_type"),
+            "norm": _norm(state, "bert.embeddings.LayerNorm"),
+        },
+        "layers": encoder(state, num_heads),
+        "pooler": _dense(state, "bert.pooler.dense"),
+        "mlm": {
+            **_dense(state, "cls.predictions.transform.dense"),
+            "norm": _norm(state, "cls.predictions.transform.LayerNorm"),
+            "output_bias": state["cls.predictions.bias"],
+        },
+        "nsp": _dense(state, "cls.seq_relationship"),
+    }
+
+
+def encoder(state, num_heads):
+    """The stacked layers alone."""
+    num_layers = sum(name.endswith("intermediate.dense.bias") for name in state)
+    stacked = {}
+    for part, name in PARTS.items():
+        read = _norm if part.endswith("norm") else _dense
+        each = [read(state, LAYER.format(i) + name) for i in range(num_layers)]
+        stacked[part] = {leaf: np.stack([one[leaf] for one in each]) for leaf in each[0]}
+    for part in ("query", "key", "value"):
+        for leaf, weights in stacked[part].items():
+            stacked[part][leaf] = weights.reshape(*weights.shape[:-1], num_heads, -1)
+    kernel = stacked["out"]["kernel"]
+    stacked["out"]["kernel"] = kernel.reshape(num_layers, num_heads, -1, kernel.shape[-1])
+    return stacked
+
+
+def _dense(state, name):
+    return {"kernel": state[f"{name}.weight"].T, "bias": state[f"{name}.bias"]}
+
+
+def _norm(state, name):
+    return {"scale": state[f"{name}.weight"], "bias": state[f"{name}.bias"]}

@@ -1,0 +1,152 @@
+"""The low-cost encoder loses no token, and with a window of one it is BERT."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertgrow import errors
+from bertgrow.nn import streams
+from bertgrow.nn.bert import network
+
+
+@pytest.mark.parametrize("pool_mode", ["mean", "max"])
+def test_a_window_of_one_is_the_plain_encoder(pool_mode):
+    config = tiny.config(pool_mode=pool_mode)
+    plain, apart = network(config), network(config, two_streams=True)
+    params, inputs = plain.init(jax.random.key(0)), tiny.inputs()
+
+    left, right = plain.apply(params, inputs), apart.apply(params, inputs)
+
+    counts = inputs["weights"] > 0
+    # Sums over the same tokens in another order.
+    np.testing.assert_allclose(
+        left["mlm_logits"][counts], right["mlm_logits"][counts], atol=2e-6
+    )
+    np.testing.assert_allclose(left["nsp_logits"], right["nsp_logits"], atol=2e-6)
+
+
+def test_a_full_length_batch_has_295_rows():
+    config = tiny.config(max_length=512, pool=2)
+    net = network(config)
+    params = jax.eval_shape(net.init, jax.random.key(0))
+
+    outputs = jax.eval_shape(net.apply, params, tiny.inputs(length=512, slots=76))
+
+    assert outputs["hidden"].shape == (3, 295, 32)  # 1 + ceil(435 / 2) + 76
+    assert outputs["layers"].shape == (2, 3, 295, 32)
+    assert outputs["mlm_logits"].shape == (3, 76, 100)
+
+
+@pytest.mark.parametrize(
+    "pool, mode, rows", [(2, "mean", 11), (3, "max", 9), (2, "concat", 10)]
+)
+def test_pooled_rows_are_counted_as_published(pool, mode, rows):
+    config = tiny.config(pool=pool, pool_mode=mode)
+    net = network(config)
+    params = jax.eval_shape(net.init, jax.random.key(0))
+
+    outputs = jax.eval_shape(net.apply, params, tiny.inputs(length=16, slots=4))
+
+    assert outputs["hidden"].shape == (3, rows, 32)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 20), st.data())
+def test_the_partition_is_a_permutation_with_targets_in_their_slots(length, data):
+    slots = data.draw(st.integers(1, length - 1))
+    used = data.draw(st.integers(0, slots))
+    chosen = sorted(data.draw(st.permutations(range(1, length)))[:used])
+    positions = np.array([chosen + [0] * (slots - used)], np.int32)
+    weights = np.array([[0.25] * used + [0.0] * (slots - used)], np.float32)
+
+    order, num_kept = streams.partition(length, {"positions": positions, "weights": weights})
+
+    order = np.asarray(order[0])
+    others = [place for place in range(length) if place not in chosen]
+    assert sorted(order) == list(range(length))
+    assert list(order[num_kept : num_kept + used]) == chosen
+    assert list(order[:num_kept]) == others[:num_kept]
+    assert list(order[num_kept + used :]) == others[num_kept:]
+
+
+def test_the_mean_divides_by_what_a_window_holds():
+    kept = jnp.array([[[9.0], [1.0], [3.0], [5.0]]])  # [CLS] apart, then 1 3 | 5
+
+    pooled = streams.pool(kept, 2, "mean")
+
+    np.testing.assert_array_equal(pooled[0, :, 0], [9, 2, 5])
+
+
+def test_the_maximum_ignores_the_room_beside_a_window():
+    kept = jnp.array([[[9.0], [-1.0], [-3.0], [-5.0]]])
+
+    pooled = streams.pool(kept, 2, "max")
+
+    np.testing.assert_array_equal(pooled[0, :, 0], [9, -1, -5])
+
+
+def test_a_window_of_four_lies_as_same_padding_lays_it():
+    kept = jnp.arange(7.0)[None, :, None]  # 0 apart; six left, so one free place each side
+
+    pooled = streams.pool(kept, 4, "mean")
+
+    np.testing.assert_array_equal(pooled[0, :, 0], [0, 2, 5])  # 1 2 3 | 4 5 6
+
+
+def test_a_window_counts_if_any_of_its_tokens_does():
+    mask = jnp.array([[True, True, True, True, False, False, False]])
+
+    pooled = streams.pool(mask, 2, "any")
+
+    np.testing.assert_array_equal(pooled, [[True, True, True, False]])
+
+
+def test_joining_weighs_each_place_in_a_window():
+    config = tiny.config(pool=2, pool_mode="concat")
+    net = network(config)
+    params, inputs = net.init(jax.random.key(0)), tiny.inputs(batch=1)
+    first_only = {**params, "resolution": {**params["resolution"]}}
+    first_only["resolution"]["kernel"] = params["resolution"]["kernel"].at[1].set(0)
+
+    whole, half = (net.apply(p, inputs)["hidden"] for p in (params, first_only))
+
+    assert params["resolution"]["kernel"].shape == (2, 32, 32)
+    assert not np.allclose(whole, half, atol=1e-3)
+
+
+def test_joining_refuses_what_does_not_divide():
+    net = network(tiny.config(pool=2, pool_mode="concat"))
+    params = jax.eval_shape(net.init, jax.random.key(0))
+
+    with pytest.raises(errors.InputError, match="divisible by pool 2, got 13"):
+        jax.eval_shape(net.apply, params, tiny.inputs(length=17))
+
+
+def test_unpooled_keys_are_read_by_the_first_layer():
+    """Two tokens of one window differ in sign, so their mean alone hides both."""
+    net = network(tiny.config(num_layers=1, pool=2))
+    params = net.init(jax.random.key(0))
+    inputs = tiny.inputs(batch=1)
+    first, second = np.flatnonzero(~np.isin(np.arange(16), inputs["positions"][0]))[1:3]
+    swapped = {**inputs, "tokens": inputs["tokens"].copy()}
+    swapped["tokens"][0, [first, second]] = inputs["tokens"][0, [second, first]]
+    table = params["embeddings"]
+    params["embeddings"] = {
+        **table,
+        "positions": jnp.zeros_like(table["positions"]),
+        "types": jnp.zeros_like(table["types"]),
+    }
+
+    left, right = net.apply(params, inputs), net.apply(params, swapped)
+
+    # Without positions a swap inside a window changes neither its mean nor the set of keys.
+    np.testing.assert_allclose(left["mlm_logits"], right["mlm_logits"], atol=2e-6)
+    replaced = {**inputs, "tokens": inputs["tokens"].copy()}
+    replaced["tokens"][0, first] = 7
+    assert not np.allclose(
+        left["mlm_logits"], net.apply(params, replaced)["mlm_logits"], atol=1e-5
+    )
