@@ -47,14 +47,15 @@ def random(old, new, fresh=None):
         )
     changes = _changes(old, new)
     append = functools.partial(_append, old=old["layers"], new=new["layers"])
+    copies = functools.partial(append, source=None)
     return contracts.Growth(
         name="random",
         dimension="depth",
         claim="no" if changes else "exact",
         changes=changes,
         weights=lambda params, axes: append(params, axes, source=named.by_path(fresh())),
-        gradients=None,
-        copies=functools.partial(append, source=None),
+        gradients=None if changes else copies,
+        copies=copies,
         describe=f"layers {old['layers']} -> {new['layers']} (random)",
         source="Gong et al. (2019), StackBERT, section 3",
     )

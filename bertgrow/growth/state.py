@@ -95,7 +95,9 @@ def grow_sharded(state, grow, out_shardings):
     ready = time.perf_counter()
     grown = jax.block_until_ready(compiled(state))
     done = time.perf_counter()
-    jax.tree.map(lambda leaf: leaf.delete(), state)
+    for leaf in jax.tree.leaves(state):
+        if isinstance(leaf, jax.Array):
+            leaf.delete()
     memory = compiled.memory_analysis()
     peak = (
         memory.argument_size_in_bytes

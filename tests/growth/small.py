@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tiny
 
 from bertgrow import tree
@@ -22,33 +23,28 @@ def sizes(**overrides):
     return bert.sizes(tiny.config(**overrides))
 
 
-def trained(net, seed=0):
+def trained(net, seed=0, dtype=np.float32):
     """Parameters whose every leaf, biases and norms too, is away from where it starts."""
-    return _trained(net.init, jax.random.key(seed))
+    random = np.random.default_rng(seed)
 
+    def at_leaf(path, leaf):
+        start = 1.0 if path[-1].key == "scale" else 0.0
+        return (start + 0.1 * random.standard_normal(leaf.shape)).astype(dtype)
 
-@functools.partial(jax.jit, static_argnums=0)
-def _trained(init, key):
-    leaves, shape = jax.tree.flatten(init(key))
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
-    moved = [
-        leaf + 0.1 * jax.random.normal(key, leaf.shape, leaf.dtype)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(shape, moved)
+    shapes = jax.eval_shape(net.init, jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(at_leaf, shapes)
 
 
 def grow(growth, params, axes):
     """The map of an operator, e.g. `growth.weights`, compiled: (tree, axes)."""
+    grown = jax.jit(lambda params: growth(params, axes)[0])(params)
+    return grown, grown_axes(growth, params, axes)
+
+
+def grown_axes(growth, params, axes):
     kept = []
-
-    @jax.jit
-    def run(params):
-        grown, grown_axes = growth(params, axes)
-        kept.append(grown_axes)
-        return grown
-
-    return run(params), kept[0]
+    jax.eval_shape(lambda params: kept.append(growth(params, axes)[1]), params)
+    return kept[0]
 
 
 def batch(length=16):

@@ -23,21 +23,16 @@ PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
 ]
 
 
-def double(params):
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), params)
-
-
 @hypothesis.settings(max_examples=6, deadline=None)
 @hypothesis.given(
     st.sampled_from(PAIRS), st.sampled_from(["equal", "uneven"]), st.integers(0, 9)
 )
 def test_widening_preserves_the_function(wider, rule, seed):
     net, old = small.network(), small.sizes()
-    params = small.trained(net, seed)
+    params = small.trained(net, seed, dtype=np.float64)
     (growth,) = between.between(old, {**old, **wider}, width=rule)
 
     with jax.enable_x64(True):
-        params = double(params)
         grown, axes = small.grow(growth.weights, params, net.axes)
         before = small.run(small.plain, params, small.batch())
         after = small.run(small.plain, grown, small.batch())
@@ -69,7 +64,7 @@ def test_gradients_of_the_wider_model_are_the_dual_of_the_old_gradients(wider, r
     (growth,) = between.between(old, {**old, **wider}, width=rule)
 
     with jax.enable_x64(True):
-        params = double(small.trained(net))
+        params = small.trained(net, dtype=np.float64)
         grown, _ = small.grow(growth.weights, params, net.axes)
         truth = small.gradients(small.plain, grown, small.batch())
         before = small.gradients(small.plain, params, small.batch())
@@ -98,20 +93,20 @@ def test_uneven_shares_of_the_residual_stream_have_no_dual():
 
 def test_tiling_gives_each_copy_its_part_of_the_gradient():
     """The ratios 1/k and 1 of CompoundGrow's tiling, here k = 2."""
-    net, wide = small.network(), small.network(ffn_width=128)
-    old, params = small.sizes(), small.trained(net)
+    net, old = small.network(), small.sizes()
     (growth,) = between.between(old, {**old, "mlp": 128}, width="equal")
-    grown, _ = small.grow(growth.weights, params, net.axes)
 
-    before = small.gradients(net.apply, params, small.batch())["layers"]
-    after = small.gradients(wide.apply, grown, small.batch())["layers"]
+    with jax.enable_x64(True):
+        params = small.trained(net, dtype=np.float64)
+        grown, _ = small.grow(growth.weights, params, net.axes)
+        before = small.gradients(small.plain, params, small.batch())["layers"]
+        after = small.gradients(small.plain, grown, small.batch())["layers"]
 
-    # Float32 gradients of order 0.1.
     up = np.asarray(after["up"]["kernel"]).reshape(2, 32, 64, 2)
     down = np.asarray(after["down"]["kernel"]).reshape(2, 64, 2, 32)
     for copy in range(2):
-        np.testing.assert_allclose(up[..., copy], before["up"]["kernel"] / 2, atol=1e-6)
-        np.testing.assert_allclose(down[:, :, copy], before["down"]["kernel"], atol=1e-6)
+        np.testing.assert_allclose(up[..., copy], before["up"]["kernel"] / 2, atol=1e-12)
+        np.testing.assert_allclose(down[:, :, copy], before["down"]["kernel"], atol=1e-12)
 
 
 @pytest.mark.parametrize(

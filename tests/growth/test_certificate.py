@@ -1,0 +1,229 @@
+"""A certificate says what was claimed, what was measured, and which claims are broken."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import small
+
+from bertgrow import errors, tree
+from bertgrow.growth import between, certificate
+
+OLD = {**small.sizes(pool=2), "length": 16}
+NEW = {**small.sizes(num_layers=4, ffn_width=128), "length": 16}
+
+
+def evaluation(**fields):
+    """A function `params -> (logits, loss)` on the fixed batch."""
+    net, inputs = small.network(**fields), small.batch()
+
+    def evaluate(params):
+        return small.logits(net, params, inputs), small.loss(net.apply, params, inputs)
+
+    return evaluate
+
+
+@functools.cache
+def compound():
+    """The certificate of a growth in all three dimensions at once."""
+    net = small.network(pool=2)
+    params = small.trained(net)
+    evaluations = [
+        evaluation(pool=2),
+        evaluation(pool=2, ffn_width=128),
+        evaluation(pool=2, ffn_width=128, num_layers=4),
+        evaluation(ffn_width=128, num_layers=4),
+    ]
+    growths = between.between(OLD, NEW)
+    cost = {"seconds": 0.5, "peak_bytes": 10, "peak_source": "compiler"}
+    return certificate.certificate(
+        growths, params, net.axes, evaluations, moments="copy", cost=cost
+    )
+
+
+def test_every_operator_has_a_row_in_order():
+    rows = compound()["rows"]
+
+    assert [row["operator"] for row in rows] == ["uneven", "stack", "unpool"]
+    assert [row["dimension"] for row in rows] == ["width", "depth", "length"]
+    assert [row["claim"] for row in rows] == ["exact", "no", "no"]
+    assert [row["sizes"] for row in rows] == [
+        {"mlp": [64, 128]},
+        {"layers": [2, 4]},
+        {"pool": [2, 1]},
+    ]
+    assert {row["moments"] for row in rows} == {"copy"}
+
+
+def test_a_row_holds_what_was_measured():
+    wide, deep, whole = compound()["rows"]
+
+    assert wide["max_logit_change"] < 1e-5 * wide["logit_scale"]
+    assert deep["max_logit_change"] > 0.01 * deep["logit_scale"]
+    assert wide["loss_after"] == deep["loss_before"]
+    assert deep["loss_change"] == deep["loss_after"] - deep["loss_before"]
+    assert whole["parameters_before"] == whole["parameters_after"] == deep["parameters_after"]
+    large = small.network(num_layers=4, ffn_width=128)
+    count = tree.count(jax.eval_shape(large.init, jax.random.key(0)))
+    assert whole["parameters_after"] == count
+
+
+def test_a_certificate_is_json():
+    assert json.loads(json.dumps(compound(), allow_nan=False)) == compound()
+    assert compound()["cost"]["peak_source"] == "compiler"
+
+
+def test_ties_at_the_transition_are_those_of_the_split_rule():
+    ties = compound()["rows"][0]["ties"]["mlp"]
+
+    assert ties["layers/up/kernel"] == 1
+    assert ties["layers/down/kernel"] == 0
+    assert ties["units"] == 0
+
+
+def test_a_dropped_weight_is_named():
+    net = small.network(pool=2, pool_mode="concat")
+    growths = between.between(small.sizes(pool=2), small.sizes())
+    evaluations = [evaluation(pool=2, pool_mode="concat"), evaluation()]
+
+    (row,) = certificate.certificate(growths, small.trained(net), net.axes, evaluations)["rows"]
+
+    assert row["dropped"] == ["resolution/bias", "resolution/kernel"]
+    assert row["parameters_before"] - row["parameters_after"] == 2 * 32 * 32 + 32
+
+
+def wide(break_it=lambda params: params):
+    """The certificate of one widening, by an operator that may have a fault."""
+    net = small.network()
+    (growth,) = between.between(small.sizes(), small.sizes(ffn_width=128))
+
+    def weights(params, axes):
+        grown, axes = growth.weights(params, axes)
+        return break_it(grown), axes
+
+    evaluations = [evaluation(), evaluation(ffn_width=128)]
+    faulty = growth._replace(weights=weights)
+    return certificate.certificate([faulty], small.trained(net), net.axes, evaluations)
+
+
+def test_a_true_claim_is_not_broken_and_no_claim_cannot_be():
+    assert certificate.broken(wide()) == []
+    assert certificate.broken(compound()) == []
+
+
+@pytest.mark.parametrize("factor", [1.01, np.nan])
+def test_a_false_claim_is_found(factor):
+    """One kernel of one layer off by a hundredth; or not a number at all."""
+
+    def break_it(params):
+        down = params["layers"]["down"]
+        kernel = jnp.asarray(down["kernel"]).at[1].multiply(factor)
+        layers = {**params["layers"], "down": {**down, "kernel": kernel}}
+        return {**params, "layers": layers}
+
+    (row,) = certificate.broken(wide(break_it))
+
+    assert row["operator"] == "uneven"
+    json.dumps(row, allow_nan=False)
+
+
+def test_logits_at_other_targets_are_not_compared():
+    net = small.network()
+    growths = between.between(small.sizes(), small.sizes(ffn_width=128))
+    fewer = [lambda params: (np.zeros((3, 4, 5)), 0.0), lambda params: (np.zeros((3, 5)), 0.0)]
+
+    with pytest.raises(errors.InputError, match="same targets"):
+        certificate.certificate(growths, small.trained(net), net.axes, fewer)
+    with pytest.raises(errors.InputError, match="1 operators and 1 evaluations"):
+        certificate.certificate(growths, small.trained(net), net.axes, fewer[:1])
+
+
+@functools.cache
+def trained_on(rule):
+    """The widened model after 100 deterministic steps of Adam, and its axes."""
+    net, large = small.network(), small.network(ffn_width=128)
+    (growth,) = between.between(small.sizes(), small.sizes(ffn_width=128), width=rule)
+    params, axes = small.grow(growth.weights, small.trained(net), net.axes)
+    optimizer, inputs = optax.adam(1e-2), small.batch()
+
+    @jax.jit
+    def train(params):
+        def step(state, _):
+            params, opt_state = state
+            loss, gradients = jax.value_and_grad(small.loss, argnums=1)(
+                large.apply, params, inputs
+            )
+            updates, opt_state = optimizer.update(gradients, opt_state)
+            return (optax.apply_updates(params, updates), opt_state), loss
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), length=100)
+
+    (params, _), losses = train(params)
+    return params, axes, losses
+
+
+def test_equal_replicas_stay_tied_for_ever():
+    """Whatever the optimiser does: to equal weights in and out belong equal gradients."""
+    params, axes, losses = trained_on("equal")
+
+    ties = certificate.ties(params, axes, "mlp", 2)
+
+    assert losses[-1] < losses[0] / 2
+    assert ties["units"] == 1
+    assert set(ties.values()) == {1.0}
+
+
+def test_uneven_replicas_part():
+    params, axes, losses = trained_on("uneven")
+
+    ties = certificate.ties(params, axes, "mlp", 2)
+
+    assert losses[-1] < losses[0] / 2
+    assert ties["units"] == 0
+    assert ties["layers/up/kernel"] == 0
+
+
+@pytest.mark.parametrize("axis, fields", [("heads", {"heads": 6}), ("mlp", {"mlp": 65})])
+def test_ties_are_counted_at_any_ratio(axis, fields):
+    net, old = small.network(), small.sizes()
+    new = {**old, **fields}
+    (growth,) = between.between(old, new, width="equal")
+    params, axes = small.grow(growth.weights, small.trained(net), net.axes)
+    name = {"heads": "query", "mlp": "up"}[axis]
+    params["layers"][name]["bias"] = (
+        params["layers"][name]["bias"]
+        .at[0]
+        .add(jnp.arange(new[axis]).reshape((-1, 1) if axis == "heads" else -1))
+    )
+
+    ties = certificate.ties(params, axes, axis, new[axis] / old[axis])
+
+    assert ties[f"layers/{name}/bias"] == ties["units"] == 0.5  # layer 1 is still tied
+    assert ties[f"layers/{name}/kernel"] == 1
+
+
+def test_ties_along_the_residual_stream_count_all_layers_at_once():
+    net, old = small.network(), small.sizes()
+    growths = between.between(old, {**old, "embed": 64, "heads": 8}, width="equal")
+    grow = functools.partial(between.apply, growths)
+    params, axes = small.grow(grow, small.trained(net), net.axes)
+
+    before = certificate.ties(params, axes, "embed", 2)["units"]
+    words = params["embeddings"]["words"]
+    params["embeddings"]["words"] = words.at[0, :16].add(jnp.arange(16.0))
+
+    assert before == 1
+    assert certificate.ties(params, axes, "embed", 2)["units"] == 0.75
+
+
+def test_ties_need_an_axis_that_grew():
+    net = small.network()
+
+    with pytest.raises(errors.InputError, match="name a grown axis"):
+        certificate.ties(small.trained(net), net.axes, "body", 2)
+    with pytest.raises(errors.InputError, match="more than one"):
+        certificate.ties(small.trained(net), net.axes, "mlp", 1)
