@@ -10,7 +10,6 @@ A save counts once `checksums/STEP.json` exists, which is written after everythi
 
 import json
 import os
-import shutil
 import sys
 import threading
 
@@ -22,7 +21,7 @@ from jax.experimental import multihost_utils
 
 from bertgrow import errors, tree
 from bertgrow.contracts import TrainState
-from bertgrow.train import checksums, retention
+from bertgrow.train import checksums, disk, retention
 
 
 class Checkpoints:
@@ -44,8 +43,10 @@ class Checkpoints:
         self.path = epath.Path(path if "://" in path else os.path.abspath(path))
         self.damaged = {}  # step -> reason, as `latest` found them
         self._ends, self._keep = tuple(stage_ends), keep
+        self._lock = None
         self._writer = None  # opened by the first save: readers change nothing on disk
         self._thread = self._error = self._last = None
+        self._is_told = False  # of the error
 
     def __enter__(self):
         return self
@@ -68,7 +69,7 @@ class Checkpoints:
         try:
             return sorted(int(entry.name) for entry in self._entries() if _is_step(entry))
         except OSError as error:
-            _blame_disk(error, self.path, "read")
+            disk.blame(error, self.path, "read")
             raise
 
     def record(self, step):
@@ -115,9 +116,13 @@ class Checkpoints:
             return
         try:
             self._open()
-            newest = max(self.steps(), default=-1)
-            if step <= newest:
-                raise RuntimeError(f"checkpoint {newest} exists; {step} would be older")
+        except OSError as error:
+            disk.blame(error, self.path, "write")
+            raise
+        newest = max(self.steps(), default=-1)
+        if step <= newest:
+            raise RuntimeError(f"checkpoint {newest} exists; {step} would be older")
+        try:
             self._writer.save(
                 self.path / str(step),
                 args=ocp.args.Composite(
@@ -128,30 +133,36 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            _blame_disk(error, self.path, "write")
-            raise
+            self._error = error
+            self.wait()
         self._last = step
         self._thread = threading.Thread(target=self._finish, args=(step,), name="checkpoint")
         self._thread.start()
 
     def wait(self):
-        """Returns when the last save is complete on disk; raises when it was lost."""
+        """Returns when the last save is complete on disk; raises when it was lost.
+
+        After a lost save every further call raises: threads of Orbax may still be writing.
+        """
         if self._thread is not None:
             self._thread.join()
-        error, self._error = self._error, None
-        if error is not None:
-            self._last = None
-            _blame_disk(error, self.path, "write")
-            raise error
+        if self._error is not None:
+            self._is_told = True
+            disk.blame(self._error, self.path, "write")
+            raise self._error
 
     def close(self):
         """Waits for the save in flight. Never leave without it: the save would be lost."""
         try:
-            self.wait()
+            if not self._is_told:
+                self.wait()
         finally:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def _finish(self, step):
         """In the background: wait for Orbax, vouch for the bytes, remove what is too old."""
@@ -162,7 +173,6 @@ class Checkpoints:
                 self._prune()
         except BaseException as error:  # noqa: BLE001 - whoever asks next is told
             self._error = error
-            self._remove_leftovers(step)
             if not threading.main_thread().is_alive():  # nobody will ask any more
                 print(f"checkpoint {step} was lost: {error}", file=sys.stderr, flush=True)
                 os._exit(1)
@@ -172,7 +182,7 @@ class Checkpoints:
             try:
                 why = checksums.reason(self.path / str(step), self._checksum(step))
             except OSError as error:  # it cannot be read now: that does not make it damaged
-                _blame_disk(error, self.path, "read")
+                disk.blame(error, self.path, "read")
                 raise
             if why is None:
                 return step
@@ -186,6 +196,7 @@ class Checkpoints:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
+            self._lock = disk.lock(self.path)
             vouched = {step for step in self.steps() if self._checksum(step).exists()}
             for entry in self._entries():
                 if _is_step(entry) and int(entry.name) in vouched - self.damaged.keys():
@@ -202,13 +213,6 @@ class Checkpoints:
         for step in set(steps) - retention.retained(steps, self._ends, self._keep):
             self._checksum(step).unlink(missing_ok=True)
             (self.path / str(step)).rmtree()
-
-    def _remove_leftovers(self, step):
-        """A save that failed gives its disk space back."""
-        if "://" in str(self.path) or jax.process_index():
-            return
-        for entry in self.path.glob(f"{step}.orbax-checkpoint-tmp*"):
-            shutil.rmtree(entry, ignore_errors=True)
 
     def _entries(self):
         return list(self.path.iterdir()) if self.path.exists() else []
@@ -286,19 +290,3 @@ def _table(shapes):
     """{path: "float32 [2, 3]"}."""
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     return {tree.path_name(path): f"{x.dtype} {list(x.shape)}" for path, x in leaves}
-
-
-DISK = ("No space left", "File too large", "quota", "Permission denied", "Read-only")
-
-
-def _blame_disk(error, path, doing):
-    """An InputError when the disk is the cause of an error."""
-    cause = error
-    while cause is not None:
-        if isinstance(cause, OSError) or any(word in str(cause) for word in DISK):
-            line = str(cause).strip().splitlines()[0][:300]
-            raise errors.InputError(
-                f"cannot {doing} checkpoints in {path}: {line}; free some disk, or choose "
-                "another --workdir"
-            ) from error
-        cause = cause.__cause__ or cause.__context__

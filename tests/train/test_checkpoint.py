@@ -1,7 +1,6 @@
 """A checkpoint is complete, intact, or not used."""
 
 import json
-import os
 import re
 import resource
 import shutil
@@ -19,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertgrow import errors
-from bertgrow.train import checkpoint, loop, retention, sharding
+from bertgrow.train import checkpoint, disk, loop, retention, sharding
 
 CHILD = Path(__file__).with_name("child.py")
 MESH_8 = {"data": 2, "fsdp": 2, "tensor": 2}
@@ -245,6 +244,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path, state):
         checkpoints.save(1, state, {})
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Orbax
 def test_a_save_that_fails_in_the_background_is_told_at_the_next_call(tmp_path, state):
     checkpoints = checkpoint.Checkpoints(tmp_path)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -258,10 +258,27 @@ def test_a_save_that_fails_in_the_background_is_told_at_the_next_call(tmp_path, 
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, previous)
 
-    assert checkpoints.latest(report=lambda line: None) is None
-    checkpoints.save(1, state, {})  # there is room again
+    with pytest.raises(errors.InputError, match="cannot write checkpoints"):
+        checkpoints.save(2, state, {})
     checkpoints.close()
-    assert checkpoints.latest() == 1
+    with checkpoint.Checkpoints(tmp_path) as again:  # there is room now
+        assert again.latest(report=lambda line: None) is None
+        again.save(2, state, {})
+    assert again.latest() == 2
+
+
+def test_two_runs_cannot_write_in_one_folder(tmp_path, state):
+    with checkpoint.Checkpoints(tmp_path) as one:
+        one.save(1, state, {})
+
+        with (
+            checkpoint.Checkpoints(tmp_path) as other,
+            pytest.raises(errors.InputError, match="another run writes"),
+        ):
+            other.save(2, state, {})
+
+    with checkpoint.Checkpoints(tmp_path) as other:  # free again
+        other.save(2, state, {})
 
 
 def test_the_disk_needed_is_known_before_the_start(tmp_path):
@@ -269,10 +286,10 @@ def test_the_disk_needed_is_known_before_the_start(tmp_path):
     large = {"w": jax.ShapeDtypeStruct((300,), jnp.float32)}
 
     # Stage 1 leaves 400 bytes; stage 2 keeps two and writes a third.
-    assert retention.bytes_needed([small, large], keep=2) == 400 + 3 * 1200
-    retention.check_disk(tmp_path / "not" / "there", 1000)
+    assert disk.bytes_needed([small, large], keep=2) == 400 + 3 * 1200
+    disk.check_disk(tmp_path / "not" / "there", 1000)
     with pytest.raises(errors.InputError, match="checkpoints need 1000000.00 GB"):
-        retention.check_disk(tmp_path, 1e15)
+        disk.check_disk(tmp_path, 1e15)
 
 
 @pytest.mark.slow

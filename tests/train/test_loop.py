@@ -4,6 +4,7 @@ import itertools
 
 import jax
 import numpy as np
+import optax
 import pytest
 import toy_task
 
@@ -140,3 +141,14 @@ def test_data_that_end_too_early_are_named():
 
     with pytest.raises(errors.InputError, match="ended after step 2"):
         list(loop.steps(task, state, few, optimizer, until=5, mesh=mesh))
+
+
+def test_any_optax_optimizer_will_do():
+    task, optimizer = toy_task.task(), optax.sgd(0.1)
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    where = sharding.state_shardings(task, optimizer, mesh)
+    state = loop.initial_state(task, optimizer, jax.random.key(0), where)
+
+    (info,) = loop.steps(task, state, toy_task.batches(), optimizer, until=1, mesh=mesh)
+
+    assert set(info.metrics) == {"loss", "accuracy", "grad_norm"}

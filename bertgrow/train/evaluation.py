@@ -1,0 +1,51 @@
+"""Held-out figures: sums over batches, divided once at the end."""
+
+import jax
+import numpy as np
+
+from bertgrow.train import loop, sharding
+
+
+def evaluate(task, params, batches, *, mesh=None, step=None, stop=lambda: False):
+    """Means over held-out batches.
+
+    Args:
+      task: Task; `task.evaluate` gives {name: (sum, count)} for a batch.
+      params: on `mesh`.
+      batches: iterable of dicts of NumPy rows of this process, all of one shape.
+      mesh: as in `loop.steps`.
+      step: what `compile_evaluation` returned; compiled here when not given.
+      stop: asked before every batch, e.g. `lambda: request.requested`.
+
+    Returns:
+      {name: float}, or None when it was stopped.
+    """
+    mesh = mesh or sharding.make_mesh()
+    frozen, sums = loop.on_mesh(task.frozen, mesh), []
+    for rows in batches:
+        if stop():
+            return None
+        batch = sharding.put(rows, mesh)
+        step = step or compile_evaluation(task, params, batch, mesh)
+        sums.append(step(params, frozen, batch))
+        if len(sums) > 1:  # reading one batch late never makes the devices wait
+            sums[-2] = jax.device_get(sums[-2])
+    return {name: _mean([each[name] for each in sums]) for name in (sums[0] if sums else {})}
+
+
+def compile_evaluation(task, params, batch, mesh):
+    """`task.evaluate` compiled ahead of time; arguments as in `loop.compile_step`."""
+    frozen = loop.on_mesh(task.frozen, mesh)
+    where = jax.tree.map(lambda leaf: leaf.sharding, (params, frozen))
+    jitted = jax.jit(
+        task.evaluate,
+        in_shardings=(*where, sharding.batch_sharding(mesh)),
+        out_shardings=sharding.replicated(mesh),
+    )
+    return jitted.lower(params, frozen, batch).compile()
+
+
+def _mean(pairs):
+    """Sum of sums over sum of counts, in float64."""
+    total, count = np.sum(np.array(jax.device_get(pairs), np.float64), axis=0)
+    return float(total / count)

@@ -1,0 +1,50 @@
+"""Evaluation weighs batches by their counts, on any mesh."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+import toy_task
+
+from bertgrow.contracts import Task
+from bertgrow.train import evaluation, sharding
+
+
+def plain_task():
+    """Mean of the numbers in `x` times the parameter, rows with x < 0 not counted."""
+
+    def evaluate(params, frozen, batch):
+        counts = batch["x"] >= 0
+        return {"mean": (params * (batch["x"] * counts).sum(), counts.sum())}
+
+    return Task(None, None, None, evaluate, None)
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_every_row_counts_once(num_devices):
+    mesh = sharding.make_mesh(devices=jax.devices()[:num_devices])
+    params = jax.device_put(np.float32(10), sharding.replicated(mesh))
+    batches = [{"x": np.float32([1, 2, 3, 4])}, {"x": np.float32([6, -1, -1, -1])}]
+
+    # Not the mean of the two means, 25 and 60.
+    assert evaluation.evaluate(plain_task(), params, batches, mesh=mesh) == {"mean": 32.0}
+
+
+def test_a_request_to_stop_ends_it_between_two_batches():
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    params = jax.device_put(np.float32(1), sharding.replicated(mesh))
+    drawn = []
+    batches = ({"x": np.float32([drawn.append(n) or n])} for n in itertools.count())
+
+    found = evaluation.evaluate(
+        plain_task(), params, batches, mesh=mesh, stop=lambda: len(drawn) == 3
+    )
+
+    assert found is None and len(drawn) <= 4
+
+
+def test_no_batches_give_no_figures():
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+
+    assert evaluation.evaluate(toy_task.task(), {}, [], mesh=mesh) == {}

@@ -1,0 +1,161 @@
+"""Stopping on request, in real processes where signals are involved."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bertgrow import errors
+from bertgrow.train import signals
+
+ROOT = Path(__file__).parents[2]
+HEAD = f"""
+import os, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from bertgrow.train import signals
+"""
+
+
+def start(body):
+    """Runs Python code and returns once it prints `ready`."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEAD + body],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": ""},
+    )
+    assert process.stdout.readline().strip() == "ready"
+    return process
+
+
+def send(process, *numbers, pause=1.0):
+    """Sends signals; returns exit code, stderr and seconds since the first."""
+    began = time.monotonic()
+    for sent, number in enumerate(numbers):
+        time.sleep(pause if sent else 0)
+        process.send_signal(number)
+    _, output = process.communicate(timeout=60)
+    return process.returncode, output, time.monotonic() - began
+
+
+DEAF = """
+import jax, jax.numpy as jnp
+def long(x):
+    for i in range(6000):
+        x = jnp.sin(x @ x) + i
+    return x
+lowered = jax.jit(long).lower(jnp.ones((7, 7)))
+with signals.StopRequest(resume="continue me") as stop:
+    with stop.nothing_to_lose(lambda: print("saved", file=sys.stderr)):
+        print("ready", flush=True)
+        began = time.monotonic()
+        lowered.compile()
+        print("compiled in", time.monotonic() - began, file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_is_acted_on_during_a_long_compilation():
+    code, output, seconds = send(start(DEAF), signal.SIGTERM)
+
+    assert code == signals.STOPPED, output
+    assert seconds < 10
+    assert "compiled" not in output
+    assert re.search(r"saved\nstopped early \(SIGTERM\).*continue with: continue me", output)
+
+
+WAITING = """
+def finish():
+    time.sleep({save})
+    {outcome}
+with signals.StopRequest() as stop:
+    with stop.nothing_to_lose(finish):
+        print("ready", flush=True)
+        time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_section_with_nothing_to_lose_is_left_with_75(number):
+    code, output, seconds = send(start(WAITING.format(save=0, outcome="pass")), number)
+
+    assert code == 75 and seconds < 10, output
+
+
+@pytest.mark.parametrize(
+    "outcome, expected",
+    [
+        ("raise RuntimeError('lost')", 1),
+        ("from bertgrow import errors; raise errors.InputError('disk full')", 2),
+    ],
+)
+def test_a_lost_save_is_never_75(outcome, expected):
+    code, output, _ = send(start(WAITING.format(save=0, outcome=outcome)), signal.SIGTERM)
+
+    assert code == expected
+    assert "the last save failed" in output
+
+
+def test_a_second_signal_leaves_at_once():
+    process = start(WAITING.format(save=25, outcome="pass"))
+
+    code, output, seconds = send(process, signal.SIGTERM, signal.SIGTERM)
+
+    assert code == 128 + signal.SIGTERM and seconds < 10, output
+
+
+STEPS = """
+with signals.StopRequest() as stop:
+    print("ready", flush=True)
+    while not stop.requested:
+        time.sleep(0.01)
+    print(stop.reason, file=sys.stderr)
+"""
+
+
+def test_elsewhere_the_request_is_only_noted():
+    code, output, _ = send(start(STEPS), signal.SIGINT)
+
+    assert (code, output) == (0, "SIGINT\n")
+
+
+def test_handlers_are_given_back():
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+
+    with signals.StopRequest():
+        assert signal.getsignal(signal.SIGTERM) is not before[0]
+
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_time_limit_is_the_same_request():
+    with signals.StopRequest(resume="go on", time_limit=0.05) as stop:
+        assert not stop.requested
+        time.sleep(0.5)
+
+        assert stop.requested
+        expected = pytest.raises(errors.Stopped, match="time limit of 0.05 s.*go on")
+        with expected, stop.nothing_to_lose():
+            raise AssertionError("the section must not be entered")
+
+
+def test_outside_the_main_thread_handlers_stay():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def enter():
+        with signals.StopRequest() as stop:
+            seen.append((signal.getsignal(signal.SIGTERM), stop.requested))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+
+    assert seen == [(before, False)]
