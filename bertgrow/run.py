@@ -7,6 +7,7 @@ pure function of it and is done again.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +18,17 @@ from bertgrow import journal, progress
 from bertgrow.config import RunConfig
 from bertgrow.contracts import Stage
 from bertgrow.data import pipeline
-from bertgrow.errors import Stopped
-from bertgrow.train import checkpoint, environment, loop, sharding, signals
+from bertgrow.errors import CheckFailed, Stopped
+from bertgrow.growth import certificate as certificates
+from bertgrow.train import (
+    checkpoint,
+    disk,
+    environment,
+    evaluation,
+    loop,
+    sharding,
+    signals,
+)
 
 
 class Job(NamedTuple):
@@ -84,7 +94,9 @@ def _session(job, workdir, time_limit):
         log = stack.enter_context(
             journal.Journal(workdir, rows, seen, every=settings.log_every, write=is_first)
         )
-        mesh = sharding.make_mesh(settings.mesh.__dict__)
+        mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
+        shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
+        disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))
         yield Session(job, workdir, mesh, saves, stop, log, seen)
 
 
@@ -128,6 +140,12 @@ def _enter(session, index, state):
     name = f"{job.stages[index - 1].name}-{stage.name}"
     certificate = {"transition": name, "step": int(state.step)} | certificate
     session.log.grown(certificate)
+    for row in certificates.broken(certificate):
+        raise CheckFailed(
+            f"growth {name}: {row['operator']} claims to be exact, and logits of up to "
+            f"{row['logit_scale']:.3g} moved by {row['max_logit_change']:.3g}; see "
+            f"{session.workdir}/growth/{name}.json"
+        )
     return state
 
 
@@ -170,20 +188,13 @@ def _batches(session, index, step):
 def _after_step(session, index, info, evaluate):
     every = session.job.settings.checkpoint.every
     is_end = info.step == session.job.settings.stages[index].end
-    is_stopped = session.stop.requested
     _evaluate_if_due(session, index, info.step, evaluate, info.state)
+    is_stopped = signals.agreed(session.stop.requested)
     if is_end or is_stopped or info.step % every == 0:
         _save(session, index, info)
-    if session.stop.requested:
-        _leave(session, index, info, is_saved=is_end or is_stopped or info.step % every == 0)
-
-
-def _leave(session, index, info, *, is_saved):
-    """Saves what a stop that came during the evaluation has not saved yet, and stops."""
-    if not is_saved:
-        _save(session, index, info)
-    session.saves.wait()
-    raise Stopped(session.stop.message())
+    if is_stopped:
+        session.saves.wait()
+        raise Stopped(session.stop.message())
 
 
 def _save(session, index, info):
@@ -203,26 +214,20 @@ def _compile(session, index, state):
         step = loop.compile_step(
             stage.task, stage.optimizer, state, batch, mesh, accumulate=accumulate
         )
-        evaluate = jax.jit(stage.task.evaluate, out_shardings=sharding.replicated(mesh))
-        frozen = loop.on_mesh(stage.task.frozen, mesh)
-        return step, evaluate.lower(state.params, frozen, batch).compile()
+        return step, evaluation.compile_evaluation(stage.task, state.params, batch, mesh)
 
 
 def _evaluate_if_due(session, index, step, evaluate, state):
     """Evaluates on the held-out rows; a stop leaves it undone, and the restart does it."""
     if not _is_evaluation_due(session, index, step):
         return
-    log = session.log
-    log.flush()
-    frozen = loop.on_mesh(session.job.stages[index].task.frozen, session.mesh)
-    total = None
-    for batch in session.job.held_out(index):
-        if session.stop.requested:
-            return
-        found = evaluate(state.params, frozen, sharding.put(batch, session.mesh))
-        total = found if total is None else jax.tree.map(lambda a, b: a + b, total, found)
-    scores = {name: float(value) / float(count) for name, (value, count) in total.items()}
-    log.evaluated(step, scores | dict(unigram=session.job.unigram))
+    session.log.flush()
+    scores = evaluation.evaluate(
+        session.job.stages[index].task, state.params, session.job.held_out(index),
+        mesh=session.mesh, step=evaluate, stop=lambda: session.stop.requested,
+    )  # fmt: skip
+    if scores is not None:
+        session.log.evaluated(step, scores | dict(unigram=session.job.unigram))
 
 
 def _is_evaluation_due(session, index, step):

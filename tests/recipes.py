@@ -1,0 +1,25 @@
+"""A recipe of four short stages that grow in depth, width and length; seconds to run."""
+
+from bertgrow import recipe
+
+
+def get_config(variant=""):
+    config = recipe.pretraining(seed=3)
+    config.model = recipe.bert(
+        vocab_size=0, num_layers=2, width=16, num_heads=2, ffn_width=32, max_length=32,
+        positions_init="sinusoids",
+    )  # fmt: skip
+    config.optimizer = recipe.adamw()
+    config.schedule = recipe.linear(peak=1e-3, warmup=2, rewarmup=2)
+    config.update(batch=8, length=32, log_every=1)
+    config.eval.update(every=5, rows=16)
+    config.checkpoint.every = 4
+    config.stages = recipe.stages(
+        dict(steps=7, num_layers=1, ffn_share=2, pool=2, length=16),
+        dict(steps=7, ffn_share=2, pool=2, length=16),
+        dict(steps=7, ffn_share=2),
+        dict(steps=7),
+    )
+    if variant == "plain":
+        config.stages = recipe.stages(dict(steps=8))
+    return config
