@@ -11,13 +11,14 @@ from bertgrow import contracts
 from bertgrow.data import masking
 
 SIZE, LENGTH = 50, 64
+ROWS = 200  # one number almost everywhere: each other one is compiled anew
 PAD, UNK, CLS, SEP, MASK = range(5)
 STARTS = np.arange(SIZE) < 35  # 35 to 49 continue a word
 SPECIAL = np.arange(SIZE) < 5
 VOCAB = contracts.Vocab(SIZE, PAD, UNK, CLS, SEP, MASK, STARTS, SPECIAL)
 
 
-def make_rows(number, *, real=LENGTH, seed=0, low=5):
+def make_rows(number=ROWS, *, real=LENGTH, seed=0, low=5):
     """[CLS], ordinary tokens, [SEP], padding from `real` on."""
     tokens = np.random.default_rng(seed).integers(low, SIZE, (number, LENGTH))
     tokens[:, 0], tokens[:, real - 1], tokens[:, real:] = CLS, SEP, PAD
@@ -40,7 +41,7 @@ def arrays(found):
 @pytest.mark.parametrize("whole_word", [False, True])
 @pytest.mark.parametrize("show", masking.SHOWS)
 def test_the_outputs_keep_their_promises(whole_word, show):
-    tokens, ids = make_rows(200, real=40)
+    tokens, ids = make_rows(real=40)
 
     inputs, positions, targets, weights = arrays(
         mask(tokens, ids, whole_word=whole_word, show=show)
@@ -48,11 +49,11 @@ def test_the_outputs_keep_their_promises(whole_word, show):
 
     assert [a.dtype for a in (inputs, positions, targets)] == [np.int32] * 3
     assert weights.dtype == np.float32
-    assert positions.shape == targets.shape == weights.shape == (200, 10)
+    assert positions.shape == targets.shape == weights.shape == (ROWS, 10)
     assert (np.diff(positions, axis=1) >= 0).all()
     assert (np.diff(weights, axis=1) <= 0).all()  # unused slots come last
     used = weights == 1
-    for row in range(200):
+    for row in range(ROWS):
         at = positions[row][used[row]]
         assert len(set(at)) == len(at)
         assert not SPECIAL[tokens[row][at]].any()
@@ -65,19 +66,20 @@ def test_the_outputs_keep_their_promises(whole_word, show):
 
 @pytest.mark.parametrize("rate", [0.15, 0.25, 0.02])
 def test_each_row_chooses_its_rounded_share_but_one_at_least(rate):
-    for real in range(3, LENGTH + 1):
-        tokens, ids = make_rows(2, real=real)
-        weights = arrays(mask(tokens, ids, rate=rate, slots=12))[3]
-        assert (weights.sum(axis=1) == min(12, max(1, round(rate * (real - 2))))).all()
+    counts = range(1, LENGTH - 1)
+    tokens = np.concatenate([make_rows(1, real=count + 2)[0] for count in counts])
+
+    weights = arrays(mask(tokens, make_rows(len(tokens))[1], rate=rate))[3]
+
+    assert weights.sum(axis=1).tolist() == [min(10, max(1, round(rate * c))) for c in counts]
 
 
 def test_a_row_without_candidates_chooses_none():
-    tokens = np.array([[CLS, SEP] + [PAD] * (LENGTH - 2), [PAD] * LENGTH], np.int32)
+    tokens, ids = make_rows(real=2)
+    tokens[1:] = PAD
 
     for whole_word in (False, True):
-        inputs, _, _, weights = arrays(
-            mask(tokens, np.zeros((2, 2), np.uint32), whole_word=whole_word)
-        )
+        inputs, _, _, weights = arrays(mask(tokens, ids, whole_word=whole_word))
         assert not weights.any()
         assert (inputs == tokens).all()
 
@@ -116,10 +118,10 @@ def test_every_candidate_is_equally_likely():
 
 
 def test_masks_follow_from_the_identity_of_the_row_alone():
-    tokens, ids = make_rows(32)
+    tokens, ids = make_rows()
     whole = arrays(mask(tokens, ids))
 
-    order = np.random.default_rng(1).permutation(32)[:11]
+    order = np.random.default_rng(1).permutation(ROWS)
     some = arrays(mask(tokens[order], ids[order]))
 
     for one, other in zip(whole, some, strict=True):
@@ -127,7 +129,7 @@ def test_masks_follow_from_the_identity_of_the_row_alone():
 
 
 def test_other_ids_and_other_keys_bring_other_masks():
-    tokens, ids = make_rows(16)
+    tokens, ids = make_rows()
     base = arrays(mask(tokens, ids))[1]
 
     assert (arrays(mask(tokens, ids, seed=1))[1] != base).any(axis=1).all()
@@ -138,7 +140,7 @@ def test_other_ids_and_other_keys_bring_other_masks():
 
 
 def test_the_choice_does_not_depend_on_what_is_shown():
-    tokens, ids = make_rows(64)
+    tokens, ids = make_rows()
     usual, hidden = arrays(mask(tokens, ids)), arrays(mask(tokens, ids, show="mask"))
 
     for one, other in zip(usual[1:], hidden[1:], strict=True):
@@ -148,11 +150,11 @@ def test_the_choice_does_not_depend_on_what_is_shown():
 
 
 def test_whole_words_are_chosen_whole():
-    tokens, ids = make_rows(500, real=50)
+    tokens, ids = make_rows(real=50)
     _, positions, _, weights = arrays(mask(tokens, ids, whole_word=True))
 
     wanted = round(0.15 * 48)
-    for row in range(500):
+    for row in range(ROWS):
         chosen = set(positions[row][weights[row] == 1].tolist())
         assert len(chosen) <= wanted
         for word in words(tokens[row]):
@@ -172,19 +174,19 @@ def words(tokens):
 
 
 def test_words_too_long_for_what_is_left_are_passed_over():
-    # One word of eight pieces and four of one, three to choose: only the short ones fit.
+    # One word of eight pieces and four of one, two to choose: only the short ones fit.
     tokens = np.array([[CLS, 10, 40, 40, 40, 40, 40, 40, 40, 11, 12, 13, 14, SEP]], np.int32)
-    tokens = np.repeat(np.pad(tokens, ((0, 0), (0, LENGTH - 14))), 50, axis=0)
-    ids = np.stack([np.zeros(50), np.arange(50)], axis=1).astype(np.uint32)
+    tokens = np.repeat(np.pad(tokens, ((0, 0), (0, LENGTH - 14))), ROWS, axis=0)
+    _, ids = make_rows()
 
-    _, positions, _, weights = arrays(mask(tokens, ids, rate=0.25, whole_word=True))
+    _, positions, _, weights = arrays(mask(tokens, ids, whole_word=True))
 
-    assert (weights.sum(axis=1) == 3).all()
+    assert (weights.sum(axis=1) == 2).all()
     assert positions[weights == 1].min() == 9
 
 
 def test_a_batch_sharded_over_devices_gets_the_same_masks():
-    tokens, ids = make_rows(16)
+    tokens, ids = make_rows()
     expected = arrays(mask(tokens, ids))
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.P("data"))
@@ -207,12 +209,12 @@ def test_a_batch_sharded_over_devices_gets_the_same_masks():
 
 def test_masks_of_a_key_are_pinned():
     # Another choice here is another run; change it only on purpose.
-    tokens, ids = make_rows(1)
+    tokens, ids = make_rows()
     positions = arrays(mask(tokens, ids))[1]
-    assert positions.tolist() == PINNED
+    assert positions[0].tolist() == PINNED
 
 
-PINNED = []
+PINNED = [5, 10, 14, 23, 30, 31, 32, 34, 53, 63]
 
 
 def test_an_unknown_way_of_showing_is_refused():

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from made_text import make_text
+from process_table import descendants, is_alive, wait_for
 
 from bertgrow.data import pipeline, prepare, rows
 from bertgrow.errors import InputError
@@ -98,25 +98,13 @@ def test_grain_workers_die_with_their_parent(small_store, tmp_path):
         env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
     assert process.stdout.readline() == b"ready\n"
-    with open(f"/proc/{process.pid}/task/{process.pid}/children") as listing:
-        children = [int(pid) for pid in listing.read().split()]
+    children = descendants(process.pid)
     assert len(children) >= 2
 
     process.send_signal(signal.SIGKILL)
     process.wait()
 
-    deadline = time.monotonic() + 20
-    while any(_is_alive(pid) for pid in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as stream:
-            return stream.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    wait_for(lambda: not any(map(is_alive, children)))
 
 
 def test_a_corpus_smaller_than_a_batch_is_one_clear_line(small_store):

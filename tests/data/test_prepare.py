@@ -9,6 +9,7 @@ import time
 
 import pytest
 from made_text import make_text
+from process_table import descendants, is_alive, wait_for
 
 from bertgrow.data import building, parts, prepare, shards, store
 from bertgrow.errors import InputError
@@ -203,35 +204,13 @@ def test_workers_die_with_their_parent(corpus, tmp_path):
         "2",
     ]
     process = subprocess.Popen(command)
-    children = _wait_for(lambda: len(_children(process.pid)) >= 2 and _children(process.pid))
+    wait_for(lambda: list(tmp_path.glob("s/unfinished/*/parts/*")))
+    children = descendants(process.pid)
+    assert len(children) >= 2
     process.kill()
     process.wait()
 
-    _wait_for(lambda: not any(_is_alive(child) for child in children))
-
-
-def _children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as stream:
-            return [int(child) for child in stream.read().split()]
-    except FileNotFoundError:
-        return []
-
-
-def _is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as stream:
-            return stream.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def _wait_for(claim, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not (found := claim()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return found
+    wait_for(lambda: not any(map(is_alive, children)))
 
 
 def test_death_between_the_last_files_leaves_nothing_finished(corpus, tmp_path, monkeypatch):
