@@ -1,7 +1,20 @@
-"""Which processes live, read from /proc."""
+"""Processes of the tests: starting them, and which of them live, read from /proc."""
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
+
+import bertgrow
+
+
+def start(script, *arguments, **options):
+    """Runs a script in a process that imports the package under test."""
+    root = Path(bertgrow.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(script), *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, **options)
 
 
 def descendants(pid):

@@ -1,15 +1,13 @@
 """Grain brings the rows of the stream, in order, and leaves no process behind."""
 
 import itertools
-import os
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 from made_text import make_text
-from process_table import descendants, is_alive, wait_for
+from process_table import descendants, is_alive, start, wait_for
 
 from bertgrow.data import pipeline, prepare, rows
 from bertgrow.errors import InputError
@@ -92,11 +90,7 @@ if __name__ == "__main__":
 @pytest.mark.slow
 def test_grain_workers_die_with_their_parent(small_store, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py"), str(small_store.folder)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    )
+    process = start(tmp_path / "script.py", small_store.folder, stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"ready\n"
     children = descendants(process.pid)
     assert len(children) >= 2

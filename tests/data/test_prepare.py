@@ -3,15 +3,13 @@
 import argparse
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from made_text import make_text
-from process_table import descendants, is_alive, wait_for
+from process_table import descendants, is_alive, start, wait_for
 
-from bertgrow.data import building, parts, prepare, shards, store
+from bertgrow.data import building, chunks, parts, prepare, shards, store
 from bertgrow.errors import InputError
 
 OPTIONS = dict(vocab_size=300, vocab_kind="wordpiece", held_out=0.1)
@@ -20,7 +18,7 @@ OPTIONS = dict(vocab_size=300, vocab_kind="wordpiece", held_out=0.1)
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     """Many parts and several shards, as a large corpus has."""
-    monkeypatch.setattr(prepare, "CHUNK", 20_000)
+    monkeypatch.setattr(chunks, "CHARACTERS", 20_000)
     monkeypatch.setattr(shards, "SHARD_TOKENS", 2**15)
 
 
@@ -141,14 +139,14 @@ def test_the_same_command_again_finds_the_store_and_another_one_refuses(
 
 SCRIPT = """
 import sys, time
-from bertgrow.data import parts, prepare, shards
+from bertgrow.data import chunks, parts, prepare, shards
 
 def slowly(part, path, write=parts.write):
     time.sleep(0.05)
     write(part, path)
 
 parts.write = slowly
-prepare.CHUNK = 20_000
+chunks.CHARACTERS = 20_000
 shards.SHARD_TOKENS = 2**15
 if __name__ == "__main__":
     prepare.prepare([sys.argv[1]], sys.argv[2], workers=int(sys.argv[3]), vocab_size=300,
@@ -160,14 +158,7 @@ if __name__ == "__main__":
 def test_a_killed_run_leaves_nothing_finished_and_continues(corpus, tmp_path, workers, capsys):
     (tmp_path / "script.py").write_text(SCRIPT)
     folder = tmp_path / "store"
-    command = [
-        sys.executable,
-        str(tmp_path / "script.py"),
-        str(corpus),
-        str(folder),
-        str(workers),
-    ]
-    process = subprocess.Popen(command)
+    process = start(tmp_path / "script.py", corpus, folder, workers)
     deadline = time.monotonic() + 60
     while len(list(folder.glob("unfinished/*/parts/0*[0-9]"))) < 4:
         assert process.poll() is None and time.monotonic() < deadline
@@ -196,14 +187,7 @@ def test_a_killed_run_leaves_nothing_finished_and_continues(corpus, tmp_path, wo
 
 def test_workers_die_with_their_parent(corpus, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT.replace("0.05", "1"))
-    command = [
-        sys.executable,
-        str(tmp_path / "script.py"),
-        str(corpus),
-        str(tmp_path / "s"),
-        "2",
-    ]
-    process = subprocess.Popen(command)
+    process = start(tmp_path / "script.py", corpus, tmp_path / "s", 2)
     wait_for(lambda: list(tmp_path.glob("s/unfinished/*/parts/*")))
     children = descendants(process.pid)
     assert len(children) >= 2
