@@ -6,6 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from bertgrow.data import progress, shards, store
 from bertgrow.errors import InputError
@@ -45,6 +49,72 @@ def folder(output, made_from):
         shutil.rmtree(work.parent)
     work.mkdir(parents=True, exist_ok=True)
     return work
+
+
+def write(work, run, plan, paths, tokenizer):
+    """Writes shards, indices and vocabulary into `work/store`; returns what they are."""
+    built = work / "store"
+    shutil.rmtree(built, ignore_errors=True)
+    built.mkdir()
+    (built / tokenizer.file_name).write_bytes(tokenizer.content)
+    size = tokenizer.vocab.size
+    return {
+        "format": store.FORMAT,
+        "version": store.VERSION,
+        "vocab": {
+            "file": tokenizer.file_name,
+            "kind": tokenizer.kind,
+            "cased": tokenizer.cased,
+            "size": size,
+            "hash": tokenizer.hash,
+        },
+        "splits": {
+            split: _write_split(built, split, run, places, paths, size)
+            for split, places in plan.shards.items()
+        },
+        "words": plan.words,
+        "left_out": {"duplicates": plan.duplicates, "without_tokens": plan.empty},
+    }
+
+
+def _write_split(built, split, run, places, paths, size):
+    if not sum(len(place.part) for place in places):
+        raise InputError(
+            f"the {split} split has no document; give more documents or change --held-out"
+        )
+    names = [f"{split}-{n:05d}-of-{len(places):05d}.array_record" for n in range(len(places))]
+    tasks = [
+        _Task(place, paths, built / name, size)
+        for place, name in zip(places, names, strict=True)
+    ]
+    counts, lengths, unigrams = zip(*run(_write_shard, tasks), strict=True)
+    index = {
+        "documents": np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
+        "sentences": np.concatenate(lengths),
+        "unigrams": np.sum(unigrams, axis=0),
+    }
+    for name, array in index.items():
+        np.save(built / f"{split}.{name}.npy", array)
+    return {
+        "documents": len(index["documents"]) - 1,
+        "sentences": len(index["sentences"]),
+        "tokens": int(index["unigrams"].sum()),
+        "shards": [
+            {"file": name, "documents": len(place.part)}
+            for name, place in zip(names, places, strict=True)
+        ],
+    }
+
+
+class _Task(NamedTuple):
+    place: shards.Place
+    paths: list
+    target: Path
+    size: int
+
+
+def _write_shard(task):
+    return shards.write(task.place, task.paths, task.target, size=task.size)
 
 
 def finish(output, work, meta):

@@ -45,7 +45,8 @@ def mask_tokens(tokens, ids, key, *, vocab, rate, slots, whole_word=False, show=
     starts, special = jnp.asarray(vocab.starts), jnp.asarray(vocab.special)
 
     def row(tokens, ids):
-        which, what, other = jax.random.split(row_key(key, ids), 3)
+        draws = jax.random.uniform(row_key(key, ids), (length + 2 * slots,))
+        which, what, other = jnp.split(draws, (length, length + slots))
         candidates = ~special[tokens]
         wanted = number[candidates.sum()]
         positions = jax.lax.sort(choose(candidates, starts[tokens], wanted, slots, which))
@@ -75,17 +76,16 @@ def _numbers(length, rate, slots):
     return jnp.asarray(np.array([0, *table[1:]], np.int32))
 
 
-def _choose_tokens(candidates, starts, wanted, slots, key):
+def _choose_tokens(candidates, starts, wanted, slots, draws):
     """int32 [slots]: `wanted` of the candidates, all sets equally likely; else `length`."""
     del starts  # of no concern where tokens are chosen one by one
     length = len(candidates)
-    draw = jnp.where(candidates, jax.random.uniform(key, (length,)), -1.0)
-    _, positions = jax.lax.top_k(draw, min(slots, length))
+    _, positions = jax.lax.top_k(jnp.where(candidates, draws, -1.0), min(slots, length))
     positions = jnp.pad(positions, (0, slots - len(positions)))
     return jnp.where(jnp.arange(slots) < wanted, positions, length)
 
 
-def _choose_words(candidates, starts, wanted, slots, key):
+def _choose_words(candidates, starts, wanted, slots, draws):
     """int32 [slots]: whole words in random order, as long as they fit into `wanted` tokens.
 
     A word is a start and the candidates that follow it. Passing over a word too long for
@@ -97,8 +97,7 @@ def _choose_words(candidates, starts, wanted, slots, key):
     length = len(candidates)
     follows = jnp.pad(candidates, (1, 0))[:-1]
     word = jnp.cumsum(candidates & (starts | ~follows)) - 1  # [length], number of the word
-    draw = jax.random.uniform(key, (length,))[word]
-    order = jnp.argsort(jnp.where(candidates, draw, 2.0), stable=True)
+    order = jnp.argsort(jnp.where(candidates, draws[word], 2.0), stable=True)
     place = jnp.zeros(length, jnp.int32).at[order].set(jnp.arange(length))
     size = jnp.zeros(length, jnp.int32).at[word].add(candidates)[word]
     taken, open_, left = jnp.zeros(length, bool), candidates, wanted
@@ -120,8 +119,7 @@ def _choose_words(candidates, starts, wanted, slots, key):
 
 
 def _show(targets, what, other, vocab):
-    """What stands at the chosen positions: int32 [slots]."""
+    """What stands at the chosen positions: int32 [slots]; draws in [0, 1) decide."""
     ordinary = jnp.asarray(np.flatnonzero(~vocab.special).astype(np.int32))
-    share = jax.random.uniform(what, targets.shape)
-    random = ordinary[jax.random.randint(other, targets.shape, 0, len(ordinary))]
-    return jnp.where(share < 0.8, vocab.mask_id, jnp.where(share < 0.9, random, targets))
+    random = ordinary[(other * len(ordinary)).astype(jnp.int32)]
+    return jnp.where(what < 0.8, vocab.mask_id, jnp.where(what < 0.9, random, targets))

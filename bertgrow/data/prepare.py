@@ -1,18 +1,15 @@
 """`bertgrow prepare`: text in, vocabulary and token store out."""
 
-import functools
-import hashlib
-import heapq
-import shutil
+import contextlib
+import errno
 import time
+from concurrent.futures import process
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from bertgrow.data import (
     building,
-    parts,
+    chunks,
     progress,
     shards,
     sources,
@@ -23,7 +20,6 @@ from bertgrow.data import (
 from bertgrow.data import workers as processes
 from bertgrow.errors import InputError
 
-CHUNK = 2**21  # characters of raw text a worker gets at once
 SAMPLE_PER_PIECE = 2048  # characters of text to train a vocabulary on, for each piece ...
 SAMPLE_LIMIT = 2**24  # ... but no more than this: training needs about 50 bytes a character
 
@@ -73,8 +69,8 @@ def main(args):
 
 
 def prepare(
-    inputs=("docs",),
-    output=None,
+    inputs,
+    output,
     *,
     vocab=None,
     vocab_size=8000,
@@ -87,61 +83,87 @@ def prepare(
 ):
     """Makes the token store in `output`, or finds it there already made; returns it opened.
 
-    The flags of `bertgrow prepare`, with the same meaning. Parts that an interrupted run
-    has finished are used again.
+    The flags of `bertgrow prepare`, with the same meaning. What an interrupted run has
+    finished is used again.
     """
     begun = time.monotonic()
     if not 0 < held_out < 1:
         raise InputError(f"--held-out {held_out}: expected a share between 0 and 1")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: expected at least 1")
     output = Path(output)
     given = vocabulary.load(vocab, cased=cased) if vocab else None
     found = sources.find([inputs] if isinstance(inputs, str) else inputs)
     wanted = {"vocab": given.hash} if given else {"size": vocab_size, "kind": vocab_kind}
-    options = {**wanted, "cased": cased, "held_out": held_out, "language": language,
-               "on_bad_bytes": on_bad_bytes}  # fmt: skip
     made_from = {
-        "options": options,
+        "options": {**wanted, "cased": cased, "held_out": held_out, "language": language,
+                    "on_bad_bytes": on_bad_bytes},
         "sources": [{"name": source.name, "sha256": source.fingerprint} for source in found],
-    }
-    with building.only_one(output):
+    }  # fmt: skip
+    with _troubles_told(output), building.only_one(output):
         if (output / "store.json").exists():
             return _existing(output, made_from)
         work = building.folder(output, made_from)
-        job = _Job(work, found, language, on_bad_bytes, workers or processes.cores())
-        with processes.pool(job.workers) as run:
+        job = _Job(work, found, language, on_bad_bytes)
+        with processes.pool(workers or processes.cores()) as run:
             tokenizer = given or _trained(job, run, vocab_size, vocab_kind, cased)
             paths, skipped, characters = _tokenise(job, run, tokenizer)
             plan = shards.plan(paths, held_out=held_out)
-            meta = _write(job, run, plan, paths, tokenizer)
+            meta = building.write(work, run, plan, paths, tokenizer)
         meta["made_from"] = made_from
-        meta["words"] = plan.words
-        meta["left_out"] = {
-            "duplicates": plan.duplicates, "without_tokens": plan.empty, "bad_bytes": skipped,
-        }  # fmt: skip
+        meta["left_out"]["bad_bytes"] = skipped
         building.finish(output, work, meta)
     _summary(output, meta, characters, time.monotonic() - begun)
     return store.Store(output)
 
 
 class _Job(NamedTuple):
-    """What all steps of one run share."""
+    """What the steps of one run share."""
 
     work: Path
     sources: list
     language: str
     on_bad_bytes: str
-    workers: int
 
 
-class _Chunk(NamedTuple):
-    """Raw documents for one task of a worker."""
+def _trained(job, run, size, kind, cased):
+    """The trained vocabulary, or the one that an interrupted run has trained."""
+    for name in ("vocab.txt", "vocab.model"):
+        if (job.work / name).exists():
+            return vocabulary.load(job.work / name, cased=cased)
+    progress.say(f"training a vocabulary of {size:,} pieces ({kind})")
+    bad, _ = chunks.bad_bytes(job.on_bad_bytes)
+    characters = min(SAMPLE_LIMIT, SAMPLE_PER_PIECE * size)
+    sampled = chunks.sample(job.sources, bad, job.language, characters=characters)
+    sentences = [sentence for some in run(chunks.sentences, sampled) for sentence in some]
+    return vocabulary_training.train(sentences, size=size, kind=kind, cased=cased)
 
-    read: Any
-    raws: list
-    language: str
-    vocab: Path | None  # of the tokenizer; None where only sentences are wanted
-    cased: bool
-    target: Path | None
+
+def _tokenise(job, run, tokenizer):
+    """Makes all parts; returns their paths in order, documents skipped, characters read."""
+    vocab = job.work / tokenizer.file_name
+    if not vocab.exists():
+        unfinished = job.work / "vocab.tmp"
+        unfinished.write_bytes(tokenizer.content)
+        unfinished.rename(vocab)
+    bad, skipped = chunks.bad_bytes(job.on_bad_bytes)
+    paths, characters = [], 0
+
+    def missing():
+        nonlocal characters
+        for number, source in enumerate(job.sources):
+            for count, (chunk, weight) in enumerate(chunks.grouped(source, bad, job.language)):
+                characters += weight
+                paths.append(job.work / "parts" / f"{number:04d}-{count:06d}")
+                if not paths[-1].exists():
+                    yield chunks.Recipe(chunk, vocab, tokenizer.cased, paths[-1])
+
+    with progress.shown("tokenising", "MB") as advance:
+        for size in run(chunks.make_part, missing()):
+            advance(size / 1e6)
+    if skipped:
+        progress.say(f"left out {len(skipped)} documents that are not UTF-8, e.g. {skipped[0]}")
+    return paths, len(skipped), characters
 
 
 def _existing(output, made_from):
@@ -158,165 +180,23 @@ def _existing(output, made_from):
     return found
 
 
-def _trained(job, run, size, kind, cased):
-    """The trained vocabulary, or the one that an interrupted run has trained."""
-    for name in ("vocab.txt", "vocab.model"):
-        if (job.work / name).exists():
-            return vocabulary.load(job.work / name, cased=cased)
-    progress.say(f"training a vocabulary of {size:,} pieces ({kind})")
-    sentences = [s for some in run(_sentences, _sample(job, size)) for s in some]
-    tokenizer = vocabulary_training.train(sentences, size=size, kind=kind, cased=cased)
-    unfinished = job.work / "vocab.tmp"
-    unfinished.write_bytes(tokenizer.content)
-    unfinished.rename(job.work / tokenizer.file_name)
-    return tokenizer
-
-
-def _sample(job, size):
-    """Chunks of the documents with the smallest hashes, so the same ones in any order."""
-    room = min(SAMPLE_LIMIT, SAMPLE_PER_PIECE * size)
-    bad = _bad(job.on_bad_bytes)[0]
-    heap, total = [], 0  # the largest hash first, to be pushed out first
-    for number, source in enumerate(job.sources):
-        for raw in source.raw(bad):
-            key = int.from_bytes(hashlib.blake2b(raw.encode(), digest_size=8).digest())
-            if total >= room and key >= -heap[0][0]:
-                continue
-            heapq.heappush(heap, (-key, number, raw))
-            total += source.weight(raw)
-            while total - job.sources[heap[0][1]].weight(heap[0][2]) >= room:
-                _, last, dropped = heapq.heappop(heap)
-                total -= job.sources[last].weight(dropped)
-    for _, number, raw in sorted(heap, reverse=True):
-        yield _Chunk(job.sources[number].read, [raw], job.language, None, False, None)
-
-
-def _sentences(chunk):
-    texts = [chunk.read(raw) for raw in chunk.raws]
-    return [s for text in texts for s in parts.sentences(text, chunk.language)]
-
-
-def _tokenise(job, run, tokenizer):
-    """Makes all parts; returns their paths in order, documents skipped, characters read."""
-    vocab = job.work / tokenizer.file_name
-    if not vocab.exists():
-        vocab.write_bytes(tokenizer.content)
-    bad, skipped = _bad(job.on_bad_bytes)
-    paths = []
-    characters = 0
-
-    def chunks():
-        nonlocal characters
-        for number, source in enumerate(job.sources):
-            for count, (raws, weight) in enumerate(_grouped(source, bad)):
-                characters += weight
-                target = job.work / "parts" / f"{number:04d}-{count:06d}"
-                paths.append(target)
-                if not target.exists():
-                    yield _Chunk(
-                        source.read, raws, job.language, vocab, tokenizer.cased, target
-                    )
-
-    with progress.shown("tokenising", "MB") as advance:
-        for size in run(_make_part, chunks()):
-            advance(size / 1e6)
-    if skipped:
-        progress.say(f"left out {len(skipped)} documents that are not UTF-8, e.g. {skipped[0]}")
-    return paths, len(skipped), characters
-
-
-def _grouped(source, bad):
-    """Lists of raw documents of about CHUNK characters, with that number."""
-    raws, total = [], 0
-    for raw in source.raw(bad):
-        raws.append(raw)
-        total += source.weight(raw)
-        if total >= CHUNK:
-            yield raws, total
-            raws, total = [], 0
-    if raws:
-        yield raws, total
-
-
-def _make_part(chunk):
-    texts = [chunk.read(raw) for raw in chunk.raws]
-    tokenizer = _tokenizer(chunk.vocab, chunk.cased)
-    parts.write(parts.tokenise(texts, tokenizer, chunk.language), chunk.target)
-    return sum(map(len, texts))
-
-
-@functools.lru_cache(maxsize=1)
-def _tokenizer(path, cased):
-    return vocabulary.load(path, cased=cased)
-
-
-def _bad(policy):
-    """What to call at bytes that are not UTF-8, and the list that it fills."""
-    skipped = []
-
-    def bad(message):
-        if policy == "stop":
-            raise InputError(f"{message}; repair it, or leave such out: --on-bad-bytes skip")
-        skipped.append(message)
-
-    return bad, skipped
-
-
-def _write(job, run, plan, paths, tokenizer):
-    """Writes shards, indices and vocabulary into `work/store`; returns the description."""
-    built = job.work / "store"
-    shutil.rmtree(built, ignore_errors=True)
-    built.mkdir()
-    (built / tokenizer.file_name).write_bytes(tokenizer.content)
-    splits = {}
-    for split, places in plan.shards.items():
-        if not sum(len(place.part) for place in places):
-            raise InputError(
-                f"the {split} split has no document; give more documents or change --held-out"
-            )
-        names = [
-            f"{split}-{n:05d}-of-{len(places):05d}.array_record" for n in range(len(places))
-        ]
-        tasks = [
-            _Shard(place, paths, built / name, tokenizer.vocab.size)
-            for place, name in zip(places, names, strict=True)
-        ]
-        counts, lengths, unigrams = zip(*run(_write_shard, tasks), strict=True)
-        index = {
-            "documents": np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
-            "sentences": np.concatenate(lengths),
-            "unigrams": np.sum(unigrams, axis=0),
-        }
-        for name, array in index.items():
-            np.save(built / f"{split}.{name}.npy", array)
-        splits[split] = {
-            "documents": len(index["documents"]) - 1,
-            "sentences": len(index["sentences"]),
-            "tokens": int(index["unigrams"].sum()),
-            "shards": [
-                {"file": name, "documents": len(place.part)}
-                for name, place in zip(names, places, strict=True)
-            ],
-        }
-    about = {
-        "file": tokenizer.file_name,
-        "kind": tokenizer.kind,
-        "cased": tokenizer.cased,
-        "size": tokenizer.vocab.size,
-        "hash": tokenizer.hash,
-    }
-    return {"format": store.FORMAT, "version": store.VERSION, "vocab": about, "splits": splits}
-
-
-class _Shard(NamedTuple):
-    place: shards.Place
-    paths: list
-    target: Path
-    size: int
-
-
-def _write_shard(task):
-    return shards.write(task.place, task.paths, task.target, size=task.size)
+@contextlib.contextmanager
+def _troubles_told(output):
+    """Turns a full or forbidden disk, and the death of a worker, into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        raise InputError(
+            f"--output {output}: {error.strerror}; make room or give another folder, then run "
+            "the same command again to go on"
+        ) from error
+    except process.BrokenProcessPool as error:
+        raise InputError(
+            "a worker process ended by itself (out of memory, or a script without `if __name__ "
+            "== '__main__'`); run the same command again, with fewer --workers, to go on"
+        ) from error
 
 
 def _summary(output, meta, characters, seconds):

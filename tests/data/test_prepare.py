@@ -1,0 +1,238 @@
+"""Preparing is repeatable to the byte, survives its own death, and refuses bad input."""
+
+import argparse
+import json
+import signal
+import time
+
+import pytest
+from made_text import make_text
+from process_table import descendants, is_alive, start, wait_for
+
+from bertgrow.data import building, chunks, parts, prepare, shards, store
+from bertgrow.errors import InputError
+
+OPTIONS = dict(vocab_size=300, vocab_kind="wordpiece", held_out=0.1)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Many parts and several shards, as a large corpus has."""
+    monkeypatch.setattr(chunks, "CHARACTERS", 20_000)
+    monkeypatch.setattr(shards, "SHARD_TOKENS", 2**15)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_two_runs_and_another_number_of_workers_give_the_same_bytes(corpus, tmp_path):
+    folders = [tmp_path / name for name in ("once", "again", "two_workers")]
+    for folder, workers in zip(folders, (1, 1, 2), strict=True):
+        prepare.prepare([str(corpus)], folder, workers=workers, **OPTIONS)
+
+    once, again, two = map(contents, folders)
+    assert len([name for name in once if name.startswith("train-")]) > 1
+    assert once == again
+    assert once == two
+
+
+def test_documents_go_where_their_hash_says_whatever_the_order_of_the_text(corpus, tmp_path):
+    documents = corpus.read_text("utf-8").strip().split("\n\n")
+    (tmp_path / "mixed.txt").write_text("\n\n".join(documents[::-1]), "utf-8")
+    vocab = prepare.prepare([str(corpus)], tmp_path / "a", workers=1, **OPTIONS).folder
+    vocab = vocab / "vocab.txt"
+
+    for name, path in (("b", corpus), ("c", tmp_path / "mixed.txt")):
+        prepare.prepare([str(path)], tmp_path / name, vocab=vocab, workers=1)
+
+    b, c = contents(tmp_path / "b"), contents(tmp_path / "c")
+    assert {**b, "store.json": b""} == {**c, "store.json": b""}
+
+
+def test_the_store_holds_every_document_once_and_keeps_its_sentences(corpus, small_store):
+    texts = corpus.read_text("utf-8").strip().split("\n\n")
+    wanted = []
+    for text in texts:
+        sentences = parts.sentences(text, "en")
+        wanted.append([ids.tolist() for ids in small_store.tokenizer.encode(sentences)])
+
+    found = []
+    for split in (small_store.train, small_store.held_out):
+        for number, tokens in enumerate(split.read(range(len(split)))):
+            cut = split.sentences[split.documents[number] : split.documents[number + 1]]
+            ends = cut.cumsum()
+            found.append([tokens[e - s : e].tolist() for s, e in zip(cut, ends, strict=True)])
+
+    assert sorted(found) == sorted(wanted)
+
+
+def test_a_share_of_the_documents_is_held_out_and_stays_on_its_side(corpus, tmp_path):
+    small = prepare.prepare([str(corpus)], tmp_path / "small", workers=1, **OPTIONS)
+    (tmp_path / "more.txt").write_text(make_text(100, seed=9), "utf-8")
+    vocab = small.folder / "vocab.txt"
+    inputs = [str(corpus), str(tmp_path / "more.txt")]
+    large = prepare.prepare(inputs, tmp_path / "large", vocab=vocab, held_out=0.1, workers=1)
+
+    def side(split):
+        return {document.tobytes() for document in split.read(range(len(split)))}
+
+    assert 15 <= len(small.held_out) <= 45  # 300 documents, a tenth
+    assert side(small.held_out) <= side(large.held_out)
+    assert side(small.train) <= side(large.train)
+
+
+def test_at_least_one_document_is_held_out(tmp_path):
+    (tmp_path / "few.txt").write_text(make_text(5), "utf-8")
+
+    found = prepare.prepare(
+        [str(tmp_path / "few.txt")], tmp_path / "store", vocab_size=100,
+        vocab_kind="wordpiece", held_out=1e-9, workers=1,
+    )  # fmt: skip
+
+    assert (len(found.train), len(found.held_out)) == (4, 1)
+
+
+def test_equal_documents_are_kept_once_and_counted(tmp_path):
+    text = make_text(20)
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(text + ("\n" if name == "a" else "\n\nNew.\n"))
+
+    found = prepare.prepare([str(tmp_path / "*.txt")], tmp_path / "s", workers=1, **OPTIONS)
+
+    assert found.meta["left_out"]["duplicates"] == 20
+    assert len(found.train) + len(found.held_out) == 21
+
+
+def test_documents_that_are_not_utf8_stop_the_run_or_are_counted(tmp_path, capsys):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(make_text(20).encode() + b"\nwrong \xff bytes\n")
+
+    with pytest.raises(InputError, match=r"bad.txt:\d+.*--on-bad-bytes skip"):
+        prepare.prepare([str(path)], tmp_path / "a", workers=1, **OPTIONS)
+    assert not (tmp_path / "a" / "store.json").exists()
+    found = prepare.prepare(
+        [str(path)], tmp_path / "b", on_bad_bytes="skip", workers=1, **OPTIONS
+    )
+
+    assert found.meta["left_out"]["bad_bytes"] == 1
+    assert "left out 1 documents that are not UTF-8" in capsys.readouterr().err
+
+
+def test_the_same_command_again_finds_the_store_and_another_one_refuses(
+    corpus, tmp_path, capsys
+):
+    folder = tmp_path / "store"
+    prepare.prepare([str(corpus)], folder, workers=1, **OPTIONS)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+    prepare.prepare([str(corpus)], folder, workers=2, **OPTIONS)
+
+    assert "already made" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    with pytest.raises(InputError, match="held_out"):
+        prepare.prepare([str(corpus)], folder, workers=1, **{**OPTIONS, "held_out": 0.2})
+    (tmp_path / "more.txt").write_text("More text.\n\nAnd more.")
+    with pytest.raises(InputError, match="other inputs"):
+        prepare.prepare([str(tmp_path / "more.txt")], folder, workers=1, **OPTIONS)
+
+
+SCRIPT = """
+import sys, time
+from bertgrow.data import chunks, parts, prepare, shards
+
+def slowly(part, path, write=parts.write):
+    time.sleep(0.05)
+    write(part, path)
+
+parts.write = slowly
+chunks.CHARACTERS = 20_000
+shards.SHARD_TOKENS = 2**15
+if __name__ == "__main__":
+    prepare.prepare([sys.argv[1]], sys.argv[2], workers=int(sys.argv[3]), vocab_size=300,
+                    vocab_kind="wordpiece", held_out=0.1)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_run_leaves_nothing_finished_and_continues(corpus, tmp_path, workers, capsys):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    folder = tmp_path / "store"
+    process = start(tmp_path / "script.py", corpus, folder, workers)
+    deadline = time.monotonic() + 60
+    while len(list(folder.glob("unfinished/*/parts/0*[0-9]"))) < 4:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    with pytest.raises(InputError, match="not a finished token store"):
+        store.Store(folder)
+    done = {
+        p: p.stat().st_mtime_ns for p in folder.glob("unfinished/*/parts/0*[0-9]/tokens.npy")
+    }
+    whole = prepare.prepare([str(corpus)], tmp_path / "whole", workers=1, **OPTIONS)
+    made = []
+    real = parts.write
+    parts.write = lambda part, path: (made.append(path), real(part, path))
+    try:
+        prepare.prepare([str(corpus)], folder, workers=1, **OPTIONS)
+    finally:
+        parts.write = real
+
+    assert "continuing" in capsys.readouterr().err
+    assert done and not {path.parent for path in done} & set(made)
+    assert contents(folder) == contents(whole.folder)
+
+
+def test_workers_die_with_their_parent(corpus, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT.replace("0.05", "1"))
+    process = start(tmp_path / "script.py", corpus, tmp_path / "s", 2)
+    wait_for(lambda: list(tmp_path.glob("s/unfinished/*/parts/*")))
+    children = descendants(process.pid)
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+
+    wait_for(lambda: not any(map(is_alive, children)))
+
+
+def test_death_between_the_last_files_leaves_nothing_finished(corpus, tmp_path, monkeypatch):
+    folder = tmp_path / "store"
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(building, "_to_disk", die)
+    with pytest.raises(KeyboardInterrupt):
+        prepare.prepare([str(corpus)], folder, workers=1, **OPTIONS)
+    monkeypatch.undo()
+
+    assert not (folder / "store.json").exists()
+    prepare.prepare([str(corpus)], folder, workers=1, **OPTIONS).verify()
+
+
+def test_the_command_has_the_flags_of_the_function(corpus, tmp_path):
+    parser = argparse.ArgumentParser()
+    prepare.add_arguments(parser)
+    flags = ["--input", str(corpus), "--output", str(tmp_path / "s"), "--vocab-size", "300"]
+    flags += ["--vocab-kind", "bpe", "--held-out", "0.1", "--workers", "1"]
+
+    assert prepare.main(parser.parse_args(flags)) == 0
+
+    meta = json.loads((tmp_path / "s" / "store.json").read_text())
+    assert meta["vocab"]["kind"] == "sentencepiece"
+    assert str(tmp_path) not in json.dumps(meta)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5])
+def test_a_senseless_held_out_share_is_one_clear_line(corpus, tmp_path, share):
+    with pytest.raises(InputError, match="--held-out"):
+        prepare.prepare([str(corpus)], tmp_path / "s", held_out=share, vocab_size=300)
+
+
+def test_one_document_alone_cannot_be_split(tmp_path):
+    (tmp_path / "one.txt").write_text("One document. " * 50)
+
+    with pytest.raises(InputError, match="train split has no document"):
+        prepare.prepare([str(tmp_path / "one.txt")], tmp_path / "s", workers=1, **OPTIONS)
