@@ -28,7 +28,8 @@ def certificate(growths, params, axes, evaluations, *, moments="reset", cost=Non
       cost: what `state.grow_sharded` measured, for the record.
 
     Returns:
-      {"rows": one dict an operator, "cost": cost}, ready for JSON.
+      {"rows": one dict an operator, "cost": cost}, ready for JSON. `holds` of a row is None
+      where nothing is claimed, and a number that is not finite is None.
     """
     growths, evaluations = tuple(growths), tuple(evaluations)
     if len(evaluations) != len(growths) + 1:
@@ -44,7 +45,7 @@ def certificate(growths, params, axes, evaluations, *, moments="reset", cost=Non
         rows.append(
             {
                 **_claim(growth),
-                **_difference(before, after),
+                **_difference(growth.claim, before, after),
                 "parameters_before": tree.count(params),
                 "parameters_after": tree.count(grown),
                 "dropped": sorted(named.by_path(params).keys() - named.by_path(grown).keys()),
@@ -58,7 +59,7 @@ def certificate(growths, params, axes, evaluations, *, moments="reset", cost=Non
 
 def broken(certificate):
     """The rows that claim to be exact and were measured not to be."""
-    return [row for row in certificate["rows"] if row["claim"] == "exact" and not _holds(row)]
+    return [row for row in certificate["rows"] if row["holds"] is False]
 
 
 def ties(params, axes, name, copies):
@@ -145,17 +146,19 @@ def _measure(evaluate, params):
     return np.asarray(logits, np.float32), float(loss)
 
 
-def _difference(before, after):
+def _difference(claim, before, after):
     (logits, loss), (grown_logits, grown_loss) = before, after
     if logits.shape != grown_logits.shape:
         raise errors.InputError(
             f"certificate: logits {logits.shape} before and {grown_logits.shape} after growth; "
             "evaluate both at the same targets of one batch"
         )
+    change, scale = np.abs(grown_logits - logits).max(), np.abs(logits).max()
     return {
-        "max_logit_change": _finite(np.abs(grown_logits - logits).max()),
-        "logit_scale": _finite(np.abs(logits).max()),
+        "max_logit_change": _finite(change),
+        "logit_scale": _finite(scale),
         "tolerance": TOLERANCE,
+        "holds": bool(change <= TOLERANCE * scale) if claim == "exact" else None,
         "loss_before": _finite(loss),
         "loss_after": _finite(grown_loss),
         "loss_change": _finite(grown_loss - loss),
@@ -165,8 +168,3 @@ def _difference(before, after):
 def _finite(number):
     """A float, or None: JSON has no word for NaN or infinity."""
     return float(number) if np.isfinite(number) else None
-
-
-def _holds(row):
-    change, scale = row["max_logit_change"], row["logit_scale"]
-    return None not in (change, scale) and change <= row["tolerance"] * scale

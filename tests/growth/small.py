@@ -53,18 +53,23 @@ def batch(length=16):
 
 def logits(net, params, inputs):
     """[batch, slots, vocab], zero where a slot is unused."""
-    return run(net.apply, params, inputs) * inputs["weights"][..., None]
+    return measure(net.apply, params, inputs)[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def run(apply, params, inputs):
-    """Logits of the real network's `apply`, or of `plain`."""
-    return apply(params, inputs)["mlm_logits"]
+def measure(apply, params, inputs):
+    """Logits, zero where a slot is unused, and loss, of a network's `apply` or of `plain`."""
+    scores = apply(params, inputs)["mlm_logits"]
+    return scores * inputs["weights"][..., None], _entropy(scores, inputs)
 
 
 def loss(apply, params, inputs):
     """Mean cross-entropy of the masked tokens."""
-    scores = jax.nn.log_softmax(apply(params, inputs)["mlm_logits"])
+    return _entropy(apply(params, inputs)["mlm_logits"], inputs)
+
+
+def _entropy(logits, inputs):
+    scores = jax.nn.log_softmax(logits)
     right = jnp.take_along_axis(scores, inputs["targets"][..., None], axis=-1)[..., 0]
     return -(right * inputs["weights"]).sum() / inputs["weights"].sum()
 

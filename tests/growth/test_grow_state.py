@@ -77,7 +77,7 @@ def test_copied_moments_come_from_their_source_undivided():
 
 
 def test_exact_moments_follow_the_dual_rule():
-    """Section by section: up gets a and a^2 of mu and nu, down is copied."""
+    """The kernel of up gets a and a^2 of mu and nu, down is copied."""
     optimizer = optax.adam(1e-3)
     before = start(optimizer).opt_state[0]
 
@@ -104,14 +104,18 @@ def test_exact_moments_are_those_the_grown_model_would_have_gathered():
         (growth,) = between.between(OLD, new)
         params = small.trained(net, dtype=np.float64)
         widen = jax.jit(lambda params: growth.weights(params, net.axes)[0])
-        update = jax.jit(optimizer.update)
+
+        @jax.jit
+        def step(params, opt_state, gradients):
+            updates, opt_state = optimizer.update(gradients, opt_state)
+            return optax.apply_updates(params, updates), opt_state
+
         opt_state, truth = optimizer.init(params), optimizer.init(widen(params))
         for _ in range(5):
             gradients = small.gradients(small.plain, params, small.batch())
             grown_gradients = small.gradients(small.plain, widen(params), small.batch())
-            _, truth = update(grown_gradients, truth)
-            updates, opt_state = update(gradients, opt_state)
-            params = optax.apply_updates(params, updates)
+            _, truth = step(widen(params), truth, grown_gradients)
+            params, opt_state = step(params, opt_state, gradients)
         before = contracts.TrainState(5, params, opt_state, None)
 
         after = grow(before, (growth,), optimizer, moments="exact")

@@ -34,8 +34,8 @@ def test_widening_preserves_the_function(wider, rule, seed):
 
     with jax.enable_x64(True):
         grown, axes = small.grow(growth.weights, params, net.axes)
-        before = small.run(small.plain, params, small.batch())
-        after = small.run(small.plain, grown, small.batch())
+        before = small.measure(small.plain, params, small.batch())[0]
+        after = small.measure(small.plain, grown, small.batch())[0]
 
     assert tree.sizes(grown, axes).items() >= wider.items()
     # Float64, so that only a wrong share can exceed it; logits are of order 1 to 10.
@@ -46,7 +46,7 @@ def test_the_plain_model_is_the_real_one():
     net = small.network()
     params, inputs = small.trained(net), small.batch()
 
-    plain = small.run(small.plain, params, inputs) * inputs["weights"][..., None]
+    plain = small.measure(small.plain, params, inputs)[0]
 
     # Two programs, float32: a few eps of logits of order 10.
     np.testing.assert_allclose(plain, small.logits(net, params, inputs), rtol=0, atol=2e-5)
@@ -78,14 +78,16 @@ def test_gradients_of_the_wider_model_are_the_dual_of_the_old_gradients(wider, r
 def test_uneven_shares_of_the_residual_stream_have_no_dual():
     """LayerNorm weighs all copies alike in the backward pass, whatever their shares are."""
     net, old = small.network(), small.sizes()
-    new = {**old, "embed": 64, "heads": 8}
+    new = {**old, "embed": 64, "heads": 8, "mlp": 128}
     equal, uneven = (between.between(old, new, width=r)[0] for r in ("equal", "uneven"))
-    grown, _ = small.grow(uneven.weights, small.trained(net), net.axes)
 
-    gradients = small.gradients(small.plain, grown, small.batch())["embeddings"]["positions"]
-    halves = np.asarray(gradients)[1:8].reshape(7, 32, 2)
-    ratio = halves[..., 0] / halves[..., 1]
+    with jax.enable_x64(True):
+        params = small.trained(net, dtype=np.float64)
+        grown, _ = small.grow(uneven.weights, params, net.axes)
+        gradients = small.gradients(small.plain, grown, small.batch())["embeddings"]
 
+    positions = np.asarray(gradients["positions"])[1:8].reshape(7, 32, 2)
+    ratio = positions[..., 0] / positions[..., 1]
     assert uneven.gradients is None
     assert equal.gradients is not None
     assert ratio.std() > 0.1  # with a dual every ratio would be 1/4 : 3/4
@@ -102,11 +104,12 @@ def test_tiling_gives_each_copy_its_part_of_the_gradient():
         before = small.gradients(small.plain, params, small.batch())["layers"]
         after = small.gradients(small.plain, grown, small.batch())["layers"]
 
+    up_before, down_before = (np.asarray(before[name]["kernel"]) for name in ("up", "down"))
     up = np.asarray(after["up"]["kernel"]).reshape(2, 32, 64, 2)
     down = np.asarray(after["down"]["kernel"]).reshape(2, 64, 2, 32)
     for copy in range(2):
-        np.testing.assert_allclose(up[..., copy], before["up"]["kernel"] / 2, atol=1e-12)
-        np.testing.assert_allclose(down[:, :, copy], before["down"]["kernel"], atol=1e-12)
+        np.testing.assert_allclose(up[..., copy], up_before / 2, atol=1e-12)
+        np.testing.assert_allclose(down[:, :, copy], down_before, atol=1e-12)
 
 
 @pytest.mark.parametrize(
