@@ -46,9 +46,9 @@ def make_step(task, optimizer, accumulate=1):
     """`step(state, frozen, batch) -> (state, metrics)`, a pure function.
 
     Metrics: `loss`, those of the task, `grad_norm` before clipping, and `rate` when the
-    optimizer keeps it. Any optax transformation will do, whether it takes `step` or not. The dropout key is `fold_in(state.key, state.step)`; `state.key` itself never changes.
+    optimizer keeps it. Any optax transformation will do, whether it takes `step` or not.
+    The dropout key is `fold_in(state.key, state.step)`; `state.key` itself never changes.
     """
-
     optimizer = optax.with_extra_args_support(optimizer)
 
     def step(state, frozen, batch):
