@@ -20,6 +20,10 @@ def get_config(variant=""):
         dict(steps=7, ffn_share=2),
         dict(steps=7),
     )
+    if variant == "long":
+        config.checkpoint.every, config.eval.every = 7, 20
+        for stage in config.stages:
+            stage.steps = 40
     if variant == "plain":
         config.stages = recipe.stages(dict(steps=8))
     return config
