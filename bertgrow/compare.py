@@ -66,7 +66,7 @@ def _train(args):
         )
     if not args.workdir:
         raise errors.InputError("--arms needs --workdir, where the runs are to be")
-        folder = epath.Path(args.workdir)
+    folder = epath.Path(args.workdir)
     planned = compare_runs.plan(args.arms, _num_seeds(args), folder, args.overrides)
     done = []
     for each in compare_runs.run_all(planned, resume=_command(args)):
