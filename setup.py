@@ -53,6 +53,7 @@ setup(
             "prepare = bertgrow.data.prepare",
             "pretrain = bertgrow.pretrain",
             "report = bertgrow.report",
+            "compare = bertgrow.compare",
         ],
     },
 )

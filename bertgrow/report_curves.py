@@ -13,9 +13,16 @@ TRAINING = {
 }
 
 
-def losses(runs, arms):
-    """One chart a price, of `mask_loss` with the growths, the plateau and equal losses."""
-    lines = {name: _loss_lines(runs, name) for name in PRICES}
+def losses(runs, arms, behind=()):
+    """One chart a price, of `mask_loss` with the growths, the plateau and equal losses.
+
+    `behind` are (colour, run) of further curves, drawn faintly: the seeds of a mean.
+    """
+    shown = list(enumerate(runs))
+    lines = {
+        name: [*_loss_lines(behind, name, is_faint=True), *_loss_lines(shown, name)]
+        for name in PRICES
+    }
     y_range, band = _frame([p for line in lines["flops"] for p in line.points], arms)
     return [
         report_chart.chart(
@@ -47,10 +54,10 @@ def training(runs):
         )
 
 
-def _loss_lines(runs, price):
+def _loss_lines(runs, price, is_faint=False):
     """Each run in pieces, one a row length; dashed where that is not yet the final one."""
     lines = []
-    for colour, run in enumerate(runs):
+    for colour, run in runs:
         rows = run.evaluations
         pieces = []
         for row in rows:
@@ -64,10 +71,10 @@ def _loss_lines(runs, price):
                 for row in piece
                 if math.isfinite(row["mask_loss"])
             ]
-            has_dots = len(points) <= report_chart.ROOM
+            has_dots = len(points) <= report_chart.ROOM and not is_faint
             if not has_dots:
                 points = report_chart.thin([point[:2] for point in points])
-            lines.append(report_chart.Line(colour, points, not is_final, has_dots))
+            lines.append(report_chart.Line(colour, points, not is_final, has_dots, is_faint))
     return lines
 
 
