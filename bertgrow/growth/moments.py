@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from bertgrow import errors, tree
+from bertgrow.growth import named
 
 KINDS = {
     "mu": "linear",  # Adam, LAMB, Lion
@@ -38,24 +39,24 @@ def carry(old, fresh, params, axes, *, maps, is_exact, counts):
     Returns:
       An optimiser state with the structure of `fresh`.
     """
-    named = dict(jax.tree_util.tree_leaves_with_path(params))
+    owners = dict(jax.tree_util.tree_leaves_with_path(params))
     trees, others = {}, {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(old):
-        before, inside = _cut(path, named)
+        before, inside = _cut(path, owners)
         if inside is None:
             others[path] = leaf
             continue
         if maps is None:
             continue
-        _check_shape(path, leaf, named[inside])
+        _check_shape(path, leaf, owners[inside])
         trees.setdefault(before, {})[inside] = leaf
     grown = {
-        before: _grow(before, leaves, named, params, axes, maps, is_exact)
+        before: _grow(before, leaves, owners, params, axes, maps, is_exact)
         for before, leaves in trees.items()
     }
 
     def at_leaf(path, leaf):
-        before, inside = _cut(path, named)
+        before, inside = _cut(path, owners)
         if inside is None:
             kept = others.get(path) if counts == "keep" else None
             return leaf if kept is None or kept.shape != leaf.shape else kept
@@ -71,15 +72,38 @@ def carry(old, fresh, params, axes, *, maps, is_exact, counts):
     return jax.tree_util.tree_map_with_path(at_leaf, fresh)
 
 
-def _cut(path, named):
+def asymmetric(growth):
+    """The map of `growth.copies` that leaves new units and layers at zero.
+
+    What tells copies apart in SPARKLING (Yu et al., 2026): an entry is new where any of its
+    units is, and starts anew; what was there before goes on.
+    """
+
+    def follow(params, axes):
+        params, axes = growth.copies(params, axes)
+
+        def at_leaf(leaf, names, path):
+            for dim, name in enumerate(names):
+                if tree.base(name) in growth.sources:
+                    old = ~named.is_new(growth.sources[tree.base(name)])
+                    others = [d for d in range(leaf.ndim) if d != dim]
+                    leaf = leaf * jnp.expand_dims(jnp.asarray(old, leaf.dtype), others)
+            return leaf
+
+        return named.map_leaves(at_leaf, params, axes), axes
+
+    return follow
+
+
+def _cut(path, owners):
     """`path` as (what leads to a tree, the path of a parameter), or (path, None)."""
     for start in range(len(path)):
-        if path[start:] in named:
+        if path[start:] in owners:
             return path[:start], path[start:]
     return path, None
 
 
-def _grow(before, leaves, named, params, axes, maps, is_exact):
+def _grow(before, leaves, owners, params, axes, maps, is_exact):
     """One tree of moments through all maps, as {path of the parameter: leaf}."""
     kind = "linear"
     if is_exact:
@@ -91,7 +115,7 @@ def _grow(before, leaves, named, params, axes, maps, is_exact):
                 f"optimiser holds; expected one of {', '.join(KINDS)}: set moments to 'copy' "
                 "or 'reset'"
             )
-    whole = [leaves.get(path, jnp.zeros_like(leaf)) for path, leaf in named.items()]
+    whole = [leaves.get(path, jnp.zeros_like(leaf)) for path, leaf in owners.items()]
     moments = jax.tree.unflatten(jax.tree.structure(params), whole)
     if kind == "square":
         moments = jax.tree.map(jnp.sqrt, moments)
