@@ -50,6 +50,7 @@ def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=
         state.params,
         axes,
         maps=None if is_reset else [follow[r](g) for r, g in zip(rules, growths, strict=True)],
+        weights=[growth.weights for growth in growths],
         is_exact="exact" in rules,
         counts=counts,
     )

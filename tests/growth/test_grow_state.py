@@ -213,6 +213,39 @@ def test_a_masked_optimizer_keeps_the_moments_that_it_has():
     np.testing.assert_array_equal(new["bias"], np.repeat(old["bias"], 2, axis=1))
 
 
+def with_average(optimizer):
+    """The optimiser, keeping a running average of the weights as well."""
+
+    def init(params):
+        return {"inner": optimizer.init(params), "ema": params}
+
+    return optax.GradientTransformation(init, None)
+
+
+@pytest.mark.parametrize("moments", ["reset", "copy", "exact"])
+def test_an_average_of_the_weights_grows_as_the_weights_do(moments):
+    optimizer, net = with_average(optax.adam(1e-3)), small.network()
+    before = start(optimizer)
+    (growth,) = between.between(OLD, WIDE)
+
+    after = grow(before, (growth,), optimizer, moments=moments)
+
+    equal(after.opt_state["ema"], growth.weights(before.opt_state["ema"], net.axes)[0])
+    assert not np.array_equal(
+        after.opt_state["ema"]["layers"]["up"]["bias"], after.params["layers"]["up"]["bias"]
+    )
+
+
+def test_an_average_of_updates_is_not_taken_for_weights():
+    optimizer = optax.chain(optax.adam(1e-3), optax.ema(0.9))
+    before = start(optimizer)
+
+    after = grow(before, between.between(OLD, WIDE), optimizer, moments="copy")
+
+    old, new = (s.opt_state[1].ema["layers"]["down"]["kernel"] for s in (before, after))
+    np.testing.assert_array_equal(new, np.repeat(old, 2, axis=1))
+
+
 def test_moments_of_a_dropped_weight_are_dropped():
     optimizer = optax.adam(1e-3)
     net = small.network(pool=2, pool_mode="concat")
