@@ -37,7 +37,7 @@ def make(settings, *, device=None, chips=None, mfu=None, price=None, calibrate=F
     rows, old = [], None
     for config, stage, state in zip(settings.stages, stages, states, strict=True):
         row = _stage(settings, family, config, stage, state)
-        row["growth"] = _growth(settings, family, old, config) if old else []
+        row["growth"] = _growth(family, old, config) if old else []
         row["memory"] = _memory(settings, family, vocab, config, state, mesh)
         row["checkpoint_bytes"] = disk.state_bytes(state)
         rows, old = [*rows, row], config
@@ -98,8 +98,8 @@ def _stage(settings, family, config, stage, state):
     )
 
 
-def _growth(settings, family, old, new):
-    operators = transition.growths(family, settings.growth, old, new)
+def _growth(family, old, new):
+    operators = transition.growths(family, old, new)
     return [
         dict(operator=growth.name, claim=growth.claim, changed=growth.describe)
         for growth in operators

@@ -140,13 +140,25 @@ def _enter(session, index, state):
     name = f"{job.stages[index - 1].name}-{stage.name}"
     certificate = {"transition": name, "step": int(state.step)} | certificate
     session.log.grown(certificate)
-    for row in certificates.broken(certificate):
-        raise CheckFailed(
-            f"growth {name}: {row['operator']} claims to be exact, and logits of up to "
-            f"{row['logit_scale']:.3g} moved by {row['max_logit_change']:.3g}; see "
-            f"{session.workdir}/growth/{name}.json"
-        )
+    _judge(session, index, certificate)
     return state
+
+
+def _judge(session, index, certificate):
+    """A broken claim ends the run, or is said aloud, as the recipe wants it."""
+    name = certificate["transition"]
+    for row in certificates.broken(certificate):
+        scale, change = (
+            "something not finite" if row[name] is None else f"{row[name]:.3g}"
+            for name in ("logit_scale", "max_logit_change")
+        )
+        broken = (
+            f"growth {name}: {row['operator']} claims to be exact, and logits of up to "
+            f"{scale} moved by {change}; see {session.workdir}/growth/{name}.json"
+        )
+        if session.job.settings.stages[index].grow.on_broken_claim == "stop":
+            raise CheckFailed(broken)
+        session.seen.event(broken)
 
 
 def _train(session, index, state):

@@ -5,35 +5,53 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from bertgrow.growth import between, certificate, state
+from bertgrow.growth import between, certificate, named, state
+from bertgrow.train import schedule
 
 # What a dimension changes in a configuration; width is whatever else differs.
 FIELDS = dict(depth=("num_layers",), length=("pool", "pool_mode"))
 
 
-def growths(family, rules, old, new):
+def growths(family, old, new):
     """The operators between two stages, in order; an InputError where they cannot grow.
 
     Args:
       family: `Family` of both models.
-      rules: `GrowthConfig`, which operator to use for each dimension.
-      old, new: `StageConfig`.
+      old, new: `StageConfig`; `new.grow` says which operator to use for each dimension.
     """
     tables = [family.sizes(stage.model) | dict(length=stage.length) for stage in (old, new)]
 
     def fresh():
         return family.network(new.model).init(jax.random.key(new.start))
 
-    return between.between(*tables, width=rules.width, depth=rules.depth, fresh=fresh)
+    names = dict(width=new.grow.width, depth=new.grow.depth)
+    return between.between(*tables, **names, fresh=fresh)
 
 
-def grow(current, operators, *, axes, optimizer, moments, shardings):
+def check(operators, rules):
+    """InputError where the operators cannot have the moments that `rules` asks for."""
+    state.policies(operators, rules.moments)
+
+
+def rate_by_axis(operators, stage):
+    """{axis: function step -> float [size]}: new units warm up alone, where asked to."""
+    steps = stage.grow.rewarmup_new
+    return {
+        axis: schedule.rewarm(named.is_new(index), start=stage.start, warmup=steps)
+        for operator in operators
+        for axis, index in operator.sources.items()
+        if steps
+    }
+
+
+def grow(current, operators, *, axes, optimizer, rules, shardings):
     """Grows a TrainState where it lies; the old one is gone. Returns it and what it cost."""
 
     def larger(old):
         return state.grow_state(
-            old, operators, axes, optimizer_init=optimizer.init, moments=moments
-        )
+            old, operators, axes, optimizer_init=optimizer.init, moments=rules.moments,
+            counts=None if rules.counts == "auto" else rules.counts,
+        )  # fmt: skip
 
     return state.grow_sharded(current, larger, shardings)
 

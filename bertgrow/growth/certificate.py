@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertgrow import errors, tree
-from bertgrow.growth import named, state, width
+from bertgrow.growth import named, state
 
 # Of the largest logit. A split sum adds the same float32 terms in another order: measured
 # 1e-5 for 24 layers widened from 512 to 1024 in every axis. A wrong share or a missed leaf
@@ -62,14 +62,14 @@ def broken(certificate):
     return [row for row in certificate["rows"] if row["holds"] is False]
 
 
-def ties(params, axes, name, copies):
+def ties(params, axes, name, index):
     """Which share of the replicas along the axis `name` still equals its original.
 
     Args:
       params: grown parameters.
       axes: their axis names.
       name: the grown axis, e.g. "mlp".
-      copies: new size / old size; may be fractional.
+      index: int [new size], the old unit that each one copies, of `Growth.sources`.
 
     Returns:
       {path: share} for every weight with that axis, and "units": the share of replicas
@@ -81,7 +81,7 @@ def ties(params, axes, name, copies):
     def note(leaf, names, path):
         for dim, axis in enumerate(names):
             if tree.base(axis) == name:
-                same = _equals_original(leaf, dim, names, copies)
+                same = _equals_original(leaf, dim, names, index)
                 table[path] = float(same.mean())
                 every.append(same)
 
@@ -93,14 +93,13 @@ def ties(params, axes, name, copies):
     return {**table, "units": float(np.logical_and.reduce(every).mean())}
 
 
-def _equals_original(leaf, dim, names, copies):
+def _equals_original(leaf, dim, names, index):
     """bool [layers or 1, replicas]: whether each replica has the weights of its original."""
-    new = leaf.shape[dim]
-    index = width.source_units(round(new / copies), new)
-    original = np.searchsorted(index, index)  # the first copy of the same unit
-    replicas = np.flatnonzero(original != np.arange(new))
+    replicas = np.flatnonzero(named.is_new(index))
     if not len(replicas):
-        raise errors.InputError(f"ties: {copies} copies of a unit; expected more than one")
+        raise errors.InputError("ties: no unit has a copy; name an axis that grew")
+    _, first, unit = np.unique(index, return_index=True, return_inverse=True)
+    original = first[unit]
     units = jnp.moveaxis(leaf, dim, 0)
     same = jnp.take(units, replicas, axis=0) == jnp.take(units, original[replicas], axis=0)
     kept = [0]
@@ -113,7 +112,7 @@ def _equals_original(leaf, dim, names, copies):
 def _ties_of(growth, params, axes):
     if growth.dimension != "width":
         return {}
-    return {a: ties(params, axes, a, new / old) for a, (old, new) in growth.changes.items()}
+    return {axis: ties(params, axes, axis, i) for axis, i in growth.sources.items()}
 
 
 def _claim(growth):

@@ -14,6 +14,8 @@ from bertgrow.growth import between, certificate
 CASES = {
     ("width", "equal"): [({}, dict(ffn_width=128)), ({}, dict(width=64, num_heads=8))],
     ("width", "uneven"): [({}, dict(ffn_width=96)), ({}, dict(width=64, num_heads=8))],
+    ("width", "fpi"): [({}, dict(width=64, num_heads=8, ffn_width=128))],
+    ("width", "sparkling"): [({}, dict(width=64, num_heads=8, ffn_width=128))],
     ("depth", "stack"): [({}, dict(num_layers=4)), (dict(num_layers=1), dict(num_layers=3))],
     ("depth", "interleave"): [({}, dict(num_layers=4))],
     ("depth", "random"): [({}, dict(num_layers=4))],
