@@ -90,7 +90,8 @@ def _tip(run, row):
 def _frame(points, arms):
     """The range of losses shown and the plateau, (from, to, words), where all runs agree on it.
 
-    A fresh model starts at the logarithm of the vocabulary: far above, of no interest, cut.
+    A fresh model starts at the logarithm of the vocabulary: far above, of no interest, cut;
+    but not where a run has come no further.
     """
     unigrams = {round(arm.unigram, 2) for arm in arms if arm.unigram is not None}
     values = [y for _, y, *_ in points]
@@ -98,7 +99,8 @@ def _frame(points, arms):
         return (_around(values) if values else None), None
     (unigram,) = unigrams
     low = min(*values, unigram - summary.PLATEAU) - 0.1
-    high = min(max(*values, unigram), unigram + 0.5) + 0.15
+    ends = [arm.mask_loss for arm in arms if math.isfinite(arm.mask_loss or math.nan)]
+    high = min(max(*values, unigram), max([*ends, unigram]) + 0.5) + 0.15
     return (low, high), (unigram - summary.PLATEAU, unigram, f"unigram {unigram:.2f}")
 
 

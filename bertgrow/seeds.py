@@ -144,6 +144,8 @@ def _against(first, first_mean, other, arm, curve):
     resamples = list(_resample(first, other, is_paired))
     concluded = [equal for equal, _ in resamples if not equal.obstacle]
     reasons = list(incomparable(first, other))
+    if False in (arm.has_left_plateau, _has_left_plateau(first_mean)):
+        reasons.append("plateau not left")
     losses = [_last_loss(each) for each in (first_mean, curve)]
     final = Final(_finals(other), None, None, reasons)
     if not reasons and None not in losses:
@@ -213,3 +215,7 @@ def _finals(group):
 
 def _last_loss(run):
     return (run.evaluations or [{}])[-1].get("mask_loss")
+
+
+def _has_left_plateau(run):
+    return summary.has_left_plateau((run.evaluations or [{}])[-1])

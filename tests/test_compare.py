@@ -120,6 +120,7 @@ def test_on_the_plateau_there_is_no_conclusion(tmp_path, capsys):
 
     on, off = capsys.readouterr().out.split("compare.html\n")[:2]
     assert "fast against full: plateau not left, no conclusion" in on
+    assert "not comparable with full: plateau not left" in on
     assert "fast against full: speed-up" in off
 
 
@@ -234,6 +235,17 @@ def test_the_page_and_the_picture_stand_alone(tmp_path):
     assert {"compute (TFLOP)", "time (min)", "a<b", "full"} <= set(words)
     marks = [p for p in picture.findall(".//{*}path") if p.get("class", "").startswith("mark")]
     assert len(marks) == 4  # two growths in each of two charts
+
+
+def test_a_curve_that_never_leaves_the_plateau_is_still_drawn(tmp_path):
+    for name in ("full", "fast"):
+        synthetic.run(tmp_path / name, losses=lambda step: 6.0 - step / 4000)
+
+    assert cli.main(["compare", str(tmp_path)]) == 0
+
+    picture = xml.etree.ElementTree.parse(tmp_path / "compare.svg").getroot()
+    heights = [float(dot.get("cy")) for dot in picture.findall(".//{*}circle")]
+    assert heights and all(30 <= y <= 265 - 38 for y in heights)  # inside the chart's frame
 
 
 def test_runs_that_have_only_begun_can_be_compared(tmp_path):
