@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from bertgrow import cli, families, hardware, job, memory, overrides, planning
+from bertgrow import cli, families, hardware, job, memory, overrides, plan_table, planning
 from bertgrow import config as configs
 from bertgrow.calibration import vocabulary
 from bertgrow.train import loop, sharding
@@ -132,10 +132,11 @@ def test_a_mesh_divides_weights_and_moments_and_names_what_stays_whole(capsys):
     shared = told["stages"][-1]["memory"]
 
     assert told["mesh"] == {"data": 1, "fsdp": 2, "tensor": 4}
-    # The word table is only halved, since 4 does not divide 30522; most else is in eighths.
+    # The word table is only halved, since 4 does not divide 30522; the layers are in eighths.
+    # The rest, 3 %, is small and has no axis that `tensor` divides.
     table = 4 * 30522 * 768
     eighth = (one["parameters"] - table) / 8 + table / 2
-    assert shared["parameters"] == pytest.approx(eighth, rel=0.01)
+    assert shared["parameters"] == pytest.approx(eighth, rel=0.04)
     assert shared["moments"] == pytest.approx(2 * shared["parameters"], rel=1e-3)
     assert [(w["axis"], w["size"], w["along"]) for w in told["whole"]] == [
         ("vocab", 30522, "tensor")
@@ -151,18 +152,18 @@ def test_the_disk_holds_every_stage_and_one_being_written(capsys):
     assert sizes[0] == pytest.approx(first["parameters"] + first["moments"], abs=100)
 
 
-@pytest.mark.parametrize("remat", ["none", "full"])
-@pytest.mark.parametrize("pool", [1, 2])
-def test_remat_keeps_one_input_a_layer(remat, pool):
-    """Kept are, beside the input of each layer, what stands before and after the layers."""
-    three, two = (saved(num_layers=layers, remat=remat, pool=pool) for layers in (3, 2))
-    rows = 64 if pool == 1 else 1 + 27 + 10
-    one_input = 4 * 8 * rows * 128
+def test_full_remat_keeps_of_a_layer_only_its_input():
+    inputs = 4 * 8 * 64 * 128
 
-    if remat == "full":
-        assert three - two == one_input
-    else:
-        assert three - two > 15 * one_input
+    assert saved(num_layers=3, remat="full") - saved(num_layers=2, remat="full") == inputs
+    assert saved(num_layers=3) - saved(num_layers=2) > 15 * inputs
+
+
+def test_what_is_kept_grows_with_the_rows():
+    settings, family = small()
+    task = job.make_task(settings, family, vocabulary(1000), settings.stages[0])
+
+    assert memory.saved(task, 16, 64) == pytest.approx(2 * memory.saved(task, 8, 64), rel=0.01)
 
 
 def saved(**model):
@@ -196,6 +197,7 @@ def test_the_compiler_allots_what_the_plan_says(remat):
     assert told["memory"]["total"] == pytest.approx(allotted, rel=0.2)
 
 
+@pytest.mark.slow
 def test_calibration_replaces_the_assumed_speed(capsys):
     told = plan(capsys, *SMALL, "--calibrate")
     times = [row["time"] for row in told["stages"]]
@@ -208,15 +210,16 @@ def test_calibration_replaces_the_assumed_speed(capsys):
     assert not any("1.5" in line for line in told["assumptions"])
 
 
-def test_the_table_fits_into_80_columns(capsys, monkeypatch):
+def test_the_table_fits_into_80_columns(base, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    options = ["--device", "h200", "--chips", "256", "--price", "3.5", "--config.mesh.tensor=4"]
 
-    assert cli.main(["plan", "--config", recipe("bert_base_grow"), *options]) == 0
+    plan_table.show(dict(recipe="configs/bert_base_grow.py", **base))
 
     lines = capsys.readouterr().out.splitlines()
-    assert "+102.1 % in FLOPs" in "\n".join(lines)
-    assert max(map(len, lines)) <= 80 or max(lines, key=len).endswith(" tokens")
+    assert max(map(len, lines)) <= 80
+    assert (
+        "predicted speed-up: +102.1 % in FLOPs, +68.9 % in time, over the plain recipe" in lines
+    )
 
 
 def test_no_store_is_read_or_made(capsys, monkeypatch, tmp_path):
