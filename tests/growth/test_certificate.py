@@ -39,8 +39,12 @@ def compound():
     ]
     growths = between.between(OLD, NEW)
     cost = {"seconds": 0.5, "peak_bytes": 10, "peak_source": "compiler"}
+    rounded = [
+        evaluation(pool=2, dtype="bfloat16"),
+        evaluation(ffn_width=128, num_layers=4, dtype="bfloat16"),
+    ]
     return certificate.certificate(
-        growths, params, net.axes, evaluations, moments="copy", cost=cost
+        growths, params, net.axes, evaluations, moments="copy", cost=cost, trained=rounded
     )
 
 
@@ -70,6 +74,27 @@ def test_a_row_holds_what_was_measured():
     large = small.network(num_layers=4, ffn_width=128)
     count = tree.count(jax.eval_shape(large.init, jax.random.key(0)))
     assert whole["parameters_after"] == count
+
+
+def test_the_loss_is_told_in_both_precisions():
+    rows, loss = compound()["rows"], compound()["loss"]
+
+    assert loss["float32"] == [rows[0]["loss_before"], rows[-1]["loss_after"]]
+    assert loss["as_trained"] != loss["float32"]
+    # bfloat16 has eight bits of mantissa; a loss of about 5 averages its rounding.
+    np.testing.assert_allclose(loss["as_trained"], loss["float32"], rtol=0.02)
+
+
+def test_ties_of_a_later_step_stand_beside_those_of_the_transition():
+    net = small.network(ffn_width=128, num_layers=4)
+
+    wide, deep, _ = certificate.later(compound(), small.trained(net), net.axes, 107)["rows"]
+
+    assert wide["ties"]["mlp"]["layers/up/kernel"] == 1
+    assert wide["ties_later"]["step"] == 107
+    assert wide["ties_later"]["mlp"]["layers/up/kernel"] == 0
+    assert "ties_later" not in deep
+    assert "ties_later" not in compound()["rows"][0]
 
 
 def test_a_certificate_is_json():
