@@ -119,6 +119,7 @@ def test_exact_moments_follow_the_dual_rule():
         np.testing.assert_allclose(new["down"]["kernel"], down, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_exact_moments_are_those_the_grown_model_would_have_gathered():
     """Five steps of Adam; the grown model sees the same batches at the same weights."""
     with jax.enable_x64(True):
