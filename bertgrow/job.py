@@ -105,14 +105,13 @@ def _enter(family, old, new, task, operators, optimizer):
 
     def enter(state, shardings, probe):
         certificate = transition.certify(
-            family, operators, state.params, task.axes, old, new, task, probe,
-            moments=new.grow.moments,
-        )  # fmt: skip
-        state, cost = transition.grow(
+            family, operators, state.params, task.axes, old, new, task, probe
+        )
+        state, measured = transition.grow(
             state, operators, axes=task.axes, optimizer=optimizer,
             rules=new.grow, shardings=shardings,
         )  # fmt: skip
-        return state, certificate | dict(cost=cost)
+        return state, certificate | measured
 
     return enter
 

@@ -30,6 +30,8 @@ from bertgrow.train import (
     signals,
 )
 
+TIES_AFTER = 100  # steps from a growth to the second count of tied replicas
+
 
 class Job(NamedTuple):
     """What is to be done, and on which data."""
@@ -201,12 +203,23 @@ def _after_step(session, index, info, evaluate):
     every = session.job.settings.checkpoint.every
     is_end = info.step == session.job.settings.stages[index].end
     _evaluate_if_due(session, index, info.step, evaluate, info.state)
+    _count_ties_if_due(session, index, info)
     is_stopped = signals.agreed(session.stop.requested)
     if is_end or is_stopped or info.step % every == 0:
         _save(session, index, info)
     if is_stopped:
         session.saves.wait()
         raise Stopped(session.stop.message())
+
+
+def _count_ties_if_due(session, index, info):
+    """How many replicas are still tied a while after growth, into the same certificate."""
+    stage = session.job.settings.stages[index]
+    if index and info.step == min(stage.start + TIES_AFTER, stage.end):
+        session.log.flush()
+        certificate, axes = session.log.certificates[-1], session.job.stages[index].task.axes
+        later = certificates.later(certificate, info.state.params, axes, info.step)
+        session.log.completed(later)
 
 
 def _save(session, index, info):

@@ -5,7 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from bertgrow.growth import between, certificate, named, state
+from bertgrow.growth import between, certificate, moments, named, state
+from bertgrow.nn import layers
 from bertgrow.train import schedule
 
 # What a dimension changes in a configuration; width is whatever else differs.
@@ -45,7 +46,11 @@ def rate_by_axis(operators, stage):
 
 
 def grow(current, operators, *, axes, optimizer, rules, shardings):
-    """Grows a TrainState where it lies; the old one is gone. Returns it and what it cost."""
+    """Grows a TrainState where it lies; the old one is gone.
+
+    Returns:
+      The grown state, and for the certificate its `cost` and `moment_norms`, before and after.
+    """
 
     def larger(old):
         return state.grow_state(
@@ -53,11 +58,20 @@ def grow(current, operators, *, axes, optimizer, rules, shardings):
             counts=None if rules.counts == "auto" else rules.counts,
         )  # fmt: skip
 
-    return state.grow_sharded(current, larger, shardings)
+    norms = {"before": _norms(current)}
+    grown, cost = state.grow_sharded(current, larger, shardings)
+    return grown, {"cost": cost, "moment_norms": norms | {"after": _norms(grown)}}
 
 
-def certify(family, operators, params, axes, old, new, task, batch, *, moments):
+def _norms(current):
+    found = jax.jit(moments.norms)(current.opt_state, current.params)
+    return {name: float(norm) for name, norm in found.items()}
+
+
+def certify(family, operators, params, axes, old, new, task, batch):
     """Measures each operator in order on a fixed batch in float32: claim against fact.
+
+    `loss` holds the whole growth's loss before and after, in float32 and as it is trained.
 
     Args:
       family: `Family` of both models.
@@ -66,12 +80,16 @@ def certify(family, operators, params, axes, old, new, task, batch, *, moments):
       old, new: `StageConfig`.
       task: of the old stage; hides the same tokens for every model.
       batch: a held-out batch at the old stage's length.
-      moments: policy, for the record.
     """
     inputs = jax.jit(task.prepare)(batch)
     models = path(operators, old.model, new.model)
     evaluations = [_evaluation(family.network(exactly(model)), inputs) for model in models]
-    return certificate.certificate(operators, params, axes, evaluations, moments=moments)
+    trained = [_evaluation(family.network(model), inputs) for model in (models[0], models[-1])]
+    if all(layers.compute_dtype(model) == "float32" for model in models):
+        trained = None
+    return certificate.certificate(
+        operators, params, axes, evaluations, moments=new.grow.moments, trained=trained
+    )
 
 
 def path(operators, old, new):

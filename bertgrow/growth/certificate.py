@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertgrow import errors, tree
-from bertgrow.growth import named, state
+from bertgrow.growth import named, state, width
 
 # Of the largest logit. A split sum adds the same float32 terms in another order: measured
 # 1e-5 for 24 layers widened from 512 to 1024 in every axis. A wrong share or a missed leaf
@@ -13,7 +13,9 @@ from bertgrow.growth import named, state
 TOLERANCE = 1e-4
 
 
-def certificate(growths, params, axes, evaluations, *, moments="reset", cost=None):
+def certificate(
+    growths, params, axes, evaluations, *, moments="reset", cost=None, trained=None
+):
     """Applies the operators one by one and writes down what each does to the function.
 
     Args:
@@ -26,10 +28,13 @@ def certificate(growths, params, axes, evaluations, *, moments="reset", cost=Non
         the same targets each time; targets without weight set to zero.
       moments: the policy, for the record: a string or {dimension: string}.
       cost: what `state.grow_sharded` measured, for the record.
+      trained: two more such functions, for the first and the last model, in the precision of
+        training, whose loss is wanted too; None where that is float32.
 
     Returns:
-      {"rows": one dict an operator, "cost": cost}, ready for JSON. `holds` of a row is None
-      where nothing is claimed, and a number that is not finite is None.
+      {"rows": one dict an operator, "loss": {precision: [before, after]}, "cost": cost},
+      ready for JSON. `holds` of a row is None where nothing is claimed, and a number that is
+      not finite is None.
     """
     growths, evaluations = tuple(growths), tuple(evaluations)
     if len(evaluations) != len(growths) + 1:
@@ -38,6 +43,9 @@ def certificate(growths, params, axes, evaluations, *, moments="reset", cost=Non
             "give one for the old model and one after each operator"
         )
     rows, before = [], _measure(evaluations[0], params)
+    loss = {"float32": [_finite(before[1])]}
+    if trained:
+        loss["as_trained"] = [_finite(trained[0](params)[1])]
     rules = state.policies(growths, moments)
     for growth, evaluate, rule in zip(growths, evaluations[1:], rules, strict=True):
         grown, grown_axes = _grow(growth, params, axes)
@@ -54,12 +62,37 @@ def certificate(growths, params, axes, evaluations, *, moments="reset", cost=Non
             }
         )
         params, axes, before = grown, grown_axes, after
-    return {"rows": rows, "cost": dict(cost or {})}
+    loss["float32"].append(_finite(before[1]))
+    if trained:
+        loss["as_trained"].append(_finite(trained[1](params)[1]))
+    return {"rows": rows, "loss": loss, "cost": dict(cost or {})}
 
 
 def broken(certificate):
     """The rows that claim to be exact and were measured not to be."""
     return [row for row in certificate["rows"] if row["holds"] is False]
+
+
+def later(certificate, params, axes, step):
+    """The certificate with the ties of a later step beside those of the transition.
+
+    Args:
+      certificate: of the growth that led to this model.
+      params: the grown model's, trained on.
+      axes: their axis names.
+      step: of the run.
+    """
+    rows = []
+    for row in certificate["rows"]:
+        if row["ties"]:
+            order = width.order_of(row["operator"])
+            now = {
+                axis: ties(params, axes, axis, width.source_units(*row["sizes"][axis], order))
+                for axis in row["ties"]
+            }
+            row = row | {"ties_later": {"step": step, **now}}
+        rows.append(row)
+    return certificate | {"rows": rows}
 
 
 def ties(params, axes, name, index):

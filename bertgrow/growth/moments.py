@@ -110,6 +110,19 @@ def _cut(path, owners):
     return path, None
 
 
+def norms(opt_state, params):
+    """{"mu": norm, ...}: the norm of every tree shaped like the parameters, by its path."""
+    owners = dict(jax.tree_util.tree_leaves_with_path(params))
+    squares = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(opt_state):
+        before, inside = _cut(path, owners)
+        if inside is not None:
+            square = jnp.sum(jnp.square(leaf.astype(jnp.float32)))
+            name = tree.path_name(before)
+            squares[name] = squares.get(name, 0.0) + square
+    return {name: jnp.sqrt(square) for name, square in squares.items()}
+
+
 def _weight_trees(state):
     """Whether the tree at a path holds weights; `optax.ema` averages updates, not weights."""
 

@@ -99,7 +99,8 @@ def grow_sharded(state, grow, out_shardings):
 
     Returns:
       The grown state, and its cost: `seconds` without compilation, `compile_seconds`,
-      `peak_bytes` of one device as `peak_source` ("compiler": memory_analysis) counts it.
+      `peak_bytes` of one device as `peak_source` ("compiler": memory_analysis) counts it,
+      and, where the device keeps account, `device_peak_bytes` since the process began.
     """
     began = time.perf_counter()
     compiled = jax.jit(grow, out_shardings=out_shardings).lower(state).compile()
@@ -116,9 +117,13 @@ def grow_sharded(state, grow, out_shardings):
         + memory.temp_size_in_bytes
         - memory.alias_size_in_bytes
     )
-    return grown, {
+    cost = {
         "seconds": done - ready,
         "compile_seconds": ready - began,
         "peak_bytes": peak,
         "peak_source": "compiler",
     }
+    account = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in account:
+        cost["device_peak_bytes"] = account["peak_bytes_in_use"]
+    return grown, cost

@@ -58,8 +58,9 @@ def sparkling(old, new, fresh=None):
 
     SPARKLING (Yu et al., 2026) keeps the RMS of all activations, resets the moments of the
     new units alone and warms up their rate alone: the first is the weights here, the second
-    the moments policy "asymmetric", which it needs, the third `rewarmup_new`. They allow a
-    small jump of the loss; plain copies at whole ratios keep every activation, so have none.
+    the moments policy "asymmetric", which it needs, the third `rewarmup_new`. After
+    its abstract: they speak of a small jump of the loss, and plain copies at whole ratios,
+    which keep every activation, have none.
     """
     return widen(old, new, rule="sparkling")._replace(needs="asymmetric")
 

@@ -39,8 +39,9 @@ def compound():
     ]
     growths = between.between(OLD, NEW)
     cost = {"seconds": 0.5, "peak_bytes": 10, "peak_source": "compiler"}
+    rounded = [lambda params: (None, tree.count(params))] * 2
     return certificate.certificate(
-        growths, params, net.axes, evaluations, moments="copy", cost=cost
+        growths, params, net.axes, evaluations, moments="copy", cost=cost, trained=rounded
     )
 
 
@@ -72,6 +73,25 @@ def test_a_row_holds_what_was_measured():
     assert whole["parameters_after"] == count
 
 
+def test_the_loss_is_told_in_both_precisions():
+    rows, loss = compound()["rows"], compound()["loss"]
+
+    assert loss["float32"] == [rows[0]["loss_before"], rows[-1]["loss_after"]]
+    assert loss["as_trained"] == [rows[0]["parameters_before"], rows[-1]["parameters_after"]]
+
+
+def test_ties_of_a_later_step_stand_beside_those_of_the_transition():
+    net = small.network(ffn_width=128, num_layers=4)
+
+    wide, deep, _ = certificate.later(compound(), small.trained(net), net.axes, 107)["rows"]
+
+    assert wide["ties"]["mlp"]["layers/up/kernel"] == 1
+    assert wide["ties_later"]["step"] == 107
+    assert wide["ties_later"]["mlp"]["layers/up/kernel"] == 0
+    assert "ties_later" not in deep
+    assert "ties_later" not in compound()["rows"][0]
+
+
 def test_a_certificate_is_json():
     assert json.loads(json.dumps(compound(), allow_nan=False)) == compound()
     assert compound()["cost"]["peak_source"] == "compiler"
@@ -85,6 +105,7 @@ def test_ties_at_the_transition_are_those_of_the_split_rule():
     assert ties["units"] == 0
 
 
+@pytest.mark.slow
 def test_a_dropped_weight_is_named():
     net = small.network(pool=2, pool_mode="concat")
     growths = between.between(small.sizes(pool=2), small.sizes())
@@ -227,6 +248,7 @@ def test_ties_are_counted_at_any_ratio(axis, fields):
     assert ties[f"layers/{name}/kernel"] == 1
 
 
+@pytest.mark.slow
 def test_ties_along_the_residual_stream_count_all_layers_at_once():
     net, old = small.network(), small.sizes()
     growths = between.between(old, {**old, "embed": 64, "heads": 8}, width="equal")

@@ -10,7 +10,7 @@ import pytest
 import small
 
 from bertgrow import contracts, errors
-from bertgrow.growth import between, state
+from bertgrow.growth import between, moments, state
 
 OLD = small.sizes()
 WIDE = {**OLD, "mlp": 128}
@@ -119,6 +119,7 @@ def test_exact_moments_follow_the_dual_rule():
         np.testing.assert_allclose(new["down"]["kernel"], down, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_exact_moments_are_those_the_grown_model_would_have_gathered():
     """Five steps of Adam; the grown model sees the same batches at the same weights."""
     with jax.enable_x64(True):
@@ -244,6 +245,18 @@ def test_an_average_of_updates_is_not_taken_for_weights():
 
     old, new = (s.opt_state[1].ema["layers"]["down"]["kernel"] for s in (before, after))
     np.testing.assert_array_equal(new, np.repeat(old, 2, axis=1))
+
+
+def test_norms_of_moments_are_told_by_the_path_of_their_tree():
+    opt_state = start(optax.chain(optax.clip(1.0), optax.adam(1e-3))).opt_state
+
+    norms = moments.norms(opt_state, small.trained(small.network()))
+
+    assert norms.keys() == {"1/0/mu", "1/0/nu"}
+    leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(opt_state[1][0].nu)]
+    np.testing.assert_allclose(
+        norms["1/0/nu"], np.linalg.norm(np.concatenate(leaves)), rtol=1e-5
+    )
 
 
 def test_moments_of_a_dropped_weight_are_dropped():

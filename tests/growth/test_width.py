@@ -23,6 +23,7 @@ PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
 ]
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=6, deadline=None)
 @hypothesis.given(
     st.sampled_from(PAIRS), st.sampled_from(["equal", "uneven"]), st.integers(0, 9)
@@ -56,7 +57,7 @@ def test_the_plain_model_is_the_real_one():
     "wider, rule",
     [
         ({"mlp": 96, "heads": 6}, "uneven"),
-        ({"embed": 64, "heads": 8, "mlp": 128}, "equal"),
+        pytest.param({"embed": 64, "heads": 8, "mlp": 128}, "equal", marks=pytest.mark.slow),
     ],
 )
 def test_gradients_of_the_wider_model_are_the_dual_of_the_old_gradients(wider, rule):
@@ -93,6 +94,7 @@ def test_uneven_shares_of_the_residual_stream_have_no_dual():
     assert ratio.std() > 0.1  # with a dual every ratio would be 1/4 : 3/4
 
 
+@pytest.mark.slow
 def test_tiling_gives_each_copy_its_part_of_the_gradient():
     """The ratios 1/k and 1 of CompoundGrow's tiling, here k = 2."""
     net, old = small.network(), small.sizes()
