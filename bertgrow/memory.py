@@ -2,7 +2,8 @@
 
 Activations are what the backward pass of one layer after another will need: JAX is asked
 for them by tracing the loss, so that the count follows the model and its `remat`, whatever
-the family. To that comes one layer's worth, in work while its gradients are computed.
+the family. To that comes one and a half layers' worth, for what is in work while the gradients
+of one are computed.
 """
 
 import math
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 REMATS = ("none", "dots", "full")
+IN_WORK = 1.5  # layers; see the comparison with the compiler in docs/plan.md
 FEW = 8  # slices
 
 
@@ -27,7 +29,7 @@ def count(tasks, state, *, rows, length, layers, remat, accumulate=1):
       accumulate: in how many slices a batch is worked off.
     """
     kept = {name: saved(task, rows, length) for name, task in tasks.items()}
-    in_work = (kept["none"] - kept["full"]) // layers
+    in_work = int(IN_WORK * (kept["none"] - kept["full"]) / layers)
     parameters = on_device(state.params)
     found = dict(
         rows=rows,

@@ -16,7 +16,7 @@ TAKES_RECIPE = True
 EPILOG = """examples:
   bertgrow plan --config configs/bert_base_grow.py
   bertgrow plan --config configs/bert_large_grow.py --device v5e --chips 64 --price 1.20
-  bertgrow plan --config configs/demo.py --calibrate --config.batch=16 --json"""
+  bertgrow plan --config configs/demo.py --calibrate --json"""
 
 
 def add_arguments(parser):
@@ -79,22 +79,27 @@ def _resolve(recipe):
 def _where(args):
     """The device to plan for, or None, and how many of it."""
     device = hardware.TABLE.get(args.device)
-    if args.calibrate:
-        present = hardware.present()
-        if device not in (None, present):
-            raise InputError(
-                f"--calibrate times the present device, {present.name}, not {device.name}; "
-                "leave one of the two options away"
-            )
-        if args.mfu is not None:
-            raise InputError("--calibrate measures what --mfu tells; leave one of them away")
-        return present, args.chips or jax.device_count()
     if args.mfu is not None and not 0 < args.mfu <= 1:
         raise InputError(f"--mfu is {args.mfu:g}; expected above 0 and at most 1")
     if args.price is not None and args.price < 0:
         raise InputError(f"--price is {args.price:g}; expected 0 or more")
     if args.chips is not None and args.chips < 1:
         raise InputError(f"--chips is {args.chips}; expected 1 or more")
-    if device is None and (args.mfu or args.price) is not None:
+    if args.calibrate:
+        return _present(device, args)
+    if device is None and (args.mfu, args.price) != (None, None):
         raise InputError(f"--mfu and --price need --device, one of {', '.join(hardware.TABLE)}")
     return device, args.chips
+
+
+def _present(device, args):
+    """The device of this process, to time the stages on."""
+    present = hardware.present()
+    if device not in (None, present):
+        raise InputError(
+            f"--calibrate times the present device, {present.name}, not {device.name}; "
+            "leave one of the two options away"
+        )
+    if args.mfu is not None:
+        raise InputError("--calibrate measures what --mfu tells; leave one of them away")
+    return present, args.chips or jax.device_count()

@@ -182,7 +182,7 @@ def _assumptions(settings, plan):
     )
     yield (
         f"activations are in {settings.model.dtype}: all that the backward pass needs, and one "
-        "layer's worth in work; compiled for a CPU, steps took 4 to 15 % less"
+        "and a half layers in work; the compiler for CPUs asked for 3 to 10 % less"
     )
     if plan["mesh"]["tensor"] > 1:
         yield "activations are counted as if `tensor` did not divide them, which is too many"

@@ -40,7 +40,7 @@ def refusal(capsys, *options):
 def base():
     settings = configs.resolve(overrides.read(recipe("bert_base_grow"), []))
     settings = planning.in_dtype(settings, "bfloat16")
-    return planning.make(settings, device=hardware.TABLE["v5e"], chips=16, price=1.2)
+    return planning.make(settings, device=hardware.TABLE["v5e"], chips=8, price=1.2)
 
 
 def test_bert_base_has_the_parameters_of_the_paper(base):
@@ -78,13 +78,13 @@ def test_the_other_recipes_save_what_they_say(capsys, name, encoder, speedup):
 
 def test_hours_are_flops_over_what_the_chips_do(base):
     last, first = base["stages"][-1], base["stages"][0]
-    rate = 16 * 197e12 * 0.4
+    rate = 8 * 197e12 * 0.4
 
     assert last["time"]["seconds_per_step"] == pytest.approx(last["flops_per_step"] / rate)
     assert first["time"]["seconds_per_step"] == pytest.approx(
         1.5 * first["flops_per_step"] / rate
     )
-    assert base["cost"] == pytest.approx(base["hours"] * 16 * 1.2)
+    assert base["cost"] == pytest.approx(base["hours"] * 8 * 1.2)
     # 0.3 of the plain run at full speed, and the low-cost rest 1.5 times as long as counted.
     shares = [row["share_of_plain"] for row in base["stages"]]
     took = shares[3] + 1.5 * sum(shares[:3])
@@ -101,7 +101,7 @@ def test_what_does_not_fit_comes_with_what_would(base):
         )
     )
     settings = planning.in_dtype(settings, "bfloat16")
-    again = planning.make(settings, device=hardware.TABLE["v5e"], chips=16)
+    again = planning.make(settings, device=hardware.TABLE["v5e"], chips=8)
 
     assert all(row["memory"]["fits"] for row in again["stages"])
 
@@ -154,16 +154,21 @@ def test_the_disk_holds_every_stage_and_one_being_written(capsys):
 
 def test_full_remat_keeps_of_a_layer_only_its_input():
     inputs = 4 * 8 * 64 * 128
+    key = 1000  # bytes at most, for dropout
 
-    assert saved(num_layers=3, remat="full") - saved(num_layers=2, remat="full") == inputs
-    assert saved(num_layers=3) - saved(num_layers=2) > 15 * inputs
+    kept = saved(num_layers=3, remat="full") - saved(num_layers=2, remat="full")
+
+    assert inputs <= kept <= inputs + key
+    assert saved(num_layers=3) - saved(num_layers=2) > 8 * inputs
 
 
 def test_what_is_kept_grows_with_the_rows():
     settings, family = small()
     task = job.make_task(settings, family, vocabulary(1000), settings.stages[0])
 
-    assert memory.saved(task, 16, 64) == pytest.approx(2 * memory.saved(task, 8, 64), rel=0.01)
+    eight, sixteen, more = (memory.saved(task, rows, 64) for rows in (8, 16, 24))
+
+    assert more - sixteen == sixteen - eight > 0.9 * eight
 
 
 def saved(**model):
@@ -236,7 +241,7 @@ def test_no_store_is_read_or_made(capsys, monkeypatch, tmp_path):
         (["--chips=3"], "a batch of 8 rows does not divide over 3 devices"),
         (["--chips=0"], "--chips is 0"),
         (["--mfu=1.5", "--device=cpu"], "--mfu is 1.5"),
-        (["--mfu=0.5"], "--mfu and --price need --device"),
+        (["--price=1.5"], "--mfu and --price need --device"),
         (["--calibrate", "--device=v5e"], "--calibrate times the present device, cpu"),
         (["--calibrate", "--mfu=0.5"], "leave one of them away"),
         (["--config.stages[0].num_layers=3"], "layers"),
