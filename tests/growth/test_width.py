@@ -76,6 +76,7 @@ def test_gradients_of_the_wider_model_are_the_dual_of_the_old_gradients(wider, r
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12, err_msg=path)
 
 
+@pytest.mark.slow
 def test_uneven_shares_of_the_residual_stream_have_no_dual():
     """LayerNorm weighs all copies alike in the backward pass, whatever their shares are."""
     net, old = small.network(), small.sizes()

@@ -1,0 +1,93 @@
+"""What one large growth costs: BERT-base to 24 layers, 1536 wide, with Adam's moments, sharded.
+
+    python benchmarks/growth.py                        # compiles, and reads the memory
+    python benchmarks/growth.py --run --output cost.json    # and grows: about 11 GB in all
+
+Eight simulated devices, fsdp 4 x tensor 2; on accelerators, the eight that are there.
+"""
+
+import argparse
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+
+from bertgrow import contracts
+from bertgrow.growth import between, state
+from bertgrow.nn import bert
+from bertgrow.train import loop, optimizers, sharding
+
+SMALL = bert.BertConfig(
+    vocab_size=30522, num_layers=12, width=768, num_heads=12, ffn_width=3072
+)
+LARGE = bert.BertConfig(
+    vocab_size=30522, num_layers=24, width=1536, num_heads=24, ffn_width=6144
+)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--run", action="store_true", help="grow, not only compile")
+    options.add_argument("--width", default="equal", help="operator; default: equal")
+    options.add_argument("--moments", default="copy", help="policy; default: copy")
+    options.add_argument("--output", help="file for the result; default: only print it")
+    given = options.parse_args()
+    jax.config.update("jax_num_cpu_devices", 8)  # before JAX looks for other devices
+    mesh = sharding.make_mesh(dict(data=1, fsdp=4, tensor=2))
+    result = measure(mesh, given.run, width=given.width, moments=given.moments)
+    text = json.dumps(result, indent=2)
+    print(text)
+    if given.output:
+        with open(given.output, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+def measure(mesh, is_run, *, width, moments):
+    """The cost as a certificate has it; without `is_run`, only what the compiler knows."""
+    tasks, networks = zip(*map(task, (SMALL, LARGE)), strict=True)
+    optimizer = optimizers.adamw(networks[0].axes, lambda step: 1e-4)
+    growths = between.between(bert.sizes(SMALL), bert.sizes(LARGE), width=width)
+    grow = functools.partial(
+        state.grow_state,
+        growths=growths,
+        axes=networks[0].axes,
+        optimizer_init=optimizer.init,
+        moments=moments,
+    )
+    after = sharding.state_shardings(tasks[1], optimizer, mesh)
+    record = {
+        "operators": [growth.describe for growth in growths],
+        "moments": moments,
+        "device": f"{mesh.size} x {jax.devices()[0].device_kind}",
+        "mesh": dict(mesh.shape),
+    }
+    if is_run:
+        before = sharding.state_shardings(tasks[0], optimizer, mesh)
+        old = loop.initial_state(tasks[0], optimizer, jax.random.key(0), before)
+        _, cost = state.grow_sharded(old, grow, after)
+        return record | cost
+    shapes = loop.state_shapes(tasks[0], optimizer, mesh)
+    compiled = jax.jit(grow, out_shardings=after).lower(shapes).compile()
+    memory = compiled.memory_analysis()
+    return record | {
+        "old_bytes": memory.argument_size_in_bytes,
+        "new_bytes": memory.output_size_in_bytes,
+        "scratch_bytes": memory.temp_size_in_bytes,
+        "peak_source": "compiler",
+    }
+
+
+def task(config):
+    """A Task that only starts, all weights one; real draws would take longer than growth."""
+    network = bert.network(config)
+
+    def init(key):
+        shapes = jax.eval_shape(network.init, key)
+        return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
+
+    return contracts.Task(init, None, None, None, network.axes), network
+
+
+if __name__ == "__main__":
+    main()
