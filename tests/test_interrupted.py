@@ -28,7 +28,11 @@ def launch(store, tmp_path_factory):
         variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", PJRT_NPROC="2")
         with open(f"{workdir}.log", "a") as log:
             return subprocess.Popen(
-                command, env=os.environ | variables, stdout=log, stderr=log, cwd=RECIPE.parents[1]
+                command,
+                env=os.environ | variables,
+                stdout=log,
+                stderr=log,
+                cwd=RECIPE.parents[1],
             )
 
     return start
