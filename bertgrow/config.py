@@ -43,7 +43,22 @@ def slots_for(masking, length):
 class GrowthConfig:
     width: str = "uneven"
     depth: str = "stack"
-    moments: str = "reset"
+    moments: str | dict = "reset"
+    counts: str = "auto"
+    rewarmup_new: int = 0
+    on_broken_claim: str = "stop"
+
+    def check(self, where):
+        for name, known in (
+            ("counts", ("auto", "keep", "reset")),
+            ("on_broken_claim", ("stop", "warn")),
+        ):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(
+                    f"{where}.{name} is {value!r}; expected one of {', '.join(known)}"
+                )
+        if self.rewarmup_new < 0:
+            raise InputError(f"{where}.rewarmup_new is {self.rewarmup_new}; expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,7 @@ class StageConfig:
     length: int
     model: object
     start: int  # the run's step at which it begins
+    grow: GrowthConfig = GrowthConfig()  # how the stage before becomes this one
 
     @property
     def end(self):
@@ -122,7 +138,7 @@ _OPTIMIZERS = {
 }
 _SCHEDULES = dict(
     linear={"name", "peak", "warmup", "rewarmup"},
-    published={"name", "peak", "warmup", "end", "decay_steps"},
+    published={"name", "peak", "warmup", "rewarmup", "end", "decay_steps"},
     wsd={"name", "peak", "warmup", "rewarmup", "decay"},
 )
 
@@ -190,7 +206,8 @@ def _section(cls, given, where):
 def _check_type(value, expected, where):
     kinds = {float: (int, float)}.get(expected, expected)
     if isinstance(value, bool) and expected is not bool or not isinstance(value, kinds):
-        raise InputError(f"{where} is {value!r}; expected {expected.__name__}")
+        names = getattr(expected, "__name__", expected)
+        raise InputError(f"{where} is {value!r}; expected {names}")
 
 
 def _named(given, choices, where):
@@ -211,7 +228,7 @@ def _stages(recipe, family, vocab):
     stages, start = [], 0
     for index, given in enumerate(recipe["stages"]):
         where = f"config.stages[{index}]"
-        _refuse_unknown(given, known | {"steps", *_STAGED}, where)
+        _refuse_unknown(given, known | {"steps", "grow", *_STAGED}, where)
         stage = _stage(given, base, recipe, family, index, start)
         stages.append(stage)
         start = stage.end
@@ -237,7 +254,8 @@ def _stage(given, base, recipe, family, index, start):
     for name, value in counts.items():
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{where}.{name} is {value!r}; expected a whole number above 0")
-    overlay = {name: value for name, value in given.items() if name not in counts}
+    grow = _grow(given, recipe, index, f"{where}.grow")
+    overlay = {k: value for k, value in given.items() if k not in {"grow", *counts}}
     model = _section(family.config, {**base, **overlay}, f"stages[{index}]")
     try:
         model.check()
@@ -248,7 +266,21 @@ def _stage(given, base, recipe, family, index, start):
             f"{where}.length is {counts['length']}, above the position table of "
             f"{model.max_length} rows; raise config.model.max_length or shorten the stage"
         )
-    return StageConfig(name=str(index), model=model, start=start, **counts)
+    return StageConfig(name=str(index), model=model, start=start, grow=grow, **counts)
+
+
+def _grow(given, recipe, index, where):
+    """How a stage grows out of the one before: `config.growth` under the stage's `grow`."""
+    own = given.get("grow", {})
+    if not isinstance(own, dict):
+        raise InputError(f"{where} is {own!r}; expected fields, e.g. dict(width='fpi')")
+    if own and not index:
+        raise InputError(
+            f"{where}: the first stage grows out of nothing; move it to a later one"
+        )
+    rules = _section(GrowthConfig, {**recipe["growth"], **own}, where.removeprefix("config."))
+    rules.check(where if own else "config.growth")
+    return rules
 
 
 def _check(run):

@@ -105,6 +105,8 @@ class Growth(NamedTuple):
     copies: Callable
     describe: str  # what changed, in words, e.g. "mlp 64 -> 128"
     source: str  # paper and section
+    sources: dict = {}  # {axis: int [new size]}, the old unit that each copies; -1: fresh
+    needs: str = ""  # the moments policy without which the method does not work
 
 
 class Family(NamedTuple):

@@ -64,15 +64,11 @@ def make_stages(settings, family, vocab):
     """The recipe as a tuple of `Stage`; checks every transition before anything runs."""
     stages, tasks, old = [], [], None
     for config in settings.stages:
-        network = family.network(config.model)
+        task = make_task(settings, family, vocab, config)
+        operators = transition.growths(family, old, config) if old else ()
+        optimizer = make_optimizer(settings, config, task.axes, operators)
+        enter = old and _enter(family, old, config, tasks[-1], operators, optimizer)
         slots = settings.masking.slots(config.length)
-        task = objective.masked_lm(
-            network, vocab=vocab, rate=settings.masking.rate, slots=slots,
-            whole_word=settings.masking.whole_word,
-            next_sentence=config.model.next_sentence, seed=settings.seed,
-        )  # fmt: skip
-        optimizer = make_optimizer(settings, config, task.axes)
-        enter = old and _enter(settings, family, old, config, tasks[-1], task, optimizer)
         cost = 3 * config.batch * sum(family.flops(config.model, config.length, slots).values())
         stages.append(
             Stage(
@@ -91,40 +87,60 @@ def make_stages(settings, family, vocab):
     return tuple(stages)
 
 
-def _enter(settings, family, old, new, task, next_task, optimizer):
-    operators = transition.growths(family, settings.growth, old, new)
+def make_task(settings, family, vocab, config):
+    """What the stage `config` learns, as a `Task`."""
+    return objective.masked_lm(
+        family.network(config.model),
+        vocab=vocab,
+        rate=settings.masking.rate,
+        slots=settings.masking.slots(config.length),
+        whole_word=settings.masking.whole_word,
+        next_sentence=config.model.next_sentence,
+        seed=settings.seed,
+    )
+
+
+def _enter(family, old, new, task, operators, optimizer):
+    transition.check(operators, new.grow)
 
     def enter(state, shardings, probe):
         certificate = transition.certify(
-            family, operators, state.params, task.axes, old, new, task, probe,
-            moments=settings.growth.moments,
-        )  # fmt: skip
-        state, cost = transition.grow(
+            family, operators, state.params, task.axes, old, new, task, probe
+        )
+        state, measured = transition.grow(
             state, operators, axes=task.axes, optimizer=optimizer,
-            moments=settings.growth.moments, shardings=shardings,
+            rules=new.grow, shardings=shardings,
         )  # fmt: skip
-        return state, certificate | dict(cost=cost)
+        return state, certificate | measured
 
     return enter
 
 
-def make_optimizer(settings, stage, axes):
-    """The optimiser of one stage, its rate read from the run's step."""
+def make_optimizer(settings, stage, axes, operators=()):
+    """The optimiser of one stage, its rate read from the run's step.
+
+    Args:
+      settings: RunConfig.
+      stage: StageConfig.
+      axes: axis names of the parameters.
+      operators: of the growth into this stage; their new units may warm up on their own.
+    """
     fields = {name: value for name, value in settings.optimizer.items() if name != "name"}
     fields["decay"] = fields.pop("weight_decay")
     make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[settings.optimizer["name"]]
-    return make(axes, make_rate(settings, stage), **fields)
+    by_axis = transition.rate_by_axis(operators, stage)
+    return make(axes, make_rate(settings, stage), rate_by_axis=by_axis, **fields)
 
 
 def make_rate(settings, stage):
     """The learning rate of one stage as a function of the run's step."""
     given = dict(settings.schedule)
     name = given.pop("name")
-    if name == "published":
-        return schedule.published(start=stage.start, **given)
-    given["warmup"], rewarmup = given["warmup"], given.pop("rewarmup")
+    rewarmup = given.pop("rewarmup")
     if stage.start:
         given["warmup"] = rewarmup
+    if name == "published":
+        return schedule.published(start=stage.start, **given)
     common = dict(total=settings.total_steps, start=stage.start)
     if name == "linear":
         return schedule.default(**common, **given)

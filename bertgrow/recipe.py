@@ -32,7 +32,14 @@ def pretraining(seed=0):
             optimizer=adamw(),
             schedule=linear(),
             stages=stages(),
-            growth=dict(width="uneven", depth="stack", moments="reset"),
+            growth=dict(  # a stage overrides it by grow=dict(...)
+                width="uneven",  # uneven | equal | fpi | sparkling
+                depth="stack",  # stack | interleave | random
+                moments="reset",  # reset | copy | exact | asymmetric, or one a dimension
+                counts="auto",  # keep | reset; auto: as the moments
+                rewarmup_new=0,  # steps until new units and layers learn at the full rate
+                on_broken_claim="stop",  # stop | warn
+            ),
             mesh=dict(data=-1, fsdp=1, tensor=1),  # -1: all devices that are left
             eval=dict(every=1000, rows=512),
             checkpoint=dict(every=1000, keep=2),
@@ -90,7 +97,8 @@ def linear(**fields):
 
 def published(**fields):
     """Each stage starts again, as in the published code; see compoundgrow in docs/papers.md."""
-    values = dict(peak=1e-4, warmup=10_000, end=0.0, decay_steps=1_000_000)
+    again = fields.get("warmup", 10_000)
+    values = dict(peak=1e-4, warmup=10_000, rewarmup=again, end=0.0, decay_steps=1_000_000)
     return _schedule("published", values, fields)
 
 

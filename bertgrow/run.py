@@ -30,6 +30,8 @@ from bertgrow.train import (
     signals,
 )
 
+TIES_AFTER = 100  # steps from a growth to the second count of tied replicas
+
 
 class Job(NamedTuple):
     """What is to be done, and on which data."""
@@ -140,13 +142,25 @@ def _enter(session, index, state):
     name = f"{job.stages[index - 1].name}-{stage.name}"
     certificate = {"transition": name, "step": int(state.step)} | certificate
     session.log.grown(certificate)
-    for row in certificates.broken(certificate):
-        raise CheckFailed(
-            f"growth {name}: {row['operator']} claims to be exact, and logits of up to "
-            f"{row['logit_scale']:.3g} moved by {row['max_logit_change']:.3g}; see "
-            f"{session.workdir}/growth/{name}.json"
-        )
+    _judge(session, index, certificate)
     return state
+
+
+def _judge(session, index, certificate):
+    """A broken claim ends the run, or is said aloud, as the recipe wants it."""
+    name = certificate["transition"]
+    for row in certificates.broken(certificate):
+        scale, change = (
+            "something not finite" if row[name] is None else f"{row[name]:.3g}"
+            for name in ("logit_scale", "max_logit_change")
+        )
+        broken = (
+            f"growth {name}: {row['operator']} claims to be exact, and logits of up to "
+            f"{scale} moved by {change}; see {session.workdir}/growth/{name}.json"
+        )
+        if session.job.settings.stages[index].grow.on_broken_claim == "stop":
+            raise CheckFailed(broken)
+        session.seen.event(broken)
 
 
 def _train(session, index, state):
@@ -189,12 +203,23 @@ def _after_step(session, index, info, evaluate):
     every = session.job.settings.checkpoint.every
     is_end = info.step == session.job.settings.stages[index].end
     _evaluate_if_due(session, index, info.step, evaluate, info.state)
+    _count_ties_if_due(session, index, info)
     is_stopped = signals.agreed(session.stop.requested)
     if is_end or is_stopped or info.step % every == 0:
         _save(session, index, info)
     if is_stopped:
         session.saves.wait()
         raise Stopped(session.stop.message())
+
+
+def _count_ties_if_due(session, index, info):
+    """How many replicas are still tied a while after growth, into the same certificate."""
+    stage = session.job.settings.stages[index]
+    if index and info.step == min(stage.start + TIES_AFTER, stage.end):
+        session.log.flush()
+        certificate, axes = session.log.certificates[-1], session.job.stages[index].task.axes
+        later = certificates.later(certificate, info.state.params, axes, info.step)
+        session.log.completed(later)
 
 
 def _save(session, index, info):

@@ -5,41 +5,73 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from bertgrow.growth import between, certificate, state
+from bertgrow.growth import between, certificate, moments, named, state
+from bertgrow.nn import layers
+from bertgrow.train import schedule
 
 # What a dimension changes in a configuration; width is whatever else differs.
 FIELDS = dict(depth=("num_layers",), length=("pool", "pool_mode"))
 
 
-def growths(family, rules, old, new):
+def growths(family, old, new):
     """The operators between two stages, in order; an InputError where they cannot grow.
 
     Args:
       family: `Family` of both models.
-      rules: `GrowthConfig`, which operator to use for each dimension.
-      old, new: `StageConfig`.
+      old, new: `StageConfig`; `new.grow` says which operator to use for each dimension.
     """
     tables = [family.sizes(stage.model) | dict(length=stage.length) for stage in (old, new)]
 
     def fresh():
         return family.network(new.model).init(jax.random.key(new.start))
 
-    return between.between(*tables, width=rules.width, depth=rules.depth, fresh=fresh)
+    names = dict(width=new.grow.width, depth=new.grow.depth)
+    return between.between(*tables, **names, fresh=fresh)
 
 
-def grow(current, operators, *, axes, optimizer, moments, shardings):
-    """Grows a TrainState where it lies; the old one is gone. Returns it and what it cost."""
+def check(operators, rules):
+    """InputError where the operators cannot have the moments that `rules` asks for."""
+    state.policies(operators, rules.moments)
+
+
+def rate_by_axis(operators, stage):
+    """{axis: function step -> float [size]}: new units warm up alone, where asked to."""
+    steps = stage.grow.rewarmup_new
+    return {
+        axis: schedule.rewarm(named.is_new(index), start=stage.start, warmup=steps)
+        for operator in operators
+        for axis, index in operator.sources.items()
+        if steps
+    }
+
+
+def grow(current, operators, *, axes, optimizer, rules, shardings):
+    """Grows a TrainState where it lies; the old one is gone.
+
+    Returns:
+      The grown state, and for the certificate its `cost` and `moment_norms`, before and after.
+    """
 
     def larger(old):
         return state.grow_state(
-            old, operators, axes, optimizer_init=optimizer.init, moments=moments
-        )
+            old, operators, axes, optimizer_init=optimizer.init, moments=rules.moments,
+            counts=None if rules.counts == "auto" else rules.counts,
+        )  # fmt: skip
 
-    return state.grow_sharded(current, larger, shardings)
+    norms = {"before": _norms(current)}
+    grown, cost = state.grow_sharded(current, larger, shardings)
+    return grown, {"cost": cost, "moment_norms": norms | {"after": _norms(grown)}}
 
 
-def certify(family, operators, params, axes, old, new, task, batch, *, moments):
+def _norms(current):
+    found = jax.jit(moments.norms)(current.opt_state, current.params)
+    return {name: float(norm) for name, norm in found.items()}
+
+
+def certify(family, operators, params, axes, old, new, task, batch):
     """Measures each operator in order on a fixed batch in float32: claim against fact.
+
+    `loss` holds the whole growth's loss before and after, in float32 and as it is trained.
 
     Args:
       family: `Family` of both models.
@@ -48,12 +80,16 @@ def certify(family, operators, params, axes, old, new, task, batch, *, moments):
       old, new: `StageConfig`.
       task: of the old stage; hides the same tokens for every model.
       batch: a held-out batch at the old stage's length.
-      moments: policy, for the record.
     """
     inputs = jax.jit(task.prepare)(batch)
     models = path(operators, old.model, new.model)
     evaluations = [_evaluation(family.network(exactly(model)), inputs) for model in models]
-    return certificate.certificate(operators, params, axes, evaluations, moments=moments)
+    trained = [_evaluation(family.network(model), inputs) for model in (models[0], models[-1])]
+    if all(layers.compute_dtype(model) == "float32" for model in models):
+        trained = None
+    return certificate.certificate(
+        operators, params, axes, evaluations, moments=new.grow.moments, trained=trained
+    )
 
 
 def path(operators, old, new):

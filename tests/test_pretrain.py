@@ -49,6 +49,11 @@ def test_every_transition_leaves_a_certificate_whose_claims_hold(finished):
     assert row["changed"].startswith("mlp 16 -> 32")
     assert row["claim"] == "exact"
     assert row["max_logit_change"] < 1e-5
+    assert row["ties"]["mlp"]["layers/up/kernel"] == 1
+    assert row["ties_later"]["mlp"]["layers/up/kernel"] < 1
+    assert row["ties_later"]["step"] == 28  # 100 steps later, or the end of the stage
+    assert last["moment_norms"]["before"].keys() == {"1/mu", "1/nu"}
+    assert last["moment_norms"]["after"]["1/mu"] == 0  # reset
 
 
 def test_width_growth_does_not_move_the_held_out_loss(finished):

@@ -8,7 +8,12 @@ from bertgrow.growth import width as widths
 # An operator is a function (old, new, fresh) -> Growth. To add one, write it in its file,
 # with its paper, and name it here; the contract test finds it by itself.
 OPERATORS = {
-    "width": {"equal": widths.equal, "uneven": widths.uneven},
+    "width": {
+        "equal": widths.equal,
+        "uneven": widths.uneven,
+        "fpi": widths.fpi,
+        "sparkling": widths.sparkling,
+    },
     "depth": {
         "stack": depths.stack,
         "interleave": depths.interleave,
@@ -46,7 +51,7 @@ def between(old, new, *, width="uneven", depth="stack", fresh=None):
       old: {axis: size} of the trained model, as `Family.sizes` gives it, with `pool`
         (1 or absent: none) and `length` (rows as fed) where they matter.
       new: the same of the model to come.
-      width: operator that widens, "uneven" or "equal".
+      width: operator that widens, "uneven", "equal", "fpi" or "sparkling".
       depth: operator that deepens, "stack", "interleave" or "random".
       fresh: function () -> new parameters, for operators that initialise some.
 
@@ -109,6 +114,8 @@ def compose(growths):
         copies=chain([growth.copies for growth in growths]),
         describe="; ".join(growth.describe for growth in growths),
         source="; ".join(dict.fromkeys(growth.source for growth in growths)),
+        sources={axis: index for growth in growths for axis, index in growth.sources.items()},
+        needs=next((growth.needs for growth in growths if growth.needs), ""),
     )
 
 

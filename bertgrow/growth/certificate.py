@@ -13,7 +13,9 @@ from bertgrow.growth import named, state, width
 TOLERANCE = 1e-4
 
 
-def certificate(growths, params, axes, evaluations, *, moments="reset", cost=None):
+def certificate(
+    growths, params, axes, evaluations, *, moments="reset", cost=None, trained=None
+):
     """Applies the operators one by one and writes down what each does to the function.
 
     Args:
@@ -26,10 +28,13 @@ def certificate(growths, params, axes, evaluations, *, moments="reset", cost=Non
         the same targets each time; targets without weight set to zero.
       moments: the policy, for the record: a string or {dimension: string}.
       cost: what `state.grow_sharded` measured, for the record.
+      trained: two more such functions, for the first and the last model, in the precision of
+        training, whose loss is wanted too; None where that is float32.
 
     Returns:
-      {"rows": one dict an operator, "cost": cost}, ready for JSON. `holds` of a row is None
-      where nothing is claimed, and a number that is not finite is None.
+      {"rows": one dict an operator, "loss": {precision: [before, after]}, "cost": cost},
+      ready for JSON. `holds` of a row is None where nothing is claimed, and a number that is
+      not finite is None.
     """
     growths, evaluations = tuple(growths), tuple(evaluations)
     if len(evaluations) != len(growths) + 1:
@@ -38,6 +43,9 @@ def certificate(growths, params, axes, evaluations, *, moments="reset", cost=Non
             "give one for the old model and one after each operator"
         )
     rows, before = [], _measure(evaluations[0], params)
+    loss = {"float32": [_finite(before[1])]}
+    if trained:
+        loss["as_trained"] = [_finite(trained[0](params)[1])]
     rules = state.policies(growths, moments)
     for growth, evaluate, rule in zip(growths, evaluations[1:], rules, strict=True):
         grown, grown_axes = _grow(growth, params, axes)
@@ -54,7 +62,10 @@ def certificate(growths, params, axes, evaluations, *, moments="reset", cost=Non
             }
         )
         params, axes, before = grown, grown_axes, after
-    return {"rows": rows, "cost": dict(cost or {})}
+    loss["float32"].append(_finite(before[1]))
+    if trained:
+        loss["as_trained"].append(_finite(trained[1](params)[1]))
+    return {"rows": rows, "loss": loss, "cost": dict(cost or {})}
 
 
 def broken(certificate):
@@ -62,14 +73,36 @@ def broken(certificate):
     return [row for row in certificate["rows"] if row["holds"] is False]
 
 
-def ties(params, axes, name, copies):
+def later(certificate, params, axes, step):
+    """The certificate with the ties of a later step beside those of the transition.
+
+    Args:
+      certificate: of the growth that led to this model.
+      params: the grown model's, trained on.
+      axes: their axis names.
+      step: of the run.
+    """
+    rows = []
+    for row in certificate["rows"]:
+        if row["ties"]:
+            order = width.order_of(row["operator"])
+            now = {
+                axis: ties(params, axes, axis, width.source_units(*row["sizes"][axis], order))
+                for axis in row["ties"]
+            }
+            row = row | {"ties_later": {"step": step, **now}}
+        rows.append(row)
+    return certificate | {"rows": rows}
+
+
+def ties(params, axes, name, index):
     """Which share of the replicas along the axis `name` still equals its original.
 
     Args:
       params: grown parameters.
       axes: their axis names.
       name: the grown axis, e.g. "mlp".
-      copies: new size / old size; may be fractional.
+      index: int [new size], the old unit that each one copies, of `Growth.sources`.
 
     Returns:
       {path: share} for every weight with that axis, and "units": the share of replicas
@@ -81,7 +114,7 @@ def ties(params, axes, name, copies):
     def note(leaf, names, path):
         for dim, axis in enumerate(names):
             if tree.base(axis) == name:
-                same = _equals_original(leaf, dim, names, copies)
+                same = _equals_original(leaf, dim, names, index)
                 table[path] = float(same.mean())
                 every.append(same)
 
@@ -93,14 +126,13 @@ def ties(params, axes, name, copies):
     return {**table, "units": float(np.logical_and.reduce(every).mean())}
 
 
-def _equals_original(leaf, dim, names, copies):
+def _equals_original(leaf, dim, names, index):
     """bool [layers or 1, replicas]: whether each replica has the weights of its original."""
-    new = leaf.shape[dim]
-    index = width.source_units(round(new / copies), new)
-    original = np.searchsorted(index, index)  # the first copy of the same unit
-    replicas = np.flatnonzero(original != np.arange(new))
+    replicas = np.flatnonzero(named.is_new(index))
     if not len(replicas):
-        raise errors.InputError(f"ties: {copies} copies of a unit; expected more than one")
+        raise errors.InputError("ties: no unit has a copy; name an axis that grew")
+    _, first, unit = np.unique(index, return_index=True, return_inverse=True)
+    original = first[unit]
     units = jnp.moveaxis(leaf, dim, 0)
     same = jnp.take(units, replicas, axis=0) == jnp.take(units, original[replicas], axis=0)
     kept = [0]
@@ -113,7 +145,7 @@ def _equals_original(leaf, dim, names, copies):
 def _ties_of(growth, params, axes):
     if growth.dimension != "width":
         return {}
-    return {a: ties(params, axes, a, new / old) for a, (old, new) in growth.changes.items()}
+    return {axis: ties(params, axes, axis, i) for axis, i in growth.sources.items()}
 
 
 def _claim(growth):

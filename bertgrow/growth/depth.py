@@ -58,6 +58,7 @@ def random(old, new, fresh=None):
         copies=copies,
         describe=f"layers {old['layers']} -> {new['layers']} (random)",
         source="Gong et al. (2019), StackBERT, section 3",
+        sources=_sources(changes, [*range(old["layers"])] + [-1] * new["layers"]),
     )
 
 
@@ -74,7 +75,12 @@ def _by_index(name, old, new, index, source):
         copies=grow,
         describe=f"layers {old['layers']} -> {new['layers']} ({name})",
         source=source,
+        sources=_sources(changes, index),
     )
+
+
+def _sources(changes, index):
+    return {axis: np.asarray(index[:after]) for axis, (_, after) in changes.items()}
 
 
 def _changes(old, new):

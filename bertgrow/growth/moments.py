@@ -7,8 +7,10 @@ a mean of their squares follows it by its root: nu' = dual(sqrt(nu))^2.
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from bertgrow import errors, tree
+from bertgrow.growth import named
 
 KINDS = {
     "mu": "linear",  # Adam, LAMB, Lion
@@ -18,8 +20,12 @@ KINDS = {
     "sum_of_squares": "square",  # Adagrad
 }
 
+# Fields that hold weights and so grow as weights do, whatever happens to the moments: their
+# running average, and the iterate of optax.contrib.schedule_free.
+WEIGHTS = ("ema", "z")
 
-def carry(old, fresh, params, axes, *, maps, is_exact, counts):
+
+def carry(old, fresh, params, axes, *, maps, weights, is_exact, counts):
     """`fresh`, a new optimiser state, with what `old` had gathered grown into it.
 
     A tree belongs to the parameters where the paths of its leaves end in the paths of the
@@ -32,34 +38,36 @@ def carry(old, fresh, params, axes, *, maps, is_exact, counts):
       params: the old parameters.
       axes: their axis names.
       maps: functions `(tree, axes) -> (tree, axes)`, in turn; None: moments start anew.
+      weights: the maps of the parameters themselves, for averages of them.
       is_exact: whether the maps claim anything, so that the kind of each tree matters.
       counts: "keep" or "reset" leaves that belong to no parameter.
 
     Returns:
       An optimiser state with the structure of `fresh`.
     """
-    named = dict(jax.tree_util.tree_leaves_with_path(params))
-    trees, others = {}, {}
+    owners = dict(jax.tree_util.tree_leaves_with_path(params))
+    trees, others, is_weights = {}, {}, _weight_trees(old)
     for path, leaf in jax.tree_util.tree_leaves_with_path(old):
-        before, inside = _cut(path, named)
+        before, inside = _cut(path, owners)
         if inside is None:
             others[path] = leaf
             continue
-        if maps is None:
+        if maps is None and not is_weights(before):
             continue
-        _check_shape(path, leaf, named[inside])
+        _check_shape(path, leaf, owners[inside])
         trees.setdefault(before, {})[inside] = leaf
-    grown = {
-        before: _grow(before, leaves, named, params, axes, maps, is_exact)
-        for before, leaves in trees.items()
-    }
+    grown = {}
+    for before, leaves in trees.items():
+        follow = weights if is_weights(before) else maps
+        kind = _kind(before) if is_exact and follow is maps else "linear"
+        grown[before] = _grow(leaves, owners, params, axes, follow, kind)
 
     def at_leaf(path, leaf):
-        before, inside = _cut(path, named)
+        before, inside = _cut(path, owners)
         if inside is None:
             kept = others.get(path) if counts == "keep" else None
             return leaf if kept is None or kept.shape != leaf.shape else kept
-        if maps is None:
+        if maps is None and not is_weights(before):
             return leaf
         if inside not in trees.get(before, {}):
             raise errors.InputError(
@@ -71,27 +79,76 @@ def carry(old, fresh, params, axes, *, maps, is_exact, counts):
     return jax.tree_util.tree_map_with_path(at_leaf, fresh)
 
 
-def _cut(path, named):
+def asymmetric(growth):
+    """The map of `growth.copies` that leaves new units and layers at zero.
+
+    What tells copies apart in SPARKLING (Yu et al., 2026): an entry is new where any of its
+    units is, and starts anew; what was there before goes on.
+    """
+
+    def follow(params, axes):
+        params, axes = growth.copies(params, axes)
+
+        def at_leaf(leaf, names, path):
+            for dim, name in enumerate(names):
+                if tree.base(name) in growth.sources:
+                    old = ~named.is_new(growth.sources[tree.base(name)])
+                    others = [d for d in range(leaf.ndim) if d != dim]
+                    leaf = leaf * jnp.expand_dims(jnp.asarray(old, leaf.dtype), others)
+            return leaf
+
+        return named.map_leaves(at_leaf, params, axes), axes
+
+    return follow
+
+
+def _cut(path, owners):
     """`path` as (what leads to a tree, the path of a parameter), or (path, None)."""
     for start in range(len(path)):
-        if path[start:] in named:
+        if path[start:] in owners:
             return path[:start], path[start:]
     return path, None
 
 
-def _grow(before, leaves, named, params, axes, maps, is_exact):
+def norms(opt_state, params):
+    """{"mu": norm, ...}: the norm of every tree shaped like the parameters, by its path."""
+    owners = dict(jax.tree_util.tree_leaves_with_path(params))
+    squares = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(opt_state):
+        before, inside = _cut(path, owners)
+        if inside is not None:
+            square = jnp.sum(jnp.square(leaf.astype(jnp.float32)))
+            name = tree.path_name(before)
+            squares[name] = squares.get(name, 0.0) + square
+    return {name: jnp.sqrt(square) for name, square in squares.items()}
+
+
+def _weight_trees(state):
+    """Whether the tree at a path holds weights; `optax.ema` averages updates, not weights."""
+
+    def averages_updates(node):
+        return isinstance(node, optax.EmaState)
+
+    nodes = jax.tree_util.tree_leaves_with_path(state, is_leaf=averages_updates)
+    others = {path for path, node in nodes if averages_updates(node)}
+    return lambda path: path[:-1] not in others and tree.path_name(path[-1:]) in WEIGHTS
+
+
+def _kind(before):
+    """Whether the tree at this path is "linear" or "square" in the gradients."""
+    kind = KINDS.get(tree.path_name(before[-1:]))
+    if kind is None:
+        raise errors.InputError(
+            f"growth: moments 'exact' does not know what {tree.path_name(before)} of the "
+            f"optimiser holds; expected one of {', '.join(KINDS)}: set moments to 'copy' "
+            "or 'reset'"
+        )
+    return kind
+
+
+def _grow(leaves, owners, params, axes, maps, kind):
     """One tree of moments through all maps, as {path of the parameter: leaf}."""
-    kind = "linear"
-    if is_exact:
-        field = tree.path_name(before[-1:])
-        kind = KINDS.get(field)
-        if kind is None:
-            raise errors.InputError(
-                f"growth: moments 'exact' does not know what {tree.path_name(before)} of the "
-                f"optimiser holds; expected one of {', '.join(KINDS)}: set moments to 'copy' "
-                "or 'reset'"
-            )
-    whole = [leaves.get(path, jnp.zeros_like(leaf)) for path, leaf in named.items()]
+    whole = [leaves.get(path, jnp.zeros_like(leaf)) for path, leaf in owners.items()]
     moments = jax.tree.unflatten(jax.tree.structure(params), whole)
     if kind == "square":
         moments = jax.tree.map(jnp.sqrt, moments)

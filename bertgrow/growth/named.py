@@ -1,6 +1,7 @@
 """Walks a tree whose leaves have named axes and lets no leaf pass unknown."""
 
 import jax
+import numpy as np
 
 from bertgrow import errors, tree
 
@@ -36,6 +37,16 @@ def by_path(nodes, is_leaf=None):
     """{"layers/up/kernel": leaf} of a tree, in the order of the tree."""
     pairs = jax.tree_util.tree_leaves_with_path(nodes, is_leaf=is_leaf)
     return {tree.path_name(path): leaf for path, leaf in pairs}
+
+
+def is_new(index):
+    """bool [new size]: true for fresh units and for all but the first copy of each old one.
+
+    Args:
+      index: int [new size], of `Growth.sources`.
+    """
+    first = np.unique(index, return_index=True)[1]
+    return (np.asarray(index) < 0) | ~np.isin(np.arange(len(index)), first)
 
 
 def check_size(path, axis, given, expected):

@@ -8,7 +8,7 @@ from bertgrow import errors
 from bertgrow.growth import between
 from bertgrow.growth import moments as statistics
 
-POLICIES = ("reset", "copy", "exact")
+POLICIES = ("reset", "copy", "exact", "asymmetric")
 
 
 def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=None):
@@ -21,7 +21,8 @@ def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=
       optimizer_init: `init` of the new stage's optimiser.
       moments: "reset": start from zero, as published. "copy": each unit and layer takes
         what its source had. "exact": what the grown model would have gathered from the same
-        gradients (without dropout and clipping). Or a policy for each dimension, e.g.
+        gradients (without dropout and clipping). "asymmetric": as copy, but new units and
+        layers start from zero. Or a policy for each dimension, e.g.
         {"width": "exact", "depth": "copy", "length": "copy"}.
       counts: "keep" or "reset" the optimiser's other leaves; None does as the moments do.
         Zero moments under kept counts lack their bias correction.
@@ -38,13 +39,18 @@ def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=
 
     params, _ = between.apply(growths, state.params, axes)
     fresh = optimizer_init(params)
-    follow = {"exact": lambda g: g.gradients, "copy": lambda g: g.copies}
+    follow = {
+        "exact": lambda g: g.gradients,
+        "copy": lambda g: g.copies,
+        "asymmetric": statistics.asymmetric,
+    }
     opt_state = statistics.carry(
         state.opt_state,
         fresh,
         state.params,
         axes,
         maps=None if is_reset else [follow[r](g) for r, g in zip(rules, growths, strict=True)],
+        weights=[growth.weights for growth in growths],
         is_exact="exact" in rules,
         counts=counts,
     )
@@ -52,7 +58,7 @@ def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=
 
 
 def policies(growths, moments):
-    """The moments policy of each operator, checked: a list of "reset", "copy", "exact"."""
+    """The moments policy of each operator, checked: a list of `POLICIES`."""
     rules = []
     for growth in growths:
         rule = moments.get(growth.dimension) if isinstance(moments, dict) else moments
@@ -65,6 +71,11 @@ def policies(growths, moments):
             raise errors.InputError(
                 f"growth: moments 'exact' asked of {growth.name} ({growth.describe}), which "
                 f"has no exact rule; set moments to 'copy' or 'reset' for {growth.dimension}"
+            )
+        if growth.needs not in ("", rule):
+            raise errors.InputError(
+                f"growth: {growth.name} needs moments {growth.needs!r}, which tell its copies "
+                f"apart, and has {rule!r}; set moments, or choose another {growth.dimension}"
             )
         rules.append(rule)
     if len(set(rules)) > 1 and "reset" in rules:
@@ -88,7 +99,8 @@ def grow_sharded(state, grow, out_shardings):
 
     Returns:
       The grown state, and its cost: `seconds` without compilation, `compile_seconds`,
-      `peak_bytes` of one device as `peak_source` ("compiler": memory_analysis) counts it.
+      `peak_bytes` of one device as `peak_source` ("compiler": memory_analysis) counts it,
+      and, where the device keeps account, `device_peak_bytes` since the process began.
     """
     began = time.perf_counter()
     compiled = jax.jit(grow, out_shardings=out_shardings).lower(state).compile()
@@ -105,9 +117,13 @@ def grow_sharded(state, grow, out_shardings):
         + memory.temp_size_in_bytes
         - memory.alias_size_in_bytes
     )
-    return grown, {
+    cost = {
         "seconds": done - ready,
         "compile_seconds": ready - began,
         "peak_bytes": peak,
         "peak_source": "compiler",
     }
+    account = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in account:
+        cost["device_peak_bytes"] = account["peak_bytes_in_use"]
+    return grown, cost

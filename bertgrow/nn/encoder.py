@@ -42,23 +42,28 @@ class Encoder(nn.Module):
           [batch, rows, embed] and, stacked, every layer's output [layers, batch, rows, embed].
         """
         weights = layers.declare(self, WEIGHTS)
-        return run(weights, hidden, mask, memory, memory_mask, salts, self.config)
+        given = {"memory": memory, "memory_mask": memory_mask, "salts": salts}
+        return run(weights, hidden, mask, config=self.config, **given)
 
 
-def run(weights, hidden, mask, memory, memory_mask, salts, config):
+def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=None):
     """Scans `block` over the stacked weights; with a memory the first layer runs apart."""
-    step = _remember(functools.partial(block, config=config), config.remat)
+    step = functools.partial(block, config=config)
     if salts is not None:
         salts = salts.reshape(config.num_layers, 3, *salts.shape[1:])
     stack, outputs = (weights, salts), []
     if memory is not None:
         (first, salt), stack = _at(stack, 0), _at(stack, slice(1, None))
-        hidden = step(first, hidden, memory, memory_mask, salt)
+        apart = _remember(step, config.remat, prevent_cse=True)
+        hidden = apart(first, hidden, memory, memory_mask, salt)
         outputs = [hidden[None]]
+
+    # In a scan the compiler sees no two copies to merge, and the guard would cost time.
+    inside = _remember(step, config.remat, prevent_cse=False)
 
     def body(hidden, layer):
         weights, salt = layer
-        hidden = step(weights, hidden, hidden, mask, salt)
+        hidden = inside(weights, hidden, hidden, mask, salt)
         return hidden, hidden
 
     hidden, rest = jax.lax.scan(body, hidden, stack)
@@ -75,7 +80,7 @@ def block(weights, hidden, memory, mask, salt, *, config):
 
     attended = attention(weights, hidden, memory, mask, on_scores, config.attention_dropout)
     hidden = layers.layer_norm(weights["attention_norm"], hidden + drop(attended, on_attention))
-    inner = layers.ACTIVATIONS[config.activation](layers.dense(weights["up"], hidden))
+    inner = layers.activation(config)(layers.dense(weights["up"], hidden))
     changed = drop(layers.dense(weights["down"], inner), on_ffn)
     return layers.layer_norm(weights["mlp_norm"], hidden + changed)
 
@@ -85,21 +90,29 @@ def attention(weights, hidden, memory, mask, salt, rate):
     query = layers.dense(weights["query"], hidden)  # [batch, rows, heads, kv]
     keys = layers.dense(weights["key"], memory)
     values = layers.dense(weights["value"], memory)
-    query = query * query.shape[-1] ** -0.5
-    scores = jnp.einsum("bqhk,bmhk->bhqm", query, keys, preferred_element_type=jnp.float32)
-    shares = jax.nn.softmax(jnp.where(mask[:, None, None], scores, NEVER))
-    shares = layers.dropout(shares.astype(values.dtype), salt, rate)
-    read = jnp.einsum("bhqm,bmhk->bqhk", shares, values)
+    read = _read(query * query.shape[-1] ** -0.5, keys, values, mask, salt, rate)
     return layers.dense(weights["out"], read, dims=2)
 
 
-def _remember(step, remat):
+@functools.partial(jax.checkpoint, static_argnums=5, prevent_cse=False)
+def _read(query, keys, values, mask, salt, rate):
+    """Softmax attention; its shares are computed again in the backward pass.
+
+    To keep them would take more memory than all else in a layer.
+    """
+    scores = jnp.einsum("bqhk,bmhk->bhqm", query, keys, preferred_element_type=jnp.float32)
+    shares = jax.nn.softmax(jnp.where(mask[:, None, None], scores, NEVER))
+    shares = layers.dropout(shares.astype(values.dtype), salt, rate)
+    return jnp.einsum("bhqm,bmhk->bqhk", shares, values)
+
+
+def _remember(step, remat, *, prevent_cse):
+    """Keeps everything for the backward pass, the products of weights, or nothing."""
     if remat == "none":
         return step
     policies = jax.checkpoint_policies
     policy = policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-    # In a scan the compiler has no two copies to merge, so the guard would only cost time.
-    return jax.checkpoint(step, policy=policy, prevent_cse=False)
+    return jax.checkpoint(step, policy=policy, prevent_cse=prevent_cse)
 
 
 def _at(weights, index):

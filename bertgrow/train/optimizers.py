@@ -19,8 +19,9 @@ TABLES = ("vocab", "positions", "types")
 
 
 def adamw(
-    axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_correction=True
-):
+    axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_correction=True,
+    rate_by_axis=None,
+):  # fmt: skip
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
 
     Args:
@@ -30,16 +31,21 @@ def adamw(
       decay: of the weights that `is_matrix` finds; times the rate.
       clip: largest global norm of the gradients; None for no clipping.
       bias_correction: whether the moments are corrected for their start at zero.
+      rate_by_axis: see `scale_by_axis`; None for one rate everywhere.
     """
     return optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         scale_by_adam(b1, b2, eps, bias_correction),
         add_decay(axes, decay),
+        scale_by_axis(axes, rate_by_axis or {}),
         scale_by_rate(rate),
     )
 
 
-def lamb(axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_correction=True):
+def lamb(
+    axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_correction=True,
+    rate_by_axis=None,
+):  # fmt: skip
     """LAMB (You et al., 2020, algorithm 2), with one trust ratio for each layer's weight.
 
     Arguments as in `adamw`. Biases and norms take the plain Adam step, as in the authors'
@@ -50,6 +56,7 @@ def lamb(axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_c
         scale_by_adam(b1, b2, eps, bias_correction),
         add_decay(axes, decay),
         scale_by_trust(axes),
+        scale_by_axis(axes, rate_by_axis or {}),
         scale_by_rate(rate),
     )
 
@@ -123,6 +130,36 @@ def trust_ratio(update, weight, names):
     above, below = norm(weight), norm(update)
     safe = (above > 0) & (below > 0)
     return jnp.where(safe, above / jnp.where(safe, below, 1), 1.0)
+
+
+def scale_by_axis(axes, rate_by_axis):
+    """Multiplies updates by a factor for each unit of an axis, a function of the step.
+
+    For new channels and layers that warm up again after growth, and for layers that are
+    frozen or have not been reached yet. A leaf with several of the axes takes all factors.
+    Decay is scaled as well: at factor zero nothing moves. Moments go on gathering.
+
+    Args:
+      axes: the parameter tree with a `jax.P` of axis names at every leaf.
+      rate_by_axis: {axis: function step -> float [size]}, e.g. {"layers": lambda step: ...};
+        holds for the axis and for its `_in` side.
+    """
+
+    def update(updates, state, params=None, *, step=None, **extra):
+        del params, extra
+        factors = {axis: factor(step) for axis, factor in rate_by_axis.items()}
+
+        def at_leaf(leaf, names):
+            for dim, name in enumerate(names):
+                if tree.base(name) in factors:
+                    others = [d for d in range(leaf.ndim) if d != dim]
+                    factor = jnp.asarray(factors[tree.base(name)], leaf.dtype)
+                    leaf = leaf * jnp.expand_dims(factor, others)
+            return leaf
+
+        return tree.map_named(at_leaf, updates, axes) if factors else updates, state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
 class RateState(NamedTuple):

@@ -62,6 +62,22 @@ def wsd(*, peak, total, decay_steps, start=0, warmup=0):
     return rate
 
 
+def rewarm(is_new, *, start, warmup):
+    """The factors of a grown axis: new units rise from 1 / warmup to 1, old ones stay at 1.
+
+    The re-warm-up of new channels alone of SPARKLING (Yu et al., 2026).
+
+    Args:
+      is_new: bool [size].
+      start: step of the growth.
+      warmup: steps until new units learn as fast as the old.
+
+    Returns:
+      A function step -> float [size], for `optimizers.scale_by_axis`.
+    """
+    return lambda step: jnp.where(jnp.asarray(is_new), _ramp(step + 1 - start, warmup), 1.0)
+
+
 def _ramp(steps, warmup):
     """Rises from 1 / warmup at the first step of a stage to 1."""
     return jnp.clip(steps / max(warmup, 1), 0, 1)

@@ -72,7 +72,9 @@ def test_an_unknown_axis_may_exist_but_not_change():
 
 
 def test_an_unknown_operator_names_the_known_ones():
-    with pytest.raises(errors.InputError, match="expected one of equal, uneven"):
+    with pytest.raises(
+        errors.InputError, match="expected one of equal, uneven, fpi, sparkling"
+    ):
         between.between(OLD, {**OLD, "mlp": 128}, width="wide")
 
 

@@ -10,10 +10,12 @@ import optax
 import pytest
 import small
 
-from bertgrow import errors, tree
-from bertgrow.growth import between, certificate
+from bertgrow import contracts, errors, tree
+from bertgrow.growth import between, certificate, state
 
 OLD = {**small.sizes(pool=2), "length": 16}
+ADAM = optax.adam(1e-2)
+TWICE = np.arange(128) // 2  # the old unit of each of 128 copies
 NEW = {**small.sizes(num_layers=4, ffn_width=128), "length": 16}
 
 
@@ -37,8 +39,9 @@ def compound():
     ]
     growths = between.between(OLD, NEW)
     cost = {"seconds": 0.5, "peak_bytes": 10, "peak_source": "compiler"}
+    rounded = [lambda params: (None, tree.count(params))] * 2
     return certificate.certificate(
-        growths, params, net.axes, evaluations, moments="copy", cost=cost
+        growths, params, net.axes, evaluations, moments="copy", cost=cost, trained=rounded
     )
 
 
@@ -70,6 +73,25 @@ def test_a_row_holds_what_was_measured():
     assert whole["parameters_after"] == count
 
 
+def test_the_loss_is_told_in_both_precisions():
+    rows, loss = compound()["rows"], compound()["loss"]
+
+    assert loss["float32"] == [rows[0]["loss_before"], rows[-1]["loss_after"]]
+    assert loss["as_trained"] == [rows[0]["parameters_before"], rows[-1]["parameters_after"]]
+
+
+def test_ties_of_a_later_step_stand_beside_those_of_the_transition():
+    net = small.network(ffn_width=128, num_layers=4)
+
+    wide, deep, _ = certificate.later(compound(), small.trained(net), net.axes, 107)["rows"]
+
+    assert wide["ties"]["mlp"]["layers/up/kernel"] == 1
+    assert wide["ties_later"]["step"] == 107
+    assert wide["ties_later"]["mlp"]["layers/up/kernel"] == 0
+    assert "ties_later" not in deep
+    assert "ties_later" not in compound()["rows"][0]
+
+
 def test_a_certificate_is_json():
     assert json.loads(json.dumps(compound(), allow_nan=False)) == compound()
     assert compound()["cost"]["peak_source"] == "compiler"
@@ -83,6 +105,7 @@ def test_ties_at_the_transition_are_those_of_the_split_rule():
     assert ties["units"] == 0
 
 
+@pytest.mark.slow
 def test_a_dropped_weight_is_named():
     net = small.network(pool=2, pool_mode="concat")
     growths = between.between(small.sizes(pool=2), small.sizes())
@@ -145,22 +168,22 @@ def trained_on(rule):
     net = small.network()
     (growth,) = between.between(small.sizes(), small.sizes(ffn_width=128), width=rule)
     params, axes = small.grow(growth.weights, small.trained(net), net.axes)
-    params, losses = train(params)
+    params, losses = train(params, ADAM.init(params))
     return params, axes, losses
 
 
 @jax.jit
-def train(params):
-    optimizer, inputs = optax.adam(1e-2), small.batch()
+def train(params, opt_state):
+    inputs = small.batch()
     loss = functools.partial(small.loss, small.network(ffn_width=128).apply)
 
     def step(state, _):
         params, opt_state = state
         value, gradients = jax.value_and_grad(loss)(params, inputs)
-        updates, opt_state = optimizer.update(gradients, opt_state)
+        updates, opt_state = ADAM.update(gradients, opt_state)
         return (optax.apply_updates(params, updates), opt_state), value
 
-    (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), length=100)
+    (params, _), losses = jax.lax.scan(step, (params, opt_state), length=100)
     return params, losses
 
 
@@ -168,7 +191,7 @@ def test_equal_replicas_stay_tied_for_ever():
     """Whatever the optimiser does: to equal weights in and out belong equal gradients."""
     params, axes, losses = trained_on("equal")
 
-    ties = certificate.ties(params, axes, "mlp", 2)
+    ties = certificate.ties(params, axes, "mlp", TWICE)
 
     assert losses[-1] < losses[0] / 2
     assert ties["units"] == 1
@@ -178,11 +201,32 @@ def test_equal_replicas_stay_tied_for_ever():
 def test_uneven_replicas_part():
     params, axes, losses = trained_on("uneven")
 
-    ties = certificate.ties(params, axes, "mlp", 2)
+    ties = certificate.ties(params, axes, "mlp", TWICE)
 
     assert losses[-1] < losses[0] / 2
     assert ties["units"] == 0
     assert ties["layers/up/kernel"] == 0
+
+
+def test_equal_replicas_part_where_only_the_new_ones_lose_their_moments():
+    """SPARKLING: the weights are those of equal shares, and the optimiser tells them apart."""
+    net = small.network()
+    growths = between.between(small.sizes(), small.sizes(ffn_width=128), width="sparkling")
+    params = small.trained(net)
+    adam, rest = ADAM.init(params)
+    adam = adam._replace(count=jnp.int32(5), mu=params, nu=jax.tree.map(np.square, params))
+    before = contracts.TrainState(jnp.int32(5), params, (adam, rest), jax.random.key(0))
+    grown = state.grow_state(
+        before, growths, net.axes, optimizer_init=ADAM.init, moments="asymmetric"
+    )
+
+    after, losses = train(grown.params, grown.opt_state)
+
+    tied, parted = (
+        certificate.ties(p, net.axes, "mlp", TWICE)["units"] for p in (grown.params, after)
+    )
+    assert (tied, parted) == (1, 0)
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("axis, fields", [("heads", {"heads": 6}), ("mlp", {"mlp": 65})])
@@ -198,30 +242,31 @@ def test_ties_are_counted_at_any_ratio(axis, fields):
         .add(jnp.arange(new[axis]).reshape((-1, 1) if axis == "heads" else -1))
     )
 
-    ties = certificate.ties(params, axes, axis, new[axis] / old[axis])
+    ties = certificate.ties(params, axes, axis, growth.sources[axis])
 
     assert ties[f"layers/{name}/bias"] == ties["units"] == 0.5  # layer 1 is still tied
     assert ties[f"layers/{name}/kernel"] == 1
 
 
+@pytest.mark.slow
 def test_ties_along_the_residual_stream_count_all_layers_at_once():
     net, old = small.network(), small.sizes()
     growths = between.between(old, {**old, "embed": 64, "heads": 8}, width="equal")
     grow = functools.partial(between.apply, growths)
     params, axes = small.grow(grow, small.trained(net), net.axes)
 
-    before = certificate.ties(params, axes, "embed", 2)["units"]
+    before = certificate.ties(params, axes, "embed", growths[0].sources["embed"])["units"]
     words = params["embeddings"]["words"]
     params["embeddings"]["words"] = words.at[0, :16].add(jnp.arange(16.0))
 
     assert before == 1
-    assert certificate.ties(params, axes, "embed", 2)["units"] == 0.75
+    assert certificate.ties(params, axes, "embed", growths[0].sources["embed"])["units"] == 0.75
 
 
 def test_ties_need_an_axis_that_grew():
     net = small.network()
 
     with pytest.raises(errors.InputError, match="name a grown axis"):
-        certificate.ties(small.trained(net), net.axes, "body", 2)
-    with pytest.raises(errors.InputError, match="more than one"):
-        certificate.ties(small.trained(net), net.axes, "mlp", 1)
+        certificate.ties(small.trained(net), net.axes, "body", TWICE)
+    with pytest.raises(errors.InputError, match="no unit has a copy"):
+        certificate.ties(small.trained(net), net.axes, "mlp", np.arange(64))

@@ -10,7 +10,7 @@ import pytest
 import small
 
 from bertgrow import contracts, errors
-from bertgrow.growth import between, state
+from bertgrow.growth import between, moments, state
 
 OLD = small.sizes()
 WIDE = {**OLD, "mlp": 128}
@@ -76,6 +76,30 @@ def test_copied_moments_come_from_their_source_undivided():
         np.testing.assert_array_equal(new, np.tile(np.repeat(old, 2, axis=1), (2, 1, 1)))
 
 
+def test_asymmetric_moments_start_from_zero_in_new_units_and_layers_alone():
+    optimizer = optax.adam(1e-3)
+    before = start(optimizer)
+    growths = between.between(OLD, {**DEEP, "mlp": 128})
+
+    after = grow(before, growths, optimizer, moments="asymmetric").opt_state[0]
+
+    old, new = (s.nu["layers"]["down"]["kernel"] for s in (before.opt_state[0], after))
+    expected = np.zeros((4, 128, 32), np.float32)
+    expected[:2, ::2] = old
+    np.testing.assert_array_equal(new, expected)
+    np.testing.assert_array_equal(
+        after.mu["embeddings"]["words"], before.opt_state[0].mu["embeddings"]["words"]
+    )
+    assert after.count == 3
+
+
+def test_sparkling_needs_asymmetric_moments():
+    growths = between.between(OLD, WIDE, width="sparkling")
+
+    with pytest.raises(errors.InputError, match="needs moments 'asymmetric'.* has 'copy'"):
+        grow(start(optax.adam(1e-3)), growths, optax.adam(1e-3), moments="copy")
+
+
 def test_exact_moments_follow_the_dual_rule():
     """The kernel of up gets a and a^2 of mu and nu, down is copied."""
     optimizer = optax.adam(1e-3)
@@ -95,6 +119,7 @@ def test_exact_moments_follow_the_dual_rule():
         np.testing.assert_allclose(new["down"]["kernel"], down, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_exact_moments_are_those_the_grown_model_would_have_gathered():
     """Five steps of Adam; the grown model sees the same batches at the same weights."""
     with jax.enable_x64(True):
@@ -189,6 +214,51 @@ def test_a_masked_optimizer_keeps_the_moments_that_it_has():
     np.testing.assert_array_equal(new["bias"], np.repeat(old["bias"], 2, axis=1))
 
 
+def with_average(optimizer):
+    """The optimiser, keeping a running average of the weights as well."""
+
+    def init(params):
+        return {"inner": optimizer.init(params), "ema": params}
+
+    return optax.GradientTransformation(init, None)
+
+
+@pytest.mark.parametrize("moments", ["reset", "copy", "exact"])
+def test_an_average_of_the_weights_grows_as_the_weights_do(moments):
+    optimizer, net = with_average(optax.adam(1e-3)), small.network()
+    before = start(optimizer)
+    (growth,) = between.between(OLD, WIDE)
+
+    after = grow(before, (growth,), optimizer, moments=moments)
+
+    equal(after.opt_state["ema"], growth.weights(before.opt_state["ema"], net.axes)[0])
+    assert not np.array_equal(
+        after.opt_state["ema"]["layers"]["up"]["bias"], after.params["layers"]["up"]["bias"]
+    )
+
+
+def test_an_average_of_updates_is_not_taken_for_weights():
+    optimizer = optax.chain(optax.adam(1e-3), optax.ema(0.9))
+    before = start(optimizer)
+
+    after = grow(before, between.between(OLD, WIDE), optimizer, moments="copy")
+
+    old, new = (s.opt_state[1].ema["layers"]["down"]["kernel"] for s in (before, after))
+    np.testing.assert_array_equal(new, np.repeat(old, 2, axis=1))
+
+
+def test_norms_of_moments_are_told_by_the_path_of_their_tree():
+    opt_state = start(optax.chain(optax.clip(1.0), optax.adam(1e-3))).opt_state
+
+    norms = moments.norms(opt_state, small.trained(small.network()))
+
+    assert norms.keys() == {"1/0/mu", "1/0/nu"}
+    leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(opt_state[1][0].nu)]
+    np.testing.assert_allclose(
+        norms["1/0/nu"], np.linalg.norm(np.concatenate(leaves)), rtol=1e-5
+    )
+
+
 def test_moments_of_a_dropped_weight_are_dropped():
     optimizer = optax.adam(1e-3)
     net = small.network(pool=2, pool_mode="concat")
@@ -218,7 +288,7 @@ def test_no_growth_carries_everything():
     [
         (DEEP, dict(moments="exact"), "asked of stack .layers 2 -> 4"),
         ({**OLD, "embed": 64, "heads": 8}, dict(moments="exact"), "asked of uneven .* embed"),
-        (WIDE, dict(moments="halve"), "expected one of reset, copy, exact"),
+        (WIDE, dict(moments="halve"), "expected one of reset, copy, exact, asymmetric"),
         (WIDE, dict(moments={"depth": "copy"}), "moments for width is None"),
         (WIDE, dict(counts="double"), "expected 'keep' or 'reset'"),
         (

@@ -8,7 +8,7 @@ import pytest
 import small
 from hypothesis import strategies as st
 
-from bertgrow import tree
+from bertgrow import errors, tree
 from bertgrow.growth import between, width
 
 PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
@@ -23,6 +23,7 @@ PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
 ]
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=6, deadline=None)
 @hypothesis.given(
     st.sampled_from(PAIRS), st.sampled_from(["equal", "uneven"]), st.integers(0, 9)
@@ -56,7 +57,7 @@ def test_the_plain_model_is_the_real_one():
     "wider, rule",
     [
         ({"mlp": 96, "heads": 6}, "uneven"),
-        ({"embed": 64, "heads": 8, "mlp": 128}, "equal"),
+        pytest.param({"embed": 64, "heads": 8, "mlp": 128}, "equal", marks=pytest.mark.slow),
     ],
 )
 def test_gradients_of_the_wider_model_are_the_dual_of_the_old_gradients(wider, rule):
@@ -93,6 +94,7 @@ def test_uneven_shares_of_the_residual_stream_have_no_dual():
     assert ratio.std() > 0.1  # with a dual every ratio would be 1/4 : 3/4
 
 
+@pytest.mark.slow
 def test_tiling_gives_each_copy_its_part_of_the_gradient():
     """The ratios 1/k and 1 of CompoundGrow's tiling, here k = 2."""
     net, old = small.network(), small.sizes()
@@ -124,6 +126,56 @@ def test_tiling_gives_each_copy_its_part_of_the_gradient():
 )
 def test_shares_are_those_of_the_rule(old, new, rule, expected):
     np.testing.assert_allclose(width.shares(old, new, rule), expected)
+
+
+def test_fpi_is_equal_but_for_the_order_of_units():
+    old = {**small.sizes(), "length": 16}
+    new = {**old, "embed": 64, "heads": 8, "mlp": 128}
+    net, params = small.network(), small.trained(small.network())
+    equal, fpi = (between.between(old, new, width=rule)[0] for rule in ("equal", "fpi"))
+
+    ours, axes = small.grow(fpi.weights, params, net.axes)
+    theirs, _ = small.grow(equal.weights, params, net.axes)
+
+    def reorder(leaf, names):
+        for dim, name in enumerate(names):
+            if tree.base(name) in fpi.sources:
+                order = np.argsort(fpi.sources[tree.base(name)], kind="stable")
+                leaf = jnp.take(leaf, order, axis=dim)
+        return leaf
+
+    assert fpi.sources["heads"].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    jax.tree.map(np.testing.assert_array_equal, tree.map_named(reorder, ours, axes), theirs)
+    np.testing.assert_array_equal(  # old units stay where they are
+        ours["layers"]["up"]["bias"][:, :64], params["layers"]["up"]["bias"]
+    )
+
+
+@pytest.mark.parametrize("rule", ["fpi", "sparkling"])
+def test_rules_that_copy_all_units_equally_often_refuse_other_ratios(rule):
+    old = small.sizes()
+
+    with pytest.raises(errors.InputError, match="set ffn_width to a multiple of 64"):
+        between.between(old, {**old, "mlp": 96}, width=rule)
+
+
+def test_sparkling_keeps_the_rms_of_activations():
+    """Of the FFN and of the residual stream; random new units would change both."""
+    net, old = small.network(), small.sizes()
+    new = {**old, "embed": 64, "heads": 8, "mlp": 128}
+    (growth,) = between.between(old, new, width="sparkling")
+    params = small.trained(net)
+
+    grown, _ = small.grow(growth.weights, params, net.axes)
+
+    def rms(params):
+        words = params["embeddings"]["words"][5:25]
+        up = jax.tree.map(lambda leaf: leaf[0], params["layers"]["up"])
+        inner = jax.nn.gelu(words @ up["kernel"] + up["bias"][None])
+        return [np.sqrt(np.square(x).mean(axis=-1)) for x in (words, inner)]
+
+    for before, after in zip(rms(params), rms(grown), strict=True):
+        np.testing.assert_allclose(after, before, rtol=1e-5)  # a sum in another order
 
 
 @hypothesis.settings(max_examples=50, deadline=None)

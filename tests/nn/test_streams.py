@@ -137,16 +137,27 @@ def test_joining_refuses_what_does_not_divide():
         jax.eval_shape(net.apply, params, tiny.inputs(length=17))
 
 
+def test_predictions_need_room_beside_the_first_token():
+    net = network(tiny.config(pool=2))
+    params = jax.eval_shape(net.init, jax.random.key(0))
+
+    inputs = {name: row[:, :4] for name, row in tiny.inputs().items()}
+
+    with pytest.raises(errors.InputError, match="no room for 4 predictions"):
+        jax.eval_shape(net.apply, params, inputs)
+
+
 def test_the_first_layer_reads_tokens_before_they_are_pooled():
     """Two tokens of a window trade what their mean does not show; the outputs do."""
-    net, params = built(num_layers=1, pool=2)
-    inputs = tiny.inputs(batch=1)
+    net, inputs = network(tiny.config(num_layers=1, pool=2)), tiny.inputs(batch=1)
+    (_, params), apply = built(), jax.jit(net.apply)
     kept = [place for place in range(16) if place not in inputs["positions"][0]]
     first, second = kept[1:3]  # the window after [CLS]
     rows = {"positions": np.zeros((32, 32)), "types": np.zeros((2, 32))}
     params = {**params, "embeddings": {**params["embeddings"], **rows}}
-    louder = {"kernel": params["layers"]["value"]["kernel"] * 50, "bias": np.zeros((1, 4, 8))}
-    params = {**params, "layers": {**params["layers"], "value": louder}}
+    layers = jax.tree.map(lambda weight: weight[:1], params["layers"])
+    layers["value"]["kernel"] *= 50
+    params = {**params, "layers": layers}
 
     def logits(left, right):
         tokens = inputs["tokens"].copy()
@@ -154,7 +165,7 @@ def test_the_first_layer_reads_tokens_before_they_are_pooled():
         words = params["embeddings"]["words"].at[11].set(-params["embeddings"]["words"][10])
         words = words.at[13].set(-params["embeddings"]["words"][12])
         changed = {**params, "embeddings": {**params["embeddings"], "words": words}}
-        return net.apply(changed, {**inputs, "tokens": tokens})["mlm_logits"]
+        return apply(changed, {**inputs, "tokens": tokens})["mlm_logits"]
 
     # Words 10 and 11, and 12 and 13, are opposites: both windows have the mean zero.
     np.testing.assert_allclose(logits(10, 11), logits(11, 10), atol=2e-6)

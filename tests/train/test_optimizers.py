@@ -175,3 +175,27 @@ def test_the_rate_is_read_from_the_step_of_the_run():
 
     np.testing.assert_allclose(updates["b"], -7, rtol=1e-4)
     assert float(optax.tree.get(state, "rate")) == 7
+
+
+@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lamb])
+def test_units_of_an_axis_have_their_own_rate_on_both_sides(make):
+    """Also its decay: a layer at factor zero does not move at all."""
+    params, gradients = toy_task.init(jax.random.key(0)), toy_gradients(1)
+    layers = params["layers"]["up"]["kernel"].shape[0]
+    wide = params["layers"]["up"]["kernel"].shape[-1]
+    by_axis = {
+        "layers": lambda step: jnp.where(jnp.arange(layers) == 0, step * 1.0, 1.0),
+        "mlp": lambda step: jnp.where(jnp.arange(wide) == 1, 0.5, 1.0),
+    }
+
+    plain = train(make(toy_task.AXES, constant(0.01)), params, gradients)
+    scaled = train(make(toy_task.AXES, constant(0.01), rate_by_axis=by_axis), params, gradients)
+
+    moved, by_factor = (jax.tree.map(jnp.subtract, after, params) for after in (plain, scaled))
+    for name, at in (("up", (Ellipsis, 1)), ("down", (slice(None), 1))):
+        ours, theirs = (np.array(m["layers"][name]["kernel"]) for m in (by_factor, moved))
+        theirs[0] = 0  # step 0
+        theirs[at] /= 2
+        # A difference of float32 weights of order 1.
+        np.testing.assert_allclose(ours, theirs, atol=3e-7)
+    np.testing.assert_array_equal(scaled["words"], plain["words"])

@@ -72,3 +72,11 @@ def test_rates_are_the_same_when_traced(name):
     np.testing.assert_allclose(
         traced, values(RATES[name], *range(20, 50)), rtol=1e-6, atol=1e-9
     )
+
+
+def test_only_new_units_warm_up_again():
+    factor = schedule.rewarm([False, True], start=10, warmup=4)
+
+    assert [factor(step).tolist() for step in (10, 11, 13, 20)] == [
+        [1, 0.25], [1, 0.5], [1, 1], [1, 1],
+    ]  # fmt: skip

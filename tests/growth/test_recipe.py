@@ -1,0 +1,98 @@
+"""A recipe says how its stages grow: for all of them, or for one."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+import recipes
+
+from bertgrow import config, families, recipe, run, transition
+from bertgrow.errors import CheckFailed, InputError
+
+
+def resolved(grow=None, stage=2, **growth):
+    """The small recipe, one stage with `grow`, and fields for `config.growth`."""
+    given = recipes.get_config()
+    given.growth.update(growth)
+    given.data.vocab_size = 400
+    if grow is not None:
+        given.stages[stage].grow = recipe.ConfigDict(grow)
+    return config.resolve(given)
+
+
+def test_a_stage_overrides_how_the_run_grows():
+    stages = resolved(dict(width="fpi", moments=dict(width="exact")), width="equal").stages
+
+    assert [stage.grow.width for stage in stages] == ["equal", "equal", "fpi", "equal"]
+    assert stages[2].grow.moments == {"width": "exact"}
+    assert stages[2].grow.depth == "stack"
+
+
+@pytest.mark.parametrize(
+    "grow, stage, words",
+    [
+        (dict(widht="fpi"), 1, "stages.1..grow.widht is no field .* 'width'"),
+        (dict(width="fpi"), 0, "first stage grows out of nothing"),
+        (
+            dict(on_broken_claim="ignore"),
+            1,
+            "grow.on_broken_claim is 'ignore'; expected .* warn",
+        ),
+        (dict(counts="double"), 1, "counts is 'double'; expected one of auto, keep, reset"),
+        (dict(rewarmup_new=-1), 1, "rewarmup_new is -1"),
+        (dict(moments=3), 1, "moments is 3; expected str . dict"),
+    ],
+)
+def test_what_a_stage_cannot_mean_is_refused(grow, stage, words):
+    with pytest.raises(InputError, match=words):
+        resolved(grow, stage)
+
+
+def operators(settings, index):
+    old, new = settings.stages[index - 1 : index + 1]
+    return transition.growths(families.find("bert"), old, new)
+
+
+def test_moments_that_a_method_cannot_do_without_are_asked_for_before_the_run():
+    settings = resolved(dict(width="sparkling"), stage=3)
+
+    with pytest.raises(InputError, match="sparkling needs moments 'asymmetric'"):
+        transition.check(operators(settings, 3), settings.stages[3].grow)
+
+
+def test_new_units_alone_warm_up_where_the_recipe_says_so():
+    settings = resolved(dict(width="sparkling", moments="asymmetric", rewarmup_new=4), stage=3)
+    stage = settings.stages[3]
+
+    factors = transition.rate_by_axis(operators(settings, 3), stage)
+
+    assert factors.keys() == {"mlp"}
+    expected = np.tile([1, 0.25], 16)
+    np.testing.assert_array_equal(jax.jit(factors["mlp"])(stage.start), expected)
+    np.testing.assert_array_equal(factors["mlp"](stage.start + 3), np.ones(32))
+    assert transition.rate_by_axis(operators(settings, 1), settings.stages[1]) == {}
+
+
+def judge(settings, change):
+    """What is said of a certificate whose claim is broken by `change`."""
+    said = []
+    session = types.SimpleNamespace(
+        job=types.SimpleNamespace(settings=settings),
+        workdir="run",
+        seen=types.SimpleNamespace(event=said.append),
+    )
+    row = dict(operator="uneven", holds=False, logit_scale=7.0, max_logit_change=change)
+    run._judge(session, 3, {"transition": "2-3", "rows": [row]})
+    return said
+
+
+def test_a_broken_claim_stops_the_run_unless_the_recipe_wants_a_warning():
+    with pytest.raises(CheckFailed, match="2-3: uneven claims to be exact.* 7 moved by 0.5"):
+        judge(resolved(), 0.5)
+    with pytest.raises(CheckFailed, match="moved by something not finite"):
+        judge(resolved(), None)
+
+    (said,) = judge(resolved(on_broken_claim="warn"), 0.5)
+
+    assert "uneven claims to be exact" in said
