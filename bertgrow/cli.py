@@ -62,7 +62,7 @@ def _run(name, point, argv):
 
 def _overview(commands):
     """The list of commands, read from their sources so that `--help` imports none of them."""
-    lines = ["usage: bertgrow COMMAND [...]", "", (__package__ or "bertgrow") + ": commands"]
+    lines = ["usage: bertgrow COMMAND [...]", "", "commands:"]
     for name, point in sorted(commands.items()):
         lines.append(f"  {name:<10}{_first_line(point.module)}")
     lines += ["", "bertgrow COMMAND --help shows its options and an example."]

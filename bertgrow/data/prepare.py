@@ -1,4 +1,4 @@
-"""`bertgrow prepare`: text in, vocabulary and token store out."""
+"""Text in, vocabulary and token store out.
 
 import contextlib
 import errno
