@@ -1,4 +1,4 @@
-"""Text in, vocabulary and token store out.
+"""Text in, vocabulary and token store out."""
 
 import contextlib
 import errno
