@@ -38,13 +38,11 @@ def make(settings, stores, *, command=""):
     def held_out(index):
         stage = settings.stages[index]
         limit = math.ceil(settings.eval.rows / stage.batch)
-        return pipeline.held_out(
-            stores[0],
-            length=stage.length,
-            rows=stage.batch,
-            kind=settings.data.rows,
-            limit=limit,
+        found = pipeline.held_out(
+            stores[0], length=stage.length, rows=stage.batch, kind=kind, limit=limit
         )
+        mine = rows.host_rows(stage.batch, jax.process_count(), jax.process_index())
+        return [{name: array[mine] for name, array in batch.items()} for batch in found]
 
     for index in range(len(stages)):
         held_out(index)  # too small a split is an error now, before anything is written

@@ -25,9 +25,8 @@ def open_for(path, summary, *, extend=False):
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        known = read(path) if (path / "config.json").exists() else None
-        if known:
-            _compare(path, known, summary, extend)
+        if (path / "checkpoints" / "checksums").exists():  # before a first save all is free
+            _compare(path, read(path), summary, extend)
         checksums.write_atomically(path / "config.json", json.dumps(summary, indent=2) + "\n")
     except OSError as error:
         raise InputError(f"--workdir {path} cannot be used: {error}") from error

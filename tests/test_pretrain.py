@@ -142,3 +142,30 @@ def test_a_store_is_asked_for_where_none_is_given(tmp_path, capsys):
 
     assert code == 2
     assert "bertgrow prepare" in capsys.readouterr().err
+
+
+def test_a_workdir_that_saved_nothing_may_be_used_by_another_recipe(store, tmp_path, capsys):
+    too_many = "--config.batch=65536"  # more rows than the held-out split and corpus have
+    assert pretrain(store, tmp_path, too_many, variant=":plain") == 2
+    assert "fewer than a batch of 65536" in capsys.readouterr().err
+
+    assert pretrain(store, tmp_path, "--config.stages[0].steps=2", variant=":plain") == 0
+
+
+def test_a_corrupt_config_json_is_said_in_one_line(finished, store, capsys):
+    path = finished / "config.json"
+    whole = path.read_text()
+    path.write_text(whole[:100])
+
+    assert pretrain(store, finished) == 2
+
+    path.write_text(whole)
+    assert "config.json cannot be read" in capsys.readouterr().err
+
+
+def test_a_workdir_that_cannot_be_made_is_said_in_one_line(store, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+
+    assert pretrain(store, tmp_path / "file" / "run") == 2
+
+    assert "cannot be used" in capsys.readouterr().err
