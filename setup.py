@@ -50,9 +50,11 @@ setup(
         "console_scripts": ["bertgrow = bertgrow.cli:main"],
         "bertgrow.families": ["bert = bertgrow.nn.family:bert"],
         "bertgrow.commands": [
+            "plan = bertgrow.plan",
             "prepare = bertgrow.data.prepare",
             "pretrain = bertgrow.pretrain",
             "report = bertgrow.report",
+            "compare = bertgrow.compare",
         ],
     },
 )

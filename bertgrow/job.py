@@ -64,16 +64,11 @@ def make_stages(settings, family, vocab):
     """The recipe as a tuple of `Stage`; checks every transition before anything runs."""
     stages, tasks, old = [], [], None
     for config in settings.stages:
-        network = family.network(config.model)
-        slots = settings.masking.slots(config.length)
-        task = objective.masked_lm(
-            network, vocab=vocab, rate=settings.masking.rate, slots=slots,
-            whole_word=settings.masking.whole_word,
-            next_sentence=config.model.next_sentence, seed=settings.seed,
-        )  # fmt: skip
+        task = make_task(settings, family, vocab, config)
         operators = transition.growths(family, old, config) if old else ()
         optimizer = make_optimizer(settings, config, task.axes, operators)
         enter = old and _enter(family, old, config, tasks[-1], operators, optimizer)
+        slots = settings.masking.slots(config.length)
         cost = 3 * config.batch * sum(family.flops(config.model, config.length, slots).values())
         stages.append(
             Stage(
@@ -90,6 +85,19 @@ def make_stages(settings, family, vocab):
         tasks.append(task)
         old = config
     return tuple(stages)
+
+
+def make_task(settings, family, vocab, config):
+    """What the stage `config` learns, as a `Task`."""
+    return objective.masked_lm(
+        family.network(config.model),
+        vocab=vocab,
+        rate=settings.masking.rate,
+        slots=settings.masking.slots(config.length),
+        whole_word=settings.masking.whole_word,
+        next_sentence=config.model.next_sentence,
+        seed=settings.seed,
+    )
 
 
 def _enter(family, old, new, task, operators, optimizer):

@@ -64,9 +64,10 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
             scores = _scores(name, outputs["mlm_logits"], inputs["targets"], weights)
             found |= {score: (value, weights.sum()) for score, value in scores.items()}
             if next_sentence and name == "mlm":
-                ones = jnp.ones(len(weights))
-                scores = _scores("nsp", outputs["nsp_logits"], inputs["is_random"], ones)
-                found |= {score: (value, ones.sum()) for score, value in scores.items()}
+                # The last held-out batch may be filled up with rows of padding alone.
+                real = (batch["tokens"][:, 0] == vocab.cls_id).astype(jnp.float32)
+                scores = _scores("nsp", outputs["nsp_logits"], inputs["is_random"], real)
+                found |= {score: (value, real.sum()) for score, value in scores.items()}
         return found
 
     return Task(network.init, prepare, loss, evaluate, network.axes)

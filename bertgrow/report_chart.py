@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bertgrow import units
 
-NUM_COLOURS = 7  # report_page.css has that many
+NUM_COLOURS = 7  # report_chart.css has that many
 ROOM = 300  # points a line keeps
 
 
@@ -17,6 +17,7 @@ class Line(NamedTuple):
     points: list
     is_dashed: bool = False
     has_dots: bool = False
+    is_faint: bool = False
 
 
 class Span(NamedTuple):
@@ -72,7 +73,7 @@ def chart(
     frame = Frame(54, 30, width - 14, height - 38, x_max, y_min, y_max)
     drawn = [_mark(frame, *mark) for mark in marks]
     drawn += [_line(frame, line) for line in lines]
-    drawn += [_span(frame, span) for span in spans]
+    drawn += [_span(frame, *span) for span in _labelled(frame, spans)]
     # An inner <svg> clips, and needs no identifier as a clip path would.
     inner = (frame.left, frame.top, frame.right - frame.left + 6, frame.bottom - frame.top)
     box = " ".join(f"{number:g}" for number in inner)
@@ -165,8 +166,9 @@ def _axes(frame, x, y):
 def _line(frame, line):
     colour = f"run{line.colour % NUM_COLOURS}"
     path = "L".join(f"{frame.x(x)} {frame.y(y)}" for x, y, *_ in line.points)
-    dashed = " dashed" if line.is_dashed else ""
-    drawn = [f'<path class="line {colour}{dashed}" d="M{path}"/>' if path else ""]
+    style = " dashed" if line.is_dashed else ""
+    style += " faint" if line.is_faint else ""
+    drawn = [f'<path class="line {colour}{style}" d="M{path}"/>' if path else ""]
     if line.has_dots:
         drawn += [
             f'<circle class="{colour}" cx="{frame.x(x)}" cy="{frame.y(y)}" r="2.6">'
@@ -194,11 +196,22 @@ def _band(frame, low, high, words):
     )
 
 
-def _span(frame, span):
+def _labelled(frame, spans):
+    """(span, x, y of its words), so that no words lie on others."""
+    places = []
+    for span in spans:
+        x, y = (frame.x(span.start) + frame.x(span.end)) / 2, frame.y(span.y) - 7
+        while any(abs(x - other) < 44 and abs(y - at) < 13 for _, other, at in places):
+            y -= 13
+        places.append((span, x, y))
+    return places
+
+
+def _span(frame, span, middle, above):
     start, end, y = frame.x(span.start), frame.x(span.end), frame.y(span.y)
     colour = f"run{span.colour % NUM_COLOURS}"
     return (
         f'<path class="span {colour}" d="M{start} {y}H{end}M{start} {y - 5:.1f}v10'
-        f'M{end} {y - 5:.1f}v10"/><text class="gain middle" x="{(start + end) / 2:.1f}" '
-        f'y="{y - 7:.1f}">{html.escape(span.text)}</text>'
+        f'M{end} {y - 5:.1f}v10"/><text class="gain middle {colour}" x="{middle:.1f}" '
+        f'y="{above:.1f}">{html.escape(span.text)}</text>'
     )

@@ -13,9 +13,16 @@ TRAINING = {
 }
 
 
-def losses(runs, arms):
-    """One chart a price, of `mask_loss` with the growths, the plateau and equal losses."""
-    lines = {name: _loss_lines(runs, name) for name in PRICES}
+def losses(runs, arms, behind=()):
+    """One chart a price, of `mask_loss` with the growths, the plateau and equal losses.
+
+    `behind` are (colour, run) of further curves, drawn faintly: the seeds of a mean.
+    """
+    shown = list(enumerate(runs))
+    lines = {
+        name: [*_loss_lines(behind, name, is_faint=True), *_loss_lines(shown, name)]
+        for name in PRICES
+    }
     y_range, band = _frame([p for line in lines["flops"] for p in line.points], arms)
     return [
         report_chart.chart(
@@ -47,10 +54,10 @@ def training(runs):
         )
 
 
-def _loss_lines(runs, price):
+def _loss_lines(runs, price, is_faint=False):
     """Each run in pieces, one a row length; dashed where that is not yet the final one."""
     lines = []
-    for colour, run in enumerate(runs):
+    for colour, run in runs:
         rows = run.evaluations
         pieces = []
         for row in rows:
@@ -64,10 +71,10 @@ def _loss_lines(runs, price):
                 for row in piece
                 if math.isfinite(row["mask_loss"])
             ]
-            has_dots = len(points) <= report_chart.ROOM
+            has_dots = len(points) <= report_chart.ROOM and not is_faint
             if not has_dots:
                 points = report_chart.thin([point[:2] for point in points])
-            lines.append(report_chart.Line(colour, points, not is_final, has_dots))
+            lines.append(report_chart.Line(colour, points, not is_final, has_dots, is_faint))
     return lines
 
 
@@ -83,7 +90,8 @@ def _tip(run, row):
 def _frame(points, arms):
     """The range of losses shown and the plateau, (from, to, words), where all runs agree on it.
 
-    A fresh model starts at the logarithm of the vocabulary: far above, of no interest, cut.
+    A fresh model starts at the logarithm of the vocabulary: far above, of no interest, cut;
+    but not where a run has come no further.
     """
     unigrams = {round(arm.unigram, 2) for arm in arms if arm.unigram is not None}
     values = [y for _, y, *_ in points]
@@ -91,7 +99,8 @@ def _frame(points, arms):
         return (_around(values) if values else None), None
     (unigram,) = unigrams
     low = min(*values, unigram - summary.PLATEAU) - 0.1
-    high = min(max(*values, unigram), unigram + 0.5) + 0.15
+    ends = [arm.mask_loss for arm in arms if math.isfinite(arm.mask_loss or math.nan)]
+    high = min(max(*values, unigram), max([*ends, unigram]) + 0.5) + 0.15
     return (low, high), (unigram - summary.PLATEAU, unigram, f"unigram {unigram:.2f}")
 
 

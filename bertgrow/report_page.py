@@ -19,57 +19,65 @@ OPERATOR = {  # column of a certificate's table: its heading
     "parameters_after": "parameters",
     "moments": "moments",
 }
+STYLES = ("report_chart.css", "report_page.css")
 MEASURED = ("max_logit_change", "logit_scale", "loss_change", "parameters_after")
 
 
 def page(runs, arms) -> str:
     """The whole page; `arms` is `summary.summary(runs)`."""
-    title = f"{_text(', '.join(run.name for run in runs))}: bertgrow report"
-    style = resources.files("bertgrow").joinpath("report_page.css").read_text("utf-8")
-    parts = [*_overview(arms), *_losses(runs, arms), *_stages(runs, arms)]
-    parts += [*_growth(runs), *_training(runs), *_recipes(runs)]
+    title = f"{', '.join(run.name for run in runs)}: bertgrow report"
+    parts = [*overview(arms), *losses(runs, arms), *stages(runs, arms)]
+    parts += [*growth(runs), *_training(runs), *recipes(runs)]
+    return document(title, parts)
+
+
+def document(title, parts) -> str:
+    """A page that holds its own styles; `parts` are HTML."""
+    package = resources.files("bertgrow")
+    styles = [package.joinpath(name).read_text("utf-8") for name in STYLES]
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{title}</title>\n<style>\n{style}</style></head>\n<body>",
+            f"<title>{text(title)}</title>\n<style>\n{''.join(styles)}</style></head>\n<body>",
             *parts,
             "</body></html>\n",
         ]
     )
 
 
-def _overview(arms):
+def overview(arms):
     header, rows = summary.table(arms)
     between = ' <span class="quiet">·</span> '
-    yield f"<h1>{between.join(_text(arm.name) for arm in arms)}</h1>"
+    yield f"<h1>{between.join(text(arm.name) for arm in arms)}</h1>"
     for who, what in summary.verdicts(arms):
-        yield f'<p class="verdict">{_text(who)}: <b>{_text(what)}</b></p>'
-    rows = [
-        [_swatch(i) + _text(name), *map(_text, rest)] for i, (name, *rest) in enumerate(rows)
-    ]
-    yield _table(header, rows, numbers=range(1, len(header)))
+        yield f'<p class="verdict">{text(who)}: <b>{text(what)}</b></p>'
+    rows = [[swatch(i) + text(name), *map(text, rest)] for i, (name, *rest) in enumerate(rows)]
+    yield table(header, rows, numbers=range(1, len(header)))
 
 
-def _losses(runs, arms):
+def losses(runs, arms, behind=()):
+    """The chapter of the curves; `behind` as in `report_curves.losses`."""
     yield "<h2>Held-out loss</h2>"
     yield (
         '<p class="quiet">mask_loss shows every chosen position as [MASK]. In the shaded band '
         "a model knows little more than how often each piece occurs; comparing runs there says "
         "nothing.</p>"
     )
-    yield _legend(runs)
-    yield from _grid(report_curves.losses(runs, arms))
+    yield _legend(runs, behind)
+    yield from _grid(report_curves.losses(runs, arms, behind))
 
 
-def _legend(runs):
+def _legend(runs, behind):
     def key(drawn, words):
-        return f'<span><svg viewBox="0 0 30 12">{drawn}</svg>{_text(words)}</span>'
+        return f'<span><svg viewBox="0 0 30 12">{drawn}</svg>{text(words)}</span>'
 
     keys = [
         key(f'<path class="line {_colour(i)}" d="M0 6H30"/>', run.name)
         for i, run in enumerate(runs)
     ]
+    if behind:
+        keys.append(key('<path class="line faint axis" d="M0 6H30"/>', "a single seed"))
     lengths = {row.get("length") for run in runs for row in run.evaluations}
     if len(lengths) > 1:
         drawn = '<path class="line dashed axis" d="M0 6H30"/>'
@@ -79,7 +87,7 @@ def _legend(runs):
     return f'<div class="legend">{"".join(keys)}</div>'
 
 
-def _stages(runs, arms):
+def stages(runs, arms):
     num_steps = max(arm.steps for arm in arms)
     flops = max(stage["flops_per_step"] for run in runs for stage in run.stages)
     yield "<h2>Stages</h2>"
@@ -88,7 +96,7 @@ def _stages(runs, arms):
         "compute. Pale is still to come; bold is what a stage changed.</p>"
     )
     for i, (run, arm) in enumerate(zip(runs, arms, strict=True)):
-        yield f"<h3>{_swatch(i)}{_text(run.name)}</h3>"
+        yield f"<h3>{swatch(i)}{text(run.name)}</h3>"
         yield report_chart.skyline(
             run.stages, i, step=arm.step, num_steps=num_steps, flops=flops
         )
@@ -101,14 +109,14 @@ def _stage_table(stages):
     rows = []
     for stage, before, cost in zip(stages, [stages[0], *stages], costs, strict=False):
         changed = [
-            f'<span class="changed">{_text(stage.get(name, ""))}</span>'
+            f'<span class="changed">{text(stage.get(name, ""))}</span>'
             if stage.get(name) != before.get(name)
-            else _text(stage.get(name, ""))
+            else text(stage.get(name, ""))
             for name in shape
         ]
         rows.append(
             [
-                _text(stage["name"]),
+                text(stage["name"]),
                 f"{stage['start']} to {stage['end']}",
                 *changed,
                 units.si(stage.get("parameters")),
@@ -118,10 +126,10 @@ def _stage_table(stages):
         )
     header = ["stage", "steps", *shape, "parameters", "a step costs", "share of compute"]
     header = [name.replace("_", " ") for name in header]
-    return _table(header, rows, numbers=range(1, len(header)))
+    return table(header, rows, numbers=range(1, len(header)))
 
 
-def _growth(runs):
+def growth(runs):
     if not any(run.certificates for run in runs):
         return
     yield "<h2>Growth certificates</h2>"
@@ -131,24 +139,24 @@ def _growth(runs):
     )
     for i, run in enumerate(runs):
         for certificate in run.certificates:
-            yield from _certificate(certificate, _swatch(i) + _text(run.name))
+            yield from _certificate(certificate, swatch(i) + text(run.name))
 
 
 def _certificate(certificate, run):
     at = f" at step {certificate['step']}" if "step" in certificate else ""
-    yield f"<h3>{run} {_text(certificate.get('transition', ''))}{at}</h3>"
+    yield f"<h3>{run} {text(certificate.get('transition', ''))}{at}</h3>"
     operators = certificate.get("rows") or []
-    yield f"<p>{_text(', '.join(_changes(operators)))}</p>"
+    yield f"<p>{text(', '.join(_changes(operators)))}</p>"
     shown = [name for name in OPERATOR if any(name in row for row in operators)]
     numbers = [i for i, name in enumerate(shown) if name in MEASURED]
     cells = [[_cell(name, row.get(name)) for name in shown] for row in operators]
-    yield _table([OPERATOR[name] for name in shown], cells, numbers)
+    yield table([OPERATOR[name] for name in shown], cells, numbers)
     rest = {k: v for k, v in certificate.items() if k not in ("transition", "step", "rows")}
     rest["operators"] = [
         {name: value for name, value in row.items() if name not in shown} for row in operators
     ]
-    details = [[f"<code>{_text(k)}</code>", _cell(k, v)] for k, v in _flat(rest)]
-    yield f"<details><summary>more</summary>{_table(['', ''], details)}</details>"
+    details = [[f"<code>{text(k)}</code>", _cell(k, v)] for k, v in _flat(rest)]
+    yield f"<details><summary>more</summary>{table(['', ''], details)}</details>"
 
 
 def _changes(operators):
@@ -175,7 +183,7 @@ def _amount(name, value):
 def _cell(name, value):
     if name == "holds" and value is False:
         return '<span class="bad">no</span>'
-    return _text(_amount(name, value))
+    return text(_amount(name, value))
 
 
 def _training(runs):
@@ -187,12 +195,12 @@ def _training(runs):
     yield from _grid(report_curves.training(runs), "small")
 
 
-def _recipes(runs):
+def recipes(runs):
     yield "<h2>Recipe</h2>"
     for part in ("recipe", "store", "versions"):
         tables = [dict(_flat(run.config.get(part) or {})) for run in runs]
-        names = list(dict.fromkeys(name for table in tables for name in table))
-        rows = {name: [_plain(table.get(name)) for table in tables] for name in names}
+        names = list(dict.fromkeys(name for each in tables for name in each))
+        rows = {name: [_plain(each.get(name)) for each in tables] for name in names}
         different = {name: row for name, row in rows.items() if len(set(row)) > 1}
         if len(runs) > 1 and different:
             yield f"<h3>{part.capitalize()}: what differs</h3>"
@@ -203,9 +211,9 @@ def _recipes(runs):
 
 def _settings(runs, rows):
     cells = [
-        [f"<code>{_text(name)}</code>", *map(_text, values)] for name, values in rows.items()
+        [f"<code>{text(name)}</code>", *map(text, values)] for name, values in rows.items()
     ]
-    return _table(["", *(run.name for run in runs)], cells, style="settings")
+    return table(["", *(run.name for run in runs)], cells, style="settings")
 
 
 def _flat(tree, path=""):
@@ -219,7 +227,7 @@ def _flat(tree, path=""):
             yield here, value
 
 
-def _table(header, rows, numbers=(), style=""):
+def table(header, rows, numbers=(), style=""):
     """`rows` are HTML already, `header` is not; `numbers` are columns aligned to the right."""
 
     def line(tag, cells):
@@ -227,7 +235,7 @@ def _table(header, rows, numbers=(), style=""):
         inner = (f"<{tag}{m}>{cell}</{tag}>" for m, cell in zip(marks, cells, strict=True))
         return f"<tr>{''.join(inner)}</tr>"
 
-    lines = [line("th", [_text(name) for name in header]), *(line("td", row) for row in rows)]
+    lines = [line("th", [text(name) for name in header]), *(line("td", row) for row in rows)]
     return (
         f'<div class="scroll"><table class="{style}">{"".join(lines)}</table></div>'
         if rows
@@ -241,7 +249,7 @@ def _grid(charts, size=""):
     yield "</div>"
 
 
-def _swatch(colour):
+def swatch(colour):
     return f'<span class="swatch {_colour(colour)}"></span>'
 
 
@@ -260,5 +268,5 @@ def _plain(value):
     return "-" if value is None else str(value)
 
 
-def _text(value):
+def text(value):
     return html.escape(str(value))

@@ -16,7 +16,8 @@ class EqualLoss(NamedTuple):
 
     `first` and `other` are what each paid to get there, {"flops", "seconds", "tokens"}; empty
     where `obstacle` says why nothing can be concluded. With `is_bound` the other run was
-    already lower when first evaluated: its cost is at most the one given.
+    already lower when first evaluated: its cost is at most the one given. `intervals` say how
+    far chance moves the speed-up, {cost: (low, high)}, where there are several seeds.
     """
 
     mask_loss: float | None
@@ -24,6 +25,7 @@ class EqualLoss(NamedTuple):
     other: dict
     is_bound: bool
     obstacle: str
+    intervals: dict | None = None
 
     @property
     def speed_up(self):
@@ -117,8 +119,8 @@ def table(arms):
             arm.name,
             f"{arm.step}/{arm.steps}",
             units.si(arm.parameters),
-            _nats(arm.mask_loss),
-            _nats(arm.unigram),
+            nats(arm.mask_loss),
+            nats(arm.unigram),
             plateau[arm.has_left_plateau],
             units.si(arm.tokens),
             units.si(arm.flops, "FLOP"),
@@ -130,13 +132,22 @@ def table(arms):
 
 def verdicts(arms):
     """One (who, what) a comparison, e.g. ("grow against scratch", "no conclusion")."""
-    names = {"flops": "FLOPs", "seconds": "time", "tokens": "tokens"}
     for arm in arms[1:]:
-        equal = arm.against_first
-        least = "at least " if equal.is_bound else ""
-        gains = ", ".join(f"{r:.2f}x in {names[n]}" for n, r in equal.speed_up.items())
-        at_loss = f"speed-up {least}{gains} at mask_loss {_nats(equal.mask_loss)}"
-        yield f"{arm.name} against {arms[0].name}", equal.obstacle or at_loss
+        yield f"{arm.name} against {arms[0].name}", gains(arm.against_first)
+
+
+def gains(equal):
+    """An `EqualLoss` in words, e.g. "speed-up 1.52x [1.40, 1.61] in FLOPs, ..."."""
+    if equal.obstacle:
+        return equal.obstacle
+    names = {"flops": "FLOPs", "seconds": "time", "tokens": "tokens"}
+    least = "at least " if equal.is_bound else ""
+    parts = []
+    for cost, ratio in equal.speed_up.items():
+        chance = (equal.intervals or {}).get(cost)
+        between = f" [{chance[0]:.2f}, {chance[1]:.2f}]" if chance else ""
+        parts.append(f"{ratio:.2f}x{between} in {names[cost]}")
+    return f"speed-up {least}{', '.join(parts)} at mask_loss {nats(equal.mask_loss)}"
 
 
 def _arm(run, against_first):
@@ -155,7 +166,7 @@ def _arm(run, against_first):
     )
 
 
-def _nats(value):
+def nats(value):
     return "-" if value is None else f"{value:.3f}"
 
 

@@ -19,17 +19,17 @@ def get_config(variant="grow"):
     )  # fmt: skip
     config.data.vocab_size = 1000
     config.optimizer = recipe.adamw(b2=0.98)
-    config.schedule = recipe.linear(peak=2e-3, warmup=150, rewarmup=50)
+    config.schedule = recipe.linear(peak=2e-3, warmup=100, rewarmup=30)
     config.update(batch=32, length=64, log_every=50)
     config.eval.update(every=100, rows=512)
     config.checkpoint.every = 500
 
     short = dict(length=32, batch=64)  # as many tokens a step as 32 rows of 64
     grown = recipe.stages(
-        dict(steps=400, num_layers=2, ffn_share=2, **short),
-        dict(steps=300, ffn_share=2, **short),
-        dict(steps=300, **short),
-        dict(steps=500),
+        dict(steps=250, num_layers=2, ffn_share=2, **short),
+        dict(steps=200, ffn_share=2, **short),
+        dict(steps=200, **short),
+        dict(steps=350),
     )
-    config.stages = grown if variant == "grow" else recipe.stages(dict(steps=1500))
+    config.stages = grown if variant == "grow" else recipe.stages(dict(steps=1000))
     return config

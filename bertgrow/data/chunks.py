@@ -31,16 +31,16 @@ class Recipe(NamedTuple):
 
 
 def grouped(source, bad, language):
-    """Yields (chunk, about how many characters it has) of a source, in order."""
+    """Yields the chunks of a source, in order."""
     raws, total = [], 0
     for raw in source.raw(bad):
         raws.append(raw)
         total += source.weight(raw)
         if total >= CHARACTERS:
-            yield Chunk(source.read, raws, language), total
+            yield Chunk(source.read, raws, language)
             raws, total = [], 0
     if raws:
-        yield Chunk(source.read, raws, language), total
+        yield Chunk(source.read, raws, language)
 
 
 def sample(sources, bad, language, *, characters):

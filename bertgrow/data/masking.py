@@ -95,27 +95,24 @@ def _choose_words(candidates, starts, wanted, slots, draws):
     but for rows of several words of five pieces and more.
     """
     length = len(candidates)
+    place = jnp.arange(length)
     follows = jnp.pad(candidates, (1, 0))[:-1]
-    word = jnp.cumsum(candidates & (starts | ~follows)) - 1  # [length], number of the word
-    order = jnp.argsort(jnp.where(candidates, draws[word], 2.0), stable=True)
-    place = jnp.zeros(length, jnp.int32).at[order].set(jnp.arange(length))
-    size = jnp.zeros(length, jnp.int32).at[word].add(candidates)[word]
-    taken, open_, left = jnp.zeros(length, bool), candidates, wanted
+    opens = candidates & (starts | ~follows)
+    begin = jax.lax.cummax(jnp.where(opens, place, 0))  # [length], the word's first piece
+    size = jnp.zeros(length, jnp.int32).at[begin].add(candidates)[begin]
+    # Equal draws stay in text order, so the pieces of a word are neighbours.
+    _, order = jax.lax.top_k(jnp.where(candidates, draws[begin], -1.0), length)
+    rank = jnp.zeros(length, jnp.int32).at[order].set(place)
+    taken, is_open, left = jnp.zeros(length, bool), candidates, wanted
     for _ in range(PASSES):
-        open_ = open_ & (size <= left)
-        before = jnp.cumsum(open_[order])[place]  # counting itself, in random order
-        first = (
-            jnp.full(length, length, jnp.int32)
-            .at[word]
-            .min(jnp.where(open_, before, length))[word]
-        )
-        fits = open_ & (first + size - 1 <= left)
+        is_open = is_open & (size <= left)
+        counted = jnp.cumsum(is_open[order])[rank]  # itself and all before, in random order
+        fits = is_open & (counted[begin] + size - 1 <= left)
         taken = taken | fits
         left = left - fits.sum()
-        open_ = open_ & ~fits
-    _, positions = jax.lax.top_k(taken, min(slots, length))
-    positions = jnp.pad(positions, (0, slots - len(positions)))
-    return jnp.where(jnp.arange(slots) < taken.sum(), positions, length)
+        is_open = is_open & ~fits
+    ascending = -jax.lax.top_k(-jnp.where(taken, place, length), min(slots, length))[0]
+    return jnp.pad(ascending, (0, slots - len(ascending)), constant_values=length)
 
 
 def _show(targets, what, other, vocab):

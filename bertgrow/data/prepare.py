@@ -150,16 +150,15 @@ def _tokenise(job, run, tokenizer):
     paths, characters = [], 0
 
     def missing():
-        nonlocal characters
         for number, source in enumerate(job.sources):
-            for count, (chunk, weight) in enumerate(chunks.grouped(source, bad, job.language)):
-                characters += weight
+            for count, chunk in enumerate(chunks.grouped(source, bad, job.language)):
                 paths.append(job.work / "parts" / f"{number:04d}-{count:06d}")
                 if not paths[-1].exists():
                     yield chunks.Recipe(chunk, vocab, tokenizer.cased, paths[-1])
 
     with progress.shown("tokenising", "MB") as advance:
         for size in run(chunks.make_part, missing()):
+            characters += size
             advance(size / 1e6)
     if skipped:
         progress.say(f"left out {len(skipped)} documents that are not UTF-8, e.g. {skipped[0]}")

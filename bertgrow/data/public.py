@@ -1,5 +1,6 @@
 """Documents of a TFDS data set, local or public."""
 
+import importlib.util
 import re
 
 from bertgrow.errors import InputError
@@ -20,12 +21,12 @@ def open_dataset(given):
 
     name, split = _parse(given)
     try:
-        builder = tfds.builder(name)
-        data = builder.as_data_source(split=split)
-    except Exception as error:  # TFDS raises many kinds, and none has a common parent
+        data = tfds.data_source(name, split=split)
+    except Exception as error:  # TFDS raises many kinds, and they have no common parent
         raise InputError(_advice(given, error)) from error
-    if "text" not in (builder.info.features or {}):
-        raise InputError(f"{given}: expected a feature 'text', found {builder.info.features}")
+    info = data.dataset_info
+    if "text" not in (info.features or {}):
+        raise InputError(f"{given}: expected a feature 'text', found {list(info.features)}")
 
     def texts(bad):
         for number in range(len(data)):
@@ -35,7 +36,7 @@ def open_dataset(given):
             except UnicodeDecodeError as error:
                 bad(f"{given}:{number + 1}: {error.reason} at byte {error.start}, not UTF-8")
 
-    return f"{builder.info.full_name}:{split}:{len(data)}", texts
+    return f"{info.full_name}:{split}:{len(data)}", texts
 
 
 def _parse(given):
@@ -47,12 +48,10 @@ def _parse(given):
 
 
 def _advice(given, error):
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    try:
-        import tensorflow  # noqa: F401
-    except ImportError:
-        return (
-            f"{given}: not found among local data sets ({line}); the public catalogue needs "
-            "TensorFlow: pip install 'bertgrow[tfds]'"
-        )
-    return f"{given}: {line}; check the name and the split"
+    line = " ".join(str(error).split()) or type(error).__name__
+    if "split" in line or importlib.util.find_spec("tensorflow"):
+        return f"{given}: {line}; check the name and the split"
+    return (
+        f"{given}: not among the local data sets ({line}); the public catalogue needs "
+        "TensorFlow: pip install 'bertgrow[tfds]'"
+    )

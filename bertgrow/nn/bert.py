@@ -57,12 +57,13 @@ class Bert(nn.Module):
     @nn.compact
     def __call__(self, inputs, key=None):
         config, positions = self.config, inputs.get("positions")
-        on_embeddings, on_layers = layers.branch(key, 2)
+        salts = layers.salts(key, 1 + 3 * config.num_layers, len(inputs["tokens"]))
+        on_embeddings, on_layers = (None, None) if key is None else (salts[0], salts[1:])
         mask = inputs["tokens"] != config.pad_id
 
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
-        run = functools.partial(Encoder(config, name="layers"), key=on_layers)
+        run = functools.partial(Encoder(config, name="layers"), salts=on_layers)
         if self.two_streams:
             hidden, stacked = run(*Streams(config, name="resolution")(hidden, mask, inputs))
         else:

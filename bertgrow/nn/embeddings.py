@@ -24,7 +24,7 @@ class Embeddings(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, tokens, types, key=None):
+    def __call__(self, tokens, types, salt=None):
         """int32 [batch, length] twice -> [batch, length, embed] and the word table."""
         config, length = self.config, tokens.shape[1]
         layers.check_length(length, config)
@@ -38,7 +38,7 @@ class Embeddings(nn.Module):
         typed = jax.nn.one_hot(types, config.num_types, dtype=jnp.float32) @ weights["types"]
         summed = weights["words"][tokens] + weights["positions"][None, :length] + typed
         hidden = layers.layer_norm(weights["norm"], summed).astype(layers.compute_dtype(config))
-        return layers.dropout(hidden, key, config.dropout), weights["words"]
+        return layers.dropout(hidden, salt, config.dropout), weights["words"]
 
 
 def sinusoids(amplitude, base=100.0):

@@ -28,7 +28,7 @@ class Encoder(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, hidden, mask, memory=None, memory_mask=None, key=None):
+    def __call__(self, hidden, mask, memory=None, memory_mask=None, salts=None):
         """Runs the layers.
 
         Args:
@@ -36,73 +36,83 @@ class Encoder(nn.Module):
           mask: bool [batch, rows], false at padding.
           memory: [batch, keys, embed], what the first layer attends to instead of `hidden`.
           memory_mask: bool [batch, keys].
-          key: random key for dropout, or None.
+          salts: uint32 [3 layers, 2, batch], three dropouts a layer, or None.
 
         Returns:
           [batch, rows, embed] and, stacked, every layer's output [layers, batch, rows, embed].
         """
         weights = layers.declare(self, WEIGHTS)
-        return run(weights, hidden, mask, memory, memory_mask, key, self.config)
+        given = {"memory": memory, "memory_mask": memory_mask, "salts": salts}
+        return run(weights, hidden, mask, config=self.config, **given)
 
 
-def run(weights, hidden, mask, memory, memory_mask, key, config):
+def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=None):
     """Scans `block` over the stacked weights; with a memory the first layer runs apart."""
-    step = _remember(functools.partial(block, config=config), config.remat)
-    numbers = jnp.arange(config.num_layers)
-    outputs = []
+    step = functools.partial(block, config=config)
+    if salts is not None:
+        salts = salts.reshape(config.num_layers, 3, *salts.shape[1:])
+    stack, outputs = (weights, salts), []
     if memory is not None:
-        first, weights = _at(weights, 0), _at(weights, slice(1, None))
-        hidden = step(first, hidden, memory, memory_mask, _layer_key(key, numbers[0]))
-        outputs, numbers = [hidden[None]], numbers[1:]
+        (first, salt), stack = _at(stack, 0), _at(stack, slice(1, None))
+        apart = _remember(step, config.remat, prevent_cse=True)
+        hidden = apart(first, hidden, memory, memory_mask, salt)
+        outputs = [hidden[None]]
+
+    # In a scan the compiler sees no two copies to merge, and the guard would cost time.
+    inside = _remember(step, config.remat, prevent_cse=False)
 
     def body(hidden, layer):
-        weights, number = layer
-        hidden = step(weights, hidden, hidden, mask, _layer_key(key, number))
+        weights, salt = layer
+        hidden = inside(weights, hidden, hidden, mask, salt)
         return hidden, hidden
 
-    hidden, rest = jax.lax.scan(body, hidden, (weights, numbers))
+    hidden, rest = jax.lax.scan(body, hidden, stack)
     return hidden, jnp.concatenate([*outputs, rest])
 
 
-def block(weights, hidden, memory, mask, key, *, config):
+def block(weights, hidden, memory, mask, salt, *, config):
     """One post-norm layer (Devlin et al., 2019; Vaswani et al., 2017, section 3.1).
 
     No dropout between the two products of the FFN.
     """
-    on_scores, on_attention, on_ffn = layers.branch(key, 3)
+    on_scores, on_attention, on_ffn = (None,) * 3 if salt is None else salt
     drop = functools.partial(layers.dropout, rate=config.dropout)
 
     attended = attention(weights, hidden, memory, mask, on_scores, config.attention_dropout)
     hidden = layers.layer_norm(weights["attention_norm"], hidden + drop(attended, on_attention))
-    inner = layers.ACTIVATIONS[config.activation](layers.dense(weights["up"], hidden))
+    inner = layers.activation(config)(layers.dense(weights["up"], hidden))
     changed = drop(layers.dense(weights["down"], inner), on_ffn)
     return layers.layer_norm(weights["mlp_norm"], hidden + changed)
 
 
-def attention(weights, hidden, memory, mask, key, rate):
+def attention(weights, hidden, memory, mask, salt, rate):
     """Every row of `hidden` reads the rows of `memory` where `mask` [batch, keys] is true."""
     query = layers.dense(weights["query"], hidden)  # [batch, rows, heads, kv]
     keys = layers.dense(weights["key"], memory)
     values = layers.dense(weights["value"], memory)
-    query = query * query.shape[-1] ** -0.5
-    scores = jnp.einsum("bqhk,bmhk->bhqm", query, keys, preferred_element_type=jnp.float32)
-    shares = jax.nn.softmax(jnp.where(mask[:, None, None], scores, NEVER))
-    shares = layers.dropout(shares.astype(values.dtype), key, rate)
-    read = jnp.einsum("bhqm,bmhk->bqhk", shares, values)
+    read = _read(query * query.shape[-1] ** -0.5, keys, values, mask, salt, rate)
     return layers.dense(weights["out"], read, dims=2)
 
 
-def _remember(step, remat):
+@functools.partial(jax.checkpoint, static_argnums=5, prevent_cse=False)
+def _read(query, keys, values, mask, salt, rate):
+    """Softmax attention; its shares are computed again in the backward pass.
+
+    To keep them would take more memory than all else in a layer.
+    """
+    scores = jnp.einsum("bqhk,bmhk->bhqm", query, keys, preferred_element_type=jnp.float32)
+    shares = jax.nn.softmax(jnp.where(mask[:, None, None], scores, NEVER))
+    shares = layers.dropout(shares.astype(values.dtype), salt, rate)
+    return jnp.einsum("bhqm,bmhk->bqhk", shares, values)
+
+
+def _remember(step, remat, *, prevent_cse):
+    """Keeps everything for the backward pass, the products of weights, or nothing."""
     if remat == "none":
         return step
     policies = jax.checkpoint_policies
     policy = policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-    # In a scan the compiler has no two copies to merge, so the guard would only cost time.
-    return jax.checkpoint(step, policy=policy, prevent_cse=False)
-
-
-def _layer_key(key, number):
-    return None if key is None else jax.random.fold_in(key, number)
+    return jax.checkpoint(step, policy=policy, prevent_cse=prevent_cse)
 
 
 def _at(weights, index):

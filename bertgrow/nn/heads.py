@@ -24,10 +24,10 @@ class MaskedHead(nn.Module):
     def __call__(self, hidden, words):
         """[batch, slots, embed], the tied word table -> float32 [batch, slots, vocab]."""
         weights = layers.declare(self, MASKED)
-        activation = layers.ACTIVATIONS[self.config.activation]
-        hidden = layers.layer_norm(weights["norm"], activation(layers.dense(weights, hidden)))
-        table = words.astype(hidden.dtype)
-        logits = jnp.einsum("bpd,vd->bpv", hidden, table, preferred_element_type=jnp.float32)
+        hidden = layers.activation(self.config)(layers.dense(weights, hidden))
+        hidden = layers.layer_norm(weights["norm"], hidden)
+        table = words.T.astype(hidden.dtype)
+        logits = layers.product(hidden, table, dtype=jnp.float32)
         return logits + weights["output_bias"][None, None]
 
 

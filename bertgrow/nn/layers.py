@@ -17,11 +17,16 @@ from bertgrow.nn.config import sizes
 
 EPSILON = 1e-12
 ACTIVATIONS = {
-    # Flax's and JAX's own form goes through erfc, which has branches and takes twice the time.
+    # JAX's own form goes through erfc, whose branches take twice the time on a CPU.
     "gelu": lambda x: x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5))),
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "relu": jax.nn.relu,
 }
+
+
+def activation(config):
+    """The function named by `config.activation`; the backward pass keeps its input only."""
+    return jax.checkpoint(ACTIVATIONS[config.activation], prevent_cse=False)
 
 
 def truncated_normal(scale):
@@ -46,9 +51,8 @@ def declare(module, table, **starts):
     lengths = sizes(module.config) | {"classes": 2}
 
     def make(key, name, entry):
-        if isinstance(entry, dict):
-            keys = jax.random.split(key, len(entry))
-            return {n: make(k, n, e) for k, (n, e) in zip(keys, entry.items(), strict=True)}
+        if isinstance(entry, dict):  # one leaf of it at most is random
+            return {leaf: make(key, leaf, axes) for leaf, axes in entry.items()}
         names = tuple(entry.split())
         shape = tuple(lengths[tree.base(axis)] for axis in names)
         return nn.Partitioned(starts[name](key, shape, jnp.float32), names)
@@ -79,8 +83,19 @@ def norm(axes):
 def dense(weights, x, dims=1):
     """Sums the last `dims` axes of `x` over the kernel's first, and adds the bias."""
     kernel, bias = (weights[name].astype(x.dtype) for name in ("kernel", "bias"))
-    product = jnp.tensordot(x, kernel, dims)
-    return product + _lift(bias, product)
+    summed = product(x, kernel, dims)
+    return summed + _lift(bias, summed)
+
+
+def product(x, kernel, dims=1, dtype=None):
+    """`tensordot` by one product of two matrices, which XLA does faster on a CPU.
+
+    `dtype` is that of the sums and of the result, by default that of `x`.
+    """
+    rows, columns = x.shape[: x.ndim - dims], kernel.shape[dims:]
+    matrix = kernel.reshape(-1, math.prod(columns))
+    flat = x.reshape(-1, matrix.shape[0])
+    return jnp.matmul(flat, matrix, preferred_element_type=dtype).reshape(*rows, *columns)
 
 
 def layer_norm(weights, x):
@@ -96,24 +111,33 @@ def _lift(vector, like):
     return jnp.expand_dims(vector, tuple(range(like.ndim - vector.ndim)))
 
 
-def dropout(x, key, rate):
-    """Zeroes a share `rate` of `x` and scales up the rest; nothing without a key.
+def salts(key, num, batch):
+    """Randomness for `num` dropouts: uint32 [num, 2, batch] in one draw, or None."""
+    return None if key is None else jax.random.bits(key, (num, 2, batch), jnp.uint32)
 
-    The key gives two words to every row of the batch; a hash of them and of the place
-    in the row decides. Drawing every element from the key would cost more than the
-    layer on a CPU; this costs no more than the multiplication, so the backward pass
-    draws again instead of reading a stored mask.
+
+def dropout(x, salt, rate):
+    """Zeroes a share `rate` of `x` and scales up the rest; nothing without a salt.
+
+    A hash of the place in the row and of the row's two random words decides. To draw
+    every element from a key would cost more than the layer on a CPU; this costs no more
+    than the multiplication, so the backward pass does it again and stores no mask.
+
+    Args:
+      x: float [batch, ...].
+      salt: uint32 [2, batch], or None.
+      rate: at least 0 and below 1.
     """
-    if key is None or rate == 0:
+    if salt is None or rate == 0:
         return x
-    return _drop(x, key, rate)
+    return _drop(x, salt, rate)
 
 
-@functools.partial(jax.checkpoint, static_argnums=2)
-def _drop(x, key, rate):
-    salt = jax.random.bits(key, (2, x.shape[0], *[1] * (x.ndim - 1)), jnp.uint32)
+@functools.partial(jax.checkpoint, static_argnums=2, prevent_cse=False)
+def _drop(x, salt, rate):
+    first, second = salt.reshape(2, -1, *[1] * (x.ndim - 1))
     place = jax.lax.iota(jnp.uint32, math.prod(x.shape[1:])).reshape(1, *x.shape[1:])
-    keep = _mixed(_mixed(place ^ salt[0]) ^ salt[1]) >= jnp.uint32(rate * 2**32)
+    keep = _mixed(_mixed(place ^ first) ^ second) >= jnp.uint32(rate * 2**32)
     return jnp.where(keep, x / (1 - rate), 0)
 
 
@@ -122,11 +146,6 @@ def _mixed(word):
     word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
     word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
     return word ^ (word >> 16)
-
-
-def branch(key, num):
-    """`num` keys out of one, or as many times None."""
-    return (None,) * num if key is None else tuple(jax.random.split(key, num))
 
 
 def compute_dtype(config):

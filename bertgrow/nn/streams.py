@@ -64,6 +64,11 @@ def partition(length, inputs):
     if positions is None:
         return None, length
     slots = positions.shape[1]
+    if slots >= length:
+        raise errors.InputError(
+            f"rows of {length} tokens have no room for {slots} predictions beside [CLS]: "
+            "lengthen the rows or lower max_predictions"
+        )
     counts = (inputs["weights"] > 0).astype(jnp.int32)  # [batch, slots]
     at = positions[..., None] == jnp.arange(length)[None, None]
     is_target = (at & (counts[..., None] > 0)).any(axis=1)  # [batch, length]

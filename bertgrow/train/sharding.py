@@ -28,6 +28,18 @@ BATCH = jax.P(("data", "fsdp"))
 def make_mesh(spec=None, devices=None):
     """A mesh from {"data": -1, "fsdp": 1, "tensor": 1}; -1 takes the devices that are left."""
     devices = jax.devices() if devices is None else devices
+    shape, types = _sizes(spec, len(devices)), (jax.sharding.AxisType.Auto,) * len(MESH)
+    return jax.make_mesh(tuple(shape.values()), tuple(MESH), axis_types=types, devices=devices)
+
+
+def abstract_mesh(spec, num_devices):
+    """The same mesh without its devices, to plan for a machine that is not here."""
+    shape, types = _sizes(spec, num_devices), (jax.sharding.AxisType.Auto,) * len(MESH)
+    return jax.sharding.AbstractMesh(tuple(shape.values()), tuple(MESH), axis_types=types)
+
+
+def _sizes(spec, num_devices):
+    """{mesh axis: devices along it}, in the order of `MESH`."""
     spec = MESH | dict(spec or {})
     if set(spec) != set(MESH):
         raise errors.InputError(f"mesh has axes {sorted(spec)}; choose among {sorted(MESH)}")
@@ -35,15 +47,13 @@ def make_mesh(spec=None, devices=None):
     fixed = math.prod(size for size in shape.values() if size != -1)
     rest = [name for name, size in shape.items() if size == -1]
     if len(rest) == 1 and fixed > 0:
-        shape[rest[0]] = len(devices) // fixed
-    if math.prod(shape.values()) != len(devices) or min(shape.values()) < 1:
+        shape[rest[0]] = num_devices // fixed
+    if math.prod(shape.values()) != num_devices or min(shape.values()) < 1:
         raise errors.InputError(
-            f"mesh {spec} does not use exactly {len(devices)} devices; change its sizes "
+            f"mesh {spec} does not use exactly {num_devices} devices; change its sizes "
             "(one may be -1: the rest)"
         )
-    types = (jax.sharding.AxisType.Auto,) * len(MESH)
-    sizes = tuple(shape[name] for name in MESH)
-    return jax.make_mesh(sizes, tuple(MESH), axis_types=types, devices=devices)
+    return {name: shape[name] for name in MESH}
 
 
 def spec_of(shape, names, mesh, rules=RULES):

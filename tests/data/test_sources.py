@@ -1,8 +1,10 @@
 """Whatever holds the text, the documents are the same; bad input is one clear line."""
 
 import gzip
+import importlib.util
 import json
 import lzma
+import sys
 
 import pyarrow
 import pytest
@@ -118,7 +120,6 @@ def test_bad_files_are_one_clear_line(tmp_path, name, content, message):
         ("missing.txt", "no such file"),
         ("nothing*.txt", "matches no file"),
         (".", "is a folder"),
-        ("tfds:no_such_data_set", "tfds:no_such_data_set"),
     ],
 )
 def test_inputs_that_do_not_exist_are_one_clear_line(tmp_path, monkeypatch, given, message):
@@ -127,6 +128,45 @@ def test_inputs_that_do_not_exist_are_one_clear_line(tmp_path, monkeypatch, give
     with pytest.raises(InputError, match=message) as raised:
         sources.find([given])
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.skipif(bool(importlib.util.find_spec("tensorflow")), reason="needs its absence")
+def test_the_public_catalogue_asks_for_its_extra():
+    with pytest.raises(InputError, match=r"pip install 'bertgrow\[tfds\]'"):
+        sources.find(["tfds:glue/cola"])
+
+
+@pytest.fixture
+def local_data_set(tmp_path, monkeypatch):
+    """A TFDS data set `made_here` of three training texts and one test text."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+
+    class MadeHere(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+        pkg_dir_path = tmp_path
+
+        def _info(self):
+            features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
+            return self.dataset_info_from_configs(features=features)
+
+        def _split_generators(self, _):
+            return {"train": enumerate({"text": text} for text in TEXTS),
+                    "test": enumerate([{"text": "For the test."}])}  # fmt: skip
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    MadeHere(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+
+
+def test_a_local_tfds_data_set_is_read_without_tensorflow(local_data_set):
+    assert sorted(documents("tfds:made_here")) == sorted(TEXTS)
+    assert documents("tfds:made_here:test") == ["For the test."]
+    assert documents("tfds:made_here:1.0.0:test") == ["For the test."]
+    assert "tensorflow" not in sys.modules
+    with pytest.raises(InputError, match="Unknown split 'valid'"):
+        documents("tfds:made_here:valid")
 
 
 def test_docstrings_come_in_source_order_with_their_lines_joined(tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def test_slices_of_a_batch_add_up():
 
     for total in (losses.cross_entropy, losses.num_correct):
         parts = [total(logits[i], targets[i], weights[i]) for i in range(2)]
-        assert sum(parts) == pytest.approx(total(logits, targets, weights), rel=1e-6)
+        assert sum(parts) == pytest.approx(float(total(logits, targets, weights)), rel=1e-6)
 
 
 def test_hits_are_counted_by_weight():

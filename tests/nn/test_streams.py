@@ -1,5 +1,7 @@
 """The low-cost encoder loses no token, and with a window of one it is BERT."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +14,22 @@ from bertgrow import errors
 from bertgrow.nn import streams
 from bertgrow.nn.bert import network
 
+ORDER = jax.jit(lambda length, inputs: streams.partition(length, inputs)[0], static_argnums=0)
+
+
+@functools.cache
+def built(**overrides):
+    """The network, compiled once for all tests, and its parameters."""
+    net = network(tiny.config(**overrides))
+    return net._replace(apply=jax.jit(net.apply)), net.init(jax.random.key(0))
+
 
 @pytest.mark.parametrize("pool_mode", ["mean", "max"])
 def test_a_window_of_one_is_the_plain_encoder(pool_mode):
-    config = tiny.config(pool_mode=pool_mode)
-    plain, apart = network(config), network(config, two_streams=True)
-    params, inputs = plain.init(jax.random.key(0)), tiny.inputs()
+    (plain, params), inputs = built(), tiny.inputs()
+    apart = network(tiny.config(pool_mode=pool_mode), two_streams=True)
 
-    left, right = plain.apply(params, inputs), apart.apply(params, inputs)
+    left, right = plain.apply(params, inputs), jax.jit(apart.apply)(params, inputs)
 
     counts = inputs["weights"] > 0
     # Sums over the same tokens in another order.
@@ -55,15 +65,17 @@ def test_pooled_rows_are_counted_as_published(pool, mode, rows):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(2, 20), st.data())
-def test_the_partition_is_a_permutation_with_targets_in_their_slots(length, data):
-    slots = data.draw(st.integers(1, length - 1))
+@given(st.sampled_from([(2, 1), (7, 3), (12, 11)]), st.data())
+def test_the_partition_is_a_permutation_with_targets_in_their_slots(shape, data):
+    length, slots = shape  # few shapes, because each is compiled
     used = data.draw(st.integers(0, slots))
     chosen = sorted(data.draw(st.permutations(range(1, length)))[:used])
     positions = np.array([chosen + [0] * (slots - used)], np.int32)
     weights = np.array([[0.25] * used + [0.0] * (slots - used)], np.float32)
 
-    order, num_kept = streams.partition(length, {"positions": positions, "weights": weights})
+    inputs = {"positions": positions, "weights": weights}
+    order = ORDER(length, inputs)
+    num_kept = length - slots
 
     order = np.asarray(order[0])
     others = [place for place in range(length) if place not in chosen]
@@ -106,9 +118,8 @@ def test_a_window_counts_if_any_of_its_tokens_does():
 
 
 def test_joining_weighs_each_place_in_a_window():
-    config = tiny.config(pool=2, pool_mode="concat")
-    net = network(config)
-    params, inputs = net.init(jax.random.key(0)), tiny.inputs(batch=1)
+    net, params = built(pool=2, pool_mode="concat")
+    inputs = tiny.inputs(batch=1)
     first_only = {**params, "resolution": {**params["resolution"]}}
     first_only["resolution"]["kernel"] = params["resolution"]["kernel"].at[1].set(0)
 
@@ -126,27 +137,36 @@ def test_joining_refuses_what_does_not_divide():
         jax.eval_shape(net.apply, params, tiny.inputs(length=17))
 
 
-def test_unpooled_keys_are_read_by_the_first_layer():
-    """Two tokens of one window differ in sign, so their mean alone hides both."""
-    net = network(tiny.config(num_layers=1, pool=2))
-    params = net.init(jax.random.key(0))
-    inputs = tiny.inputs(batch=1)
-    first, second = np.flatnonzero(~np.isin(np.arange(16), inputs["positions"][0]))[1:3]
-    swapped = {**inputs, "tokens": inputs["tokens"].copy()}
-    swapped["tokens"][0, [first, second]] = inputs["tokens"][0, [second, first]]
-    table = params["embeddings"]
-    params["embeddings"] = {
-        **table,
-        "positions": jnp.zeros_like(table["positions"]),
-        "types": jnp.zeros_like(table["types"]),
-    }
+def test_predictions_need_room_beside_the_first_token():
+    net = network(tiny.config(pool=2))
+    params = jax.eval_shape(net.init, jax.random.key(0))
 
-    left, right = net.apply(params, inputs), net.apply(params, swapped)
+    inputs = {name: row[:, :4] for name, row in tiny.inputs().items()}
 
-    # Without positions a swap inside a window changes neither its mean nor the set of keys.
-    np.testing.assert_allclose(left["mlm_logits"], right["mlm_logits"], atol=2e-6)
-    replaced = {**inputs, "tokens": inputs["tokens"].copy()}
-    replaced["tokens"][0, first] = 7
-    assert not np.allclose(
-        left["mlm_logits"], net.apply(params, replaced)["mlm_logits"], atol=1e-5
-    )
+    with pytest.raises(errors.InputError, match="no room for 4 predictions"):
+        jax.eval_shape(net.apply, params, inputs)
+
+
+def test_the_first_layer_reads_tokens_before_they_are_pooled():
+    """Two tokens of a window trade what their mean does not show; the outputs do."""
+    net, inputs = network(tiny.config(num_layers=1, pool=2)), tiny.inputs(batch=1)
+    (_, params), apply = built(), jax.jit(net.apply)
+    kept = [place for place in range(16) if place not in inputs["positions"][0]]
+    first, second = kept[1:3]  # the window after [CLS]
+    rows = {"positions": np.zeros((32, 32)), "types": np.zeros((2, 32))}
+    params = {**params, "embeddings": {**params["embeddings"], **rows}}
+    layers = jax.tree.map(lambda weight: weight[:1], params["layers"])
+    layers["value"]["kernel"] *= 50
+    params = {**params, "layers": layers}
+
+    def logits(left, right):
+        tokens = inputs["tokens"].copy()
+        tokens[0, [first, second]] = left, right
+        words = params["embeddings"]["words"].at[11].set(-params["embeddings"]["words"][10])
+        words = words.at[13].set(-params["embeddings"]["words"][12])
+        changed = {**params, "embeddings": {**params["embeddings"], "words": words}}
+        return apply(changed, {**inputs, "tokens": tokens})["mlm_logits"]
+
+    # Words 10 and 11, and 12 and 13, are opposites: both windows have the mean zero.
+    np.testing.assert_allclose(logits(10, 11), logits(11, 10), atol=2e-6)
+    assert not np.allclose(logits(10, 11), logits(12, 13), atol=1e-5)

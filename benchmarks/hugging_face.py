@@ -1,0 +1,67 @@
+"""The rival: Hugging Face's BERT and torch's AdamW, as `Trainer` puts them together."""
+
+import torch
+import transformers
+
+
+class Trainer:
+    """One masked language model and the step that trains it.
+
+    With `gathered` only the masked positions meet the vocabulary, as in our own head; the
+    stock model scores every position. The optimiser is `Trainer`'s default, the fused AdamW.
+    """
+
+    def __init__(self, config, batch, *, gathered):
+        """Args: our `BertConfig`; a masked batch as NumPy arrays; which head to use."""
+        torch.manual_seed(0)
+        self.model = transformers.BertForMaskedLM(translated(config)).train()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=1e-4, eps=1e-6, weight_decay=0.01, fused=True
+        )
+        self.inputs, self.labels = as_torch(batch)
+        self.loss = self._gathered if gathered else self._stock
+
+    def advance(self, steps):
+        """Trains on the same batch for some steps and returns the last loss."""
+        for _ in range(steps):
+            self.optimizer.zero_grad()
+            loss = self.loss()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+        return loss.item()
+
+    def _stock(self):
+        return self.model(**self.inputs, labels=self.labels).loss
+
+    def _gathered(self):
+        hidden = self.model.bert(**self.inputs).last_hidden_state
+        chosen = self.labels != -100
+        scores = self.model.cls(hidden[chosen])
+        return torch.nn.functional.cross_entropy(scores, self.labels[chosen])
+
+
+def translated(config):
+    """Our configuration in Hugging Face's words."""
+    return transformers.BertConfig(
+        vocab_size=config.vocab_size,
+        hidden_size=config.width,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        intermediate_size=config.mlp_width,
+        max_position_embeddings=config.max_length,
+        hidden_act=config.activation,
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.attention_dropout,
+    )
+
+
+def as_torch(batch):
+    """What `mask_tokens` gives -> the model's inputs, and labels that are -100 elsewhere."""
+    tensors = {name: torch.tensor(array) for name, array in batch.items()}
+    tokens = tensors["tokens"].long()
+    labels = torch.full_like(tokens, -100)
+    row, slot = tensors["weights"].nonzero(as_tuple=True)
+    labels[row, tensors["positions"][row, slot].long()] = tensors["targets"][row, slot].long()
+    inputs = dict(input_ids=tokens, token_type_ids=tensors["types"].long())
+    return inputs | dict(attention_mask=torch.ones_like(tokens)), labels

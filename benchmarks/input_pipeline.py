@@ -1,0 +1,202 @@
+"""Speed of the data side in turns against Hugging Face: batches with masks, and preparation.
+
+    python benchmarks/input_pipeline.py --against hf
+    python benchmarks/input_pipeline.py --against hf --input 'wiki/*.txt.xz' --vocab vocab.txt
+
+Text is cut at --megabytes and lies uncompressed on disk. Without --input it is the
+documentation of the installed Python packages; `BERTGROW_DATA` names a folder of corpora
+whose Wikipedia and vocabulary are taken instead. Both sides tokenise by WordPiece.
+"""
+
+# Workers of `prepare` import this file too: what is heavy is imported where it is used.
+import argparse
+import itertools
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import rounds
+
+from bertgrow.data import pipeline, prepare, sources
+from bertgrow.data import rows as addressed
+
+TARGETS = dict(batches=5.0, prepare=0.5)  # times the rival, on two cores
+RATE, SLOTS = 0.15, {128: 20, 512: 76}
+ROWS = 8192  # rows that the rival finds tokenised
+
+
+def main():
+    args = arguments()
+    inputs, vocab = corpus(args)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        text = folder / "text.txt"
+        size = cut(inputs, text, args.megabytes * 10**6)
+        print(f"{size / 1e6:.1f} MB of {', '.join(inputs)}")
+        store = prepare.prepare(
+            [str(text)], folder / "store", vocab=vocab, vocab_kind="wordpiece"
+        )
+        results = dict(
+            prepare=prepared(text, store, folder / "again", args),
+            batches=masked_batches(store, args),
+        )
+    rounds.finish(results, as_json=args.json)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--against", choices=["hf"], required=True, help="the rival")
+    parser.add_argument("--input", nargs="+", help="as in `bertgrow prepare`")
+    parser.add_argument("--vocab", help="vocab.txt; by default one of 8000 pieces is trained")
+    parser.add_argument("--megabytes", type=int, default=20, help="of text to use; 20")
+    parser.add_argument("--length", type=int, default=128, choices=SLOTS, help="128")
+    parser.add_argument("--batch", type=int, default=256, help="rows a batch; 256")
+    parser.add_argument("--steps", type=int, default=64, help="batches of a turn; 64")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of every side; 5")
+    parser.add_argument("--json", action="store_true", help="results as JSON, the last line")
+    return parser.parse_args()
+
+
+def corpus(args):
+    """The inputs and the vocabulary: as given, of `BERTGROW_DATA`, or the default text."""
+    data = os.environ.get("BERTGROW_DATA")
+    if args.input or not data:
+        return args.input or ["docs"], args.vocab
+    vocab = Path(data) / "vocab" / "bert-base-uncased-vocab.txt"
+    return [str(Path(data) / "wikipedia_en" / "train-*.txt.xz")], args.vocab or str(vocab)
+
+
+def cut(inputs, target, size):
+    """Writes the first documents of some inputs to a text file; returns its bytes."""
+    used = 0
+    with target.open("wb") as stream:
+        for source in sources.find(inputs):
+            for raw in source.raw(lambda message: None):
+                if used >= size:
+                    return used
+                text = source.read(raw)
+                if text:
+                    used += stream.write(f"{text}\n\n".encode())
+    return used
+
+
+def prepared(text, store, folder, args):
+    """`prepare` with a given vocabulary against `encode_batch` of the same lines alone."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    lines = [line for line in text.read_text(encoding="utf-8").splitlines() if line]
+    vocab, size = store.folder / store.meta["vocab"]["file"], text.stat().st_size / 1e6
+    tokenizer = rival_tokenizer(store).backend_tokenizer
+
+    def ours():
+        shutil.rmtree(folder, ignore_errors=True)
+        prepare.prepare([str(text)], folder, vocab=vocab)
+        return size
+
+    def theirs():
+        for begin in range(0, len(lines), 1000):
+            tokenizer.encode_batch(lines[begin : begin + 1000], add_special_tokens=False)
+        return size
+
+    rates = rounds.alternate({"prepare": ours, "encode_batch": theirs}, args.rounds)
+    rounds.show("text to token store", rates, "MB/s")
+    value = rounds.ratio(rates, "prepare", "encode_batch")
+    rounds.show_ratio("prepare / encode_batch alone", value, TARGETS["prepare"])
+    return dict(megabytes_per_second=rounds.medians(rates), ratio=value)
+
+
+def masked_batches(store, args):
+    """Our batches and jitted masks against the collator, on rows that are full alike."""
+    import torch
+
+    loader = Loader(store, args)
+    sides = {"ours": Ours(store, args).advance}
+    sides["collator"] = loader.advance
+    rates = rounds.alternate(sides, args.rounds + 1)
+    rates = {name: values[1:] for name, values in rates.items()}  # the first turn warms up
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    rounds.show(f"batches of {args.batch} rows of {args.length}, masked", rates, "tokens/s")
+    value = rounds.ratio(rates, "ours", "collator")
+    rounds.show_ratio("batches: ours / collator", value, TARGETS["batches"])
+    return dict(tokens_per_second=rounds.medians(rates), ratio=value)
+
+
+class Ours:
+    """Rows packed, shuffled and read as in a run, then masks as in its step."""
+
+    def __init__(self, store, args):
+        import jax
+
+        from bertgrow.data import masking
+
+        self.steps, self.pad = args.steps, store.vocab.pad_id
+        stream = addressed.Stream([store], length=args.length, seed=0)
+        self.batches = pipeline.batches(stream, batch=args.batch)
+        self.jax = jax
+        slots = SLOTS[args.length]
+
+        @jax.jit
+        def mask(tokens, ids):
+            key = jax.random.key(0)
+            return masking.mask_tokens(
+                tokens, ids, key, vocab=store.vocab, rate=RATE, slots=slots
+            )
+
+        self.mask = mask
+
+    def advance(self):
+        """Takes the batches of one turn and returns how many tokens they hold."""
+        tokens = 0
+        for batch, _ in itertools.islice(self.batches, self.steps):
+            tokens += int((batch["tokens"] != self.pad).sum())
+            masked = self.mask(batch["tokens"], batch["ids"])
+        self.jax.block_until_ready(masked)
+        return tokens
+
+
+class Loader:
+    """`DataCollatorForLanguageModeling` in a `DataLoader`, on rows tokenised beforehand.
+
+    They lie in memory with their mask of special tokens, which spares the collator a
+    search for them; packing and reading are not its work.
+    """
+
+    def __init__(self, store, args):
+        import torch
+        import transformers
+
+        stream = addressed.Stream([store], length=args.length, seed=0)
+        addresses, _ = stream.take(stream.start(), ROWS)
+        tokens = stream.rows(addresses)["tokens"]
+        special = store.vocab.special[tokens].astype(int).tolist()
+        real = (tokens != store.vocab.pad_id).astype(int).tolist()
+        examples = [
+            dict(input_ids=row, attention_mask=real, special_tokens_mask=mask)
+            for row, real, mask in zip(tokens.tolist(), real, special, strict=True)
+        ]
+        collator = transformers.DataCollatorForLanguageModeling(
+            rival_tokenizer(store), mlm_probability=RATE
+        )
+        self.loader = torch.utils.data.DataLoader(
+            examples, args.batch, shuffle=True, collate_fn=collator, drop_last=True
+        )
+        self.steps = args.steps
+
+    def advance(self):
+        """Takes the batches of one turn and returns how many tokens they hold."""
+        tokens = 0
+        epochs = itertools.chain.from_iterable(itertools.repeat(self.loader))
+        for batch in itertools.islice(epochs, self.steps):
+            tokens += int(batch["attention_mask"].sum())
+        return tokens
+
+
+def rival_tokenizer(store):
+    """Hugging Face's tokenizer with the vocabulary of a store."""
+    import transformers
+
+    return transformers.BertTokenizer(str(store.folder / store.meta["vocab"]["file"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Speed of the train step: model FLOP/s of the device, or turns against Hugging Face.
+
+    python benchmarks/train_step.py                      # share of a measured matmul peak
+    python benchmarks/train_step.py --against hf         # BERT-tiny and BERT-mini, float32
+    python benchmarks/train_step.py --model base --length 512 --json
+
+Our side is the loop of a real run: batches go to the device, masks are drawn in the step,
+20 predictions a row at 128 and 76 at 512, dropout 0.1, clipping, AdamW. The rival is given
+masked batches, and takes neither the pooler nor next sentences upon itself. Both sides
+train masked language models alone, on full rows.
+"""
+
+import argparse
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rounds
+
+from bertgrow import flops, objective
+from bertgrow.config import MaskingConfig
+from bertgrow.contracts import Vocab
+from bertgrow.data import masking
+from bertgrow.nn import bert, layers
+from bertgrow.train import loop, optimizers, sharding
+
+MODELS = {  # layers, width, heads
+    "tiny": (2, 128, 2),
+    "mini": (4, 256, 4),
+    "base": (12, 768, 12),
+    "large": (24, 1024, 16),
+}
+TARGETS = {"tiny": 2.5, "mini": 1.8}  # times stock Hugging Face on two cores, length 128
+BATCH_TOKENS = {"tiny": 8192, "mini": 8192, "base": 32768, "large": 16384}
+VOCAB_SIZE = 30522
+SPECIAL = [0, 100, 101, 102, 103]  # as in BERT's vocabulary
+
+
+def main():
+    args = arguments()
+    on_cpu = jax.default_backend() == "cpu"
+    models = args.model or (["tiny", "mini"] if on_cpu or args.against else ["base", "large"])
+    lengths = args.length or ([128] if on_cpu or args.against else [128, 512])
+    print(f"device: {jax.devices()[0].device_kind}, jax {jax.__version__}")
+    results = []
+    for model, length in itertools.product(models, lengths):
+        config = configuration(model, length, args)
+        batch = args.batch or max(1, BATCH_TOKENS[model] // length)
+        measure = against_hugging_face if args.against else share_of_peak
+        found = measure(model, config, length, batch, args)
+        results.append(dict(model=model, length=length, batch=batch) | found)
+    rounds.finish(dict(results=results, jax=jax.__version__), as_json=args.json)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--against", choices=["hf"], help="the rival of the same run")
+    parser.add_argument("--model", action="append", choices=MODELS, help="may be repeated")
+    parser.add_argument("--length", type=int, action="append", help="tokens a row; 128")
+    parser.add_argument("--batch", type=int, help="rows a step")
+    parser.add_argument("--steps", type=int, help="steps of a turn; by default about 2 s")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of every side; 7")
+    parser.add_argument("--remat", default="none", choices=["none", "dots", "full"])
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: as a run")
+    parser.add_argument("--json", action="store_true", help="results as JSON, the last line")
+    return parser.parse_args()
+
+
+def configuration(model, length, args):
+    """The `BertConfig` of a model, with dropout 0.1 and without next sentences."""
+    num_layers, width, num_heads = MODELS[model]
+    return bert.BertConfig(
+        vocab_size=VOCAB_SIZE, num_layers=num_layers, width=width, num_heads=num_heads,
+        ffn_width=4 * width, max_length=max(512, length), next_sentence=False,
+        dtype=args.dtype or "auto", remat=args.remat,
+    )  # fmt: skip
+
+
+class Ours:
+    """A state, a batch and the compiled step between two states."""
+
+    def __init__(self, config, length, batch):
+        slots = MaskingConfig().slots(length)
+        self.task = objective.masked_lm(
+            bert.network(config), vocab=vocabulary(), rate=0.15, slots=slots
+        )
+        self.optimizer = optimizers.adamw(self.task.axes, lambda step: 1e-4)
+        self.mesh, self.batch = sharding.make_mesh(), rows(length, batch)
+        where = sharding.state_shardings(self.task, self.optimizer, self.mesh)
+        self.state = loop.initial_state(self.task, self.optimizer, jax.random.key(0), where)
+        on_device = sharding.put(self.batch, self.mesh)
+        self.step = loop.compile_step(
+            self.task, self.optimizer, self.state, on_device, self.mesh
+        )
+
+    def advance(self, steps):
+        """Trains for some steps and returns the last loss."""
+        until = int(self.state.step) + steps
+        batches = itertools.repeat(self.batch)
+        for info in loop.steps(
+            self.task, self.state, batches, self.optimizer,
+            until=until, mesh=self.mesh, step=self.step,
+        ):  # fmt: skip
+            self.state = info.state
+        return float(info.metrics["loss"])
+
+
+def against_hugging_face(model, config, length, batch, args):
+    """Ours, the stock rival and the one with a gathered head, in turns."""
+    import hugging_face
+    import torch
+
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    masked = masked_rows(length, batch)
+    trained = {
+        "ours": Ours(config, length, batch),
+        "Hugging Face, stock": hugging_face.Trainer(config, masked, gathered=False),
+        "Hugging Face, gathered head": hugging_face.Trainer(config, masked, gathered=True),
+    }
+    sides = {name: turn(side, batch, args.steps) for name, side in trained.items()}
+    rates = rounds.alternate(sides, args.rounds)
+    rounds.show(f"BERT-{model}, {batch} rows of {length}", rates, "rows/s")
+    found = dict(rows_per_second=rounds.medians(rates))
+    for rival in list(sides)[1:]:
+        is_stock = rival.endswith("stock") and length == 128
+        value = rounds.ratio(rates, "ours", rival)
+        name = f"{model} {length}: ours / {rival}"
+        rounds.show_ratio(name, value, TARGETS.get(model) if is_stock else None)
+        found[f"ours / {rival}"] = value
+    return found
+
+
+def turn(side, batch, steps):
+    """A function that trains for about two seconds and returns how many rows it did."""
+    side.advance(2)  # compiled and warm
+    if not steps:
+        seconds = 1 / rounds.alternate({"one": lambda: side.advance(1) and 1}, 1)["one"][0]
+        steps = max(1, round(2 / seconds))
+
+    def run():
+        side.advance(steps)
+        return steps * batch
+
+    return run
+
+
+def share_of_peak(model, config, length, batch, args):
+    """Model FLOP/s by formula, and its share of what a matmul reaches in turns with it."""
+    dtype = layers.compute_dtype(config)
+    ours = Ours(config, length, batch)
+    sides = {"train step": turn(ours, batch, args.steps), "matmul": matmul(dtype)}
+    rates = rounds.alternate(sides, args.rounds)
+    slots = MaskingConfig().slots(length)
+    per_row = flops.train_step_flops(config, length, slots, 1)
+    peak = max(rates["matmul"])
+    found = rounds.medians(rates)["train step"]
+    print(
+        f"BERT-{model}, {batch} rows of {length}, {dtype.name}, remat {config.remat}: "
+        f"{found:,.1f} rows/s, {found * per_row / 1e12:.4g} model TFLOP/s"
+    )
+    rounds.show_ratio(f"{model} {length}: share of matmul peak", found * per_row / peak)
+    return dict(
+        rows_per_second=found, flops_per_second=found * per_row, matmul_peak=peak,
+        share=found * per_row / peak, dtype=dtype.name, device=jax.devices()[0].device_kind,
+    )  # fmt: skip
+
+
+def matmul(dtype):
+    """A function that multiplies square matrices and returns how many FLOPs that took."""
+    size, times = (2048, 8) if jax.default_backend() == "cpu" else (8192, 64)
+    square = jnp.full((size, size), 1 / size, dtype)
+
+    @jax.jit
+    def chain(x):
+        return jax.lax.fori_loop(0, times, lambda _, x: x @ square, x)
+
+    chain(square).block_until_ready()
+
+    def run():
+        chain(square).block_until_ready()
+        return 2 * times * size**3
+
+    return run
+
+
+def vocabulary():
+    """As large as BERT's, with its special pieces."""
+    special = np.zeros(VOCAB_SIZE, bool)
+    special[SPECIAL] = True
+    return Vocab(VOCAB_SIZE, *SPECIAL, starts=np.ones(VOCAB_SIZE, bool), special=special)
+
+
+def rows(length, batch):
+    """Full rows of random pieces: [CLS], pieces, [SEP]."""
+    random = np.random.default_rng(0)
+    tokens = random.integers(1000, VOCAB_SIZE, (batch, length)).astype(np.int32)
+    tokens[:, 0], tokens[:, -1] = SPECIAL[2], SPECIAL[3]
+    ids = np.stack([np.zeros(batch), np.arange(batch)], axis=1).astype(np.uint32)
+    return dict(tokens=tokens, types=np.zeros_like(tokens), ids=ids)
+
+
+def masked_rows(length, batch):
+    """The same rows after masking, for a rival that does not mask inside its step."""
+    given = rows(length, batch)
+    slots = MaskingConfig().slots(length)
+    tokens, positions, targets, weights = masking.mask_tokens(
+        given["tokens"], given["ids"], jax.random.key(0),
+        vocab=vocabulary(), rate=0.15, slots=slots,
+    )  # fmt: skip
+    masked = dict(tokens=tokens, positions=positions, targets=targets, weights=weights)
+    return {name: np.array(array) for name, array in masked.items()} | dict(
+        types=given["types"]
+    )
+
+
+if __name__ == "__main__":
+    main()

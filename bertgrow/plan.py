@@ -1,0 +1,105 @@
+"""Tell what a recipe will take: parameters, FLOPs, memory, disk, time and cost.
+
+It reads the recipe alone, and needs neither a token store nor an accelerator. How all of
+it is counted is in docs/plan.md.
+"""
+
+import json
+
+import jax
+
+from bertgrow import config as configs
+from bertgrow import hardware, overrides, plan_table, planning
+from bertgrow.errors import InputError
+
+TAKES_RECIPE = True
+EPILOG = """examples:
+  bertgrow plan --config configs/bert_base_grow.py
+  bertgrow plan --config configs/bert_large_grow.py --device v5e --chips 64 --price 1.20
+  bertgrow plan --config configs/demo.py --calibrate --json"""
+
+
+def add_arguments(parser):
+    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="the recipe")
+    parser.add_argument(
+        "--device",
+        choices=tuple(hardware.TABLE),
+        metavar="NAME",
+        help=f"also tell hours, on one of {', '.join(hardware.TABLE)}",
+    )
+    parser.add_argument("--chips", type=int, metavar="N", help="how many of them; by default 1")
+    parser.add_argument(
+        "--mfu",
+        type=float,
+        metavar="SHARE",
+        help="of the peak that model FLOPs reach, e.g. 0.4",
+    )
+    parser.add_argument(
+        "--price", type=float, metavar="P", help="of a chip for an hour, to tell the cost"
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="time 20 steps of each stage on the present device instead of assuming --mfu",
+    )
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def main(args):
+    recipe = overrides.read(args.config, args.overrides)
+    if not args.calibrate:  # leaves a chip alone that a run may be using
+        jax.config.update("jax_platforms", "cpu")
+    device, chips = _where(args)
+    settings = planning.in_dtype(_resolve(recipe), device.dtype if device else "bfloat16")
+    plan = planning.make(
+        settings,
+        device=device,
+        chips=chips,
+        mfu=args.mfu,
+        price=args.price,
+        calibrate=args.calibrate,
+    )
+    plan = dict(recipe=args.config, **plan)
+    if args.json:
+        print(json.dumps(plan, indent=2))
+    else:
+        plan_table.show(plan)
+    return 0
+
+
+def _resolve(recipe):
+    if not (recipe.model.vocab_size or recipe.data.vocab_size):
+        raise InputError(
+            "config.model.vocab_size is 0, which leaves it to the store; a plan has none: pass "
+            "--config.data.vocab_size=N"
+        )
+    return configs.resolve(recipe)
+
+
+def _where(args):
+    """The device to plan for, or None, and how many of it."""
+    device = hardware.TABLE.get(args.device)
+    if args.mfu is not None and not 0 < args.mfu <= 1:
+        raise InputError(f"--mfu is {args.mfu:g}; expected above 0 and at most 1")
+    if args.price is not None and args.price < 0:
+        raise InputError(f"--price is {args.price:g}; expected 0 or more")
+    if args.chips is not None and args.chips < 1:
+        raise InputError(f"--chips is {args.chips}; expected 1 or more")
+    if args.calibrate:
+        return _present(device, args)
+    if device is None and (args.mfu, args.price) != (None, None):
+        raise InputError(f"--mfu and --price need --device, one of {', '.join(hardware.TABLE)}")
+    return device, args.chips
+
+
+def _present(device, args):
+    """The device of this process, to time the stages on."""
+    present = hardware.present()
+    if device not in (None, present):
+        raise InputError(
+            f"--calibrate times the present device, {present.name}, not {device.name}; "
+            "leave one of the two options away"
+        )
+    if args.mfu is not None:
+        raise InputError("--calibrate measures what --mfu tells; leave one of them away")
+    return present, args.chips or jax.device_count()

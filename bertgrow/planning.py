@@ -1,0 +1,192 @@
+"""From a resolved recipe to a plan: what each stage is, and what all of it takes."""
+
+import dataclasses
+import math
+
+import jax
+
+from bertgrow import budget, calibration, families, flops, job, memory, transition, units
+from bertgrow.train import disk, loop, sharding
+
+HEADS = ("mlm", "nsp")  # what belongs to pre-training alone; all else is the encoder
+
+
+def make(settings, *, device=None, chips=None, mfu=None, price=None, calibrate=False):
+    """The plan as plain data, which is what `--json` prints.
+
+    Args:
+      settings: `RunConfig`, its models in the dtype of the device.
+      device: `hardware.Device`; without one there are no hours.
+      chips: how many; by default as many as the recipe's mesh names.
+      mfu: share of the peak, instead of the device's own.
+      price: of a chip for an hour.
+      calibrate: time the stages on the devices of this process.
+
+    Raises:
+      InputError: stages that cannot grow into one another, or batches that the mesh does
+        not divide.
+    """
+    family = families.find(settings.family)
+    vocab = calibration.vocabulary(settings.model.vocab_size)
+    stages = job.make_stages(settings, family, vocab)
+    sizes = dataclasses.asdict(settings.mesh)
+    chips = chips or math.prod(max(1, size) for size in sizes.values())
+    mesh = sharding.abstract_mesh(sizes, chips)
+    states = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in stages]
+
+    rows, old = [], None
+    for config, stage, state in zip(settings.stages, stages, states, strict=True):
+        row = _stage(settings, family, config, stage, state)
+        row["growth"] = _growth(family, old, config) if old else []
+        row["memory"] = _memory(settings, family, vocab, config, state, mesh)
+        row["checkpoint_bytes"] = disk.state_bytes(state)
+        rows, old = [*rows, row], config
+    plan = _compare(rows) | dict(
+        chips=chips,
+        mesh=dict(mesh.shape),
+        whole=_whole(stages, states, mesh),
+        disk_bytes=disk.bytes_needed(states, settings.checkpoint.keep),
+    )
+    plan["assumptions"] = list(_assumptions(settings, plan))
+    if device:
+        plan |= memory.fit(
+            [row["memory"] for row in rows],
+            device.memory,
+            remat=settings.model.remat,
+            accumulate=settings.accumulate,
+        )
+        budget.add(
+            plan, settings, family, stages,
+            device=device, chips=chips, mfu=mfu, price=price, calibrate=calibrate,
+        )  # fmt: skip
+    return plan
+
+
+def in_dtype(settings, dtype):
+    """The same run with `dtype: auto` settled for the device that is planned for."""
+
+    def settle(stage):
+        if stage.model.dtype != "auto":
+            return stage
+        return dataclasses.replace(stage, model=dataclasses.replace(stage.model, dtype=dtype))
+
+    return dataclasses.replace(settings, stages=tuple(map(settle, settings.stages)))
+
+
+def _stage(settings, family, config, stage, state):
+    """What follows from the shapes of one stage."""
+    model, parameters = config.model, dict(encoder=0, heads=0)
+    for name, leaves in state.params.items():
+        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(leaves))
+        parameters["heads" if name in HEADS else "encoder"] += count
+    return dict(
+        name=config.name,
+        start=config.start,
+        steps=config.steps,
+        batch=config.batch,
+        length=config.length,
+        predictions=settings.masking.slots(config.length),
+        layers=model.num_layers,
+        width=model.width,
+        heads=model.num_heads,
+        ffn_width=family.sizes(model)["mlp"],
+        pool=model.pool,
+        parameters=parameters,
+        tokens=config.steps * config.batch * config.length,
+        flops_per_step=stage.flops,
+        flops=config.steps * stage.flops,
+    )
+
+
+def _growth(family, old, new):
+    operators = transition.growths(family, old, new)
+    return [
+        dict(operator=growth.name, claim=growth.claim, changed=growth.describe)
+        for growth in operators
+    ]
+
+
+def _memory(settings, family, vocab, config, state, mesh):
+    """Bytes on one chip, with the activations of the recipe's `remat` and of the others."""
+    sharding.check_batch(config.batch, mesh, settings.accumulate)
+    parts = mesh.shape["data"] * mesh.shape["fsdp"] * settings.accumulate
+    tasks = {}
+    for remat in memory.REMATS:
+        model = dataclasses.replace(config.model, remat=remat)
+        variant = dataclasses.replace(config, model=model)
+        tasks[remat] = job.make_task(settings, family, vocab, variant)
+    return memory.count(
+        tasks, state,
+        rows=config.batch // parts, length=config.length,
+        layers=config.model.num_layers, remat=config.model.remat,
+        accumulate=settings.accumulate,
+    )  # fmt: skip
+
+
+def _compare(rows):
+    """The stages against the plain recipe: the last one's model, batch, length all along."""
+    last = rows[-1]
+    steps, total = sum(row["steps"] for row in rows), sum(row["flops"] for row in rows)
+    tokens = sum(row["tokens"] for row in rows)
+    plain = dict(
+        steps=steps,
+        tokens=steps * last["batch"] * last["length"],
+        flops_per_step=last["flops_per_step"],
+        flops=steps * last["flops_per_step"],
+    )
+    for row in rows:
+        row["share_of_plain"] = row["flops"] / plain["flops"]
+    costs = [(row["steps"], row["flops_per_step"]) for row in rows]
+    speedup = flops.speedup(costs, (steps, last["flops_per_step"]))
+    return dict(
+        stages=rows,
+        steps=steps,
+        tokens=tokens,
+        flops=total,
+        plain=plain,
+        speedup_percent=100 * speedup,
+        speedup_percent_equal_tokens=100 * ((1 + speedup) * tokens / plain["tokens"] - 1),
+    )
+
+
+def _whole(stages, states, mesh):
+    """The axes that a rule would divide and the mesh does not, with the weights they are in."""
+    found = {}
+    for stage, state in zip(stages, states, strict=True):
+        for axis in sharding.whole(stage.task.axes, state.params, mesh):
+            key = (axis.axis.removesuffix("_in"), axis.size, axis.along, axis.parts)
+            found.setdefault(key, {})[axis.path] = None
+    names = ("axis", "size", "along", "parts")
+    return [dict(zip(names, key, strict=True), weights=list(at)) for key, at in found.items()]
+
+
+def _assumptions(settings, plan):
+    plain = plan["plain"]
+    yield (
+        "FLOPs are those of matrix products, forward once and backward twice; tokens count "
+        "padding"
+    )
+    yield (
+        f"the plain recipe trains the last stage's model, batch and length for all "
+        f"{plan['steps']:,} steps"
+    )
+    if plain["tokens"] != plan["tokens"]:
+        read, speedup = units.si(plan["tokens"]), plan["speedup_percent_equal_tokens"]
+        yield (
+            f"that is {units.si(plain['tokens'])} tokens against {read} of the stages; per "
+            f"token the speed-up is {speedup:+.1f} %"
+        )
+    yield (
+        f"the vocabulary has {settings.model.vocab_size:,} pieces, as the recipe says; a run "
+        "checks it against its store"
+    )
+    yield (
+        f"activations are in {settings.model.dtype}: all that the backward pass needs, and one "
+        "and a half layers in work; the compiler for CPUs asked for 3 to 10 % less"
+    )
+    if plan["mesh"]["tensor"] > 1:
+        yield "activations are counted as if `tensor` did not divide them, which is too many"
+    yield (
+        f"disk holds each stage's last state, the newest {settings.checkpoint.keep} and one "
+        "being written, uncompressed"
+    )

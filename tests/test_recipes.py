@@ -1,0 +1,122 @@
+"""Recipes: what they resolve to is locked, and mistakes in them are named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bertgrow import config, overrides
+from bertgrow.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = Path(__file__).with_name("golden")
+RECIPES = [
+    f"{name}{variant}"
+    for name in (
+        "bert_base", "bert_base_grow", "bert_base_stack",
+        "bert_large", "bert_large_grow", "bert_large_stack",
+    )
+    for variant in ("", ":smoke")
+] + ["demo:grow", "demo:scratch"]  # fmt: skip
+
+
+def read(name, *given):
+    file, _, variant = name.partition(":")
+    return overrides.read(f"{ROOT}/configs/{file}.py:{variant}".rstrip(":"), list(given))
+
+
+def described(name):
+    """The resolved recipe as stable text."""
+    run = config.resolve(read(name))
+    stages = [
+        f"stage {s.name}: steps {s.start}-{s.end}, {s.batch} rows of {s.length}, {s.model}"
+        for s in run.stages
+    ]
+    return "\n".join([json.dumps(run.recipe, indent=1, sort_keys=True), *stages]) + "\n"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_resolves_to_what_its_golden_says(name):
+    golden = GOLDEN / f"{name.replace(':', '_')}.txt"
+
+    found = described(name)
+
+    assert found == golden.read_text(), (
+        "A default or a recipe changed. If that is meant, write the golden files again with "
+        "`python tests/test_recipes.py` and say why in the commit."
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith(":smoke")])
+def test_a_smoke_recipe_keeps_every_transition(name):
+    full, small = (config.resolve(read(n)) for n in (name.removesuffix(":smoke"), name))
+
+    assert len(small.stages) == len(full.stages)
+    for a, b in zip(full.stages, small.stages, strict=True):
+        assert (a.model.pool, a.model.ffn_share) == (b.model.pool, b.model.ffn_share)
+    depths = [[stage.model.num_layers for stage in run.stages] for run in (full, small)]
+    grows = [[a < b for a, b in zip(d, d[1:], strict=False)] for d in depths]
+    assert grows[0] == grows[1]
+
+
+def test_a_stage_is_changed_from_the_command_line():
+    run = config.resolve(read("bert_base_grow", "--config.stages[0].steps=10"))
+
+    assert [stage.steps for stage in run.stages] == [10, 200_000, 300_000, 300_000]
+    assert run.stages[1].start == 10
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ("--config.optimzer.clip=1", "optimizer"),
+        ("--config.batch=many", "many"),
+        ("--config.stages[9].steps=1", "no such field"),
+        ("--confg.batch=1", "unknown argument"),
+    ],
+)
+def test_a_misspelt_override_is_named(given, said):
+    with pytest.raises(InputError, match=said):
+        read("bert_base", given)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda c: c.update(modle=1), "config.modle is no field.*'model'"),
+        (lambda c: c.model.update(num_layer=3), "config.model.num_layer.*'num_layers'"),
+        (lambda c: c.optimizer.update(name="adma"), "'adamw'"),
+        (lambda c: c.schedule.update(peek=1.0), "'peak'"),
+        (lambda c: c.stages[0].update(stesp=3), "'steps'"),
+        (lambda c: c.stages[0].update(steps=0), "whole number above 0"),
+        (lambda c: c.eval.update(every=0), "at least 1"),
+        (lambda c: c.masking.update(rate=1.5), "between 0 and 1"),
+        (lambda c: c.update(accumulate=3), "not divisible"),
+    ],
+)
+def test_a_field_that_cannot_be_is_named_with_its_nearest(change, said):
+    recipe = read("bert_base")
+    with recipe.unlocked():
+        change(recipe)
+
+    with pytest.raises(InputError, match=said):
+        config.resolve(recipe)
+
+
+def test_a_recipe_that_fails_names_its_file(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text("def get_config(variant=''):\n    return 1 / 0\n")
+
+    with pytest.raises(InputError, match=r"broken\.py.*division"):
+        overrides.read(str(path), [])
+
+
+def test_a_recipe_that_is_not_there_is_said_so():
+    with pytest.raises(InputError, match="not a file"):
+        overrides.read("configs/nowhere.py", [])
+
+
+if __name__ == "__main__":
+    for recipe_name in RECIPES:
+        path = GOLDEN / f"{recipe_name.replace(':', '_')}.txt"
+        path.write_text(described(recipe_name))
