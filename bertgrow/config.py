@@ -2,130 +2,21 @@
 
 import dataclasses
 import difflib
-from dataclasses import dataclass, field
 
 import ml_collections
 
 from bertgrow import families
 from bertgrow.errors import InputError
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    store: str = ""
-    weights: str = ""
-    rows: str = "packed"
-    vocab_size: int = 0
-    workers: int = 0
-
-    @property
-    def stores(self):
-        return tuple(part.strip() for part in self.store.split(",") if part.strip())
-
-
-@dataclass(frozen=True)
-class MaskingConfig:
-    rate: float = 0.15
-    max_predictions: int = 0
-    whole_word: bool = False
-
-    def slots(self, length):
-        """Prediction slots a row: BERT's 20 at 128 and 76 at 512, in proportion between."""
-        return self.max_predictions or {128: 20, 512: 76}.get(length) or slots_for(self, length)
-
-
-def slots_for(masking, length):
-    """Room for every prediction of a full row of `length` tokens."""
-    return max(1, round(masking.rate * (length - 2)) + 1)
-
-
-@dataclass(frozen=True)
-class GrowthConfig:
-    width: str = "uneven"
-    depth: str = "stack"
-    moments: str | dict = "reset"
-    counts: str = "auto"
-    rewarmup_new: int = 0
-    on_broken_claim: str = "stop"
-
-    def check(self, where):
-        for name, known in (
-            ("counts", ("auto", "keep", "reset")),
-            ("on_broken_claim", ("stop", "warn")),
-        ):
-            if (value := getattr(self, name)) not in known:
-                raise InputError(
-                    f"{where}.{name} is {value!r}; expected one of {', '.join(known)}"
-                )
-        if self.rewarmup_new < 0:
-            raise InputError(f"{where}.rewarmup_new is {self.rewarmup_new}; expected 0 or more")
-
-
-@dataclass(frozen=True)
-class MeshConfig:
-    data: int = -1
-    fsdp: int = 1
-    tensor: int = 1
-
-
-@dataclass(frozen=True)
-class EvalConfig:
-    every: int = 1000
-    rows: int = 512
-
-
-@dataclass(frozen=True)
-class CheckpointConfig:
-    every: int = 1000
-    keep: int = 2
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """One stage, complete: `model` holds every field of the family's configuration."""
-
-    name: str
-    steps: int
-    batch: int
-    length: int
-    model: object
-    start: int  # the run's step at which it begins
-    grow: GrowthConfig = GrowthConfig()  # how the stage before becomes this one
-
-    @property
-    def end(self):
-        return self.start + self.steps
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """A whole recipe, resolved and checked."""
-
-    seed: int
-    family: str
-    data: DataConfig
-    masking: MaskingConfig
-    accumulate: int
-    optimizer: dict
-    schedule: dict
-    stages: tuple[StageConfig, ...]
-    growth: GrowthConfig
-    mesh: MeshConfig
-    eval: EvalConfig
-    checkpoint: CheckpointConfig
-    log_every: int
-    init_from: str
-    recipe: dict = field(repr=False)  # the resolved recipe as plain data, for config.json
-
-    @property
-    def model(self):
-        """The model that comes out: the last stage's."""
-        return self.stages[-1].model
-
-    @property
-    def total_steps(self):
-        return self.stages[-1].end
-
+from bertgrow.settings import (
+    CheckpointConfig,
+    DataConfig,
+    EvalConfig,
+    GrowthConfig,
+    MaskingConfig,
+    MeshConfig,
+    RunConfig,
+    StageConfig,
+)
 
 _SECTIONS = dict(
     data=DataConfig, masking=MaskingConfig, growth=GrowthConfig, mesh=MeshConfig,

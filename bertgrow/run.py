@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import jax
 
 from bertgrow import journal, progress
-from bertgrow.config import RunConfig
 from bertgrow.contracts import Stage
 from bertgrow.data import pipeline
 from bertgrow.errors import CheckFailed, Stopped
 from bertgrow.growth import certificate as certificates
+from bertgrow.settings import RunConfig
 from bertgrow.train import (
     checkpoint,
     disk,
