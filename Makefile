@@ -20,7 +20,7 @@ demo: install
 	$(BIN)/bertgrow prepare --output $(RUNS)/demo/store --vocab-size 1000
 	$(BIN)/bertgrow pretrain --config configs/demo.py:scratch --config.data.store=$(RUNS)/demo/store --workdir $(RUNS)/demo/scratch
 	$(BIN)/bertgrow pretrain --config configs/demo.py:grow --config.data.store=$(RUNS)/demo/store --workdir $(RUNS)/demo/grown
-	$(BIN)/bertgrow report $(RUNS)/demo/scratch $(RUNS)/demo/grown
+	$(BIN)/bertgrow report $(RUNS)/demo/scratch $(RUNS)/demo/grown --output $(RUNS)/demo/report.html
 
 test: install
 	$(BIN)/python -m pytest

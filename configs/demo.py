@@ -26,10 +26,10 @@ def get_config(variant="grow"):
 
     short = dict(length=32, batch=64)  # as many tokens a step as 32 rows of 64
     grown = recipe.stages(
-        dict(steps=250, num_layers=2, ffn_share=2, **short),
-        dict(steps=200, ffn_share=2, **short),
-        dict(steps=200, **short),
-        dict(steps=350),
+        dict(steps=300, num_layers=2, ffn_share=2, **short),
+        dict(steps=250, ffn_share=2, **short),
+        dict(steps=250, **short),
+        dict(steps=400),
     )
-    config.stages = grown if variant == "grow" else recipe.stages(dict(steps=1000))
+    config.stages = grown if variant == "grow" else recipe.stages(dict(steps=1200))
     return config
