@@ -18,9 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import rounds
 
-from bertgrow import flops, objective
+from bertgrow import calibration, flops, objective
 from bertgrow.config import MaskingConfig
-from bertgrow.contracts import Vocab
 from bertgrow.data import masking
 from bertgrow.nn import bert, layers
 from bertgrow.train import loop, optimizers, sharding
@@ -34,7 +33,6 @@ MODELS = {  # layers, width, heads
 TARGETS = {"tiny": 2.5, "mini": 1.8}  # times stock Hugging Face on two cores, length 128
 BATCH_TOKENS = {"tiny": 8192, "mini": 8192, "base": 32768, "large": 16384}
 VOCAB_SIZE = 30522
-SPECIAL = [0, 100, 101, 102, 103]  # as in BERT's vocabulary
 
 
 def main():
@@ -83,10 +81,14 @@ class Ours:
     def __init__(self, config, length, batch):
         slots = MaskingConfig().slots(length)
         self.task = objective.masked_lm(
-            bert.network(config), vocab=vocabulary(), rate=0.15, slots=slots
+            bert.network(config),
+            vocab=calibration.vocabulary(VOCAB_SIZE),
+            rate=0.15,
+            slots=slots,
         )
         self.optimizer = optimizers.adamw(self.task.axes, lambda step: 1e-4)
-        self.mesh, self.batch = sharding.make_mesh(), rows(length, batch)
+        self.mesh = sharding.make_mesh()
+        self.batch = calibration.random_batch(batch, length, VOCAB_SIZE)
         where = sharding.state_shardings(self.task, self.optimizer, self.mesh)
         self.state = loop.initial_state(self.task, self.optimizer, jax.random.key(0), where)
         on_device = sharding.put(self.batch, self.mesh)
@@ -184,29 +186,13 @@ def matmul(dtype):
     return run
 
 
-def vocabulary():
-    """As large as BERT's, with its special pieces."""
-    special = np.zeros(VOCAB_SIZE, bool)
-    special[SPECIAL] = True
-    return Vocab(VOCAB_SIZE, *SPECIAL, starts=np.ones(VOCAB_SIZE, bool), special=special)
-
-
-def rows(length, batch):
-    """Full rows of random pieces: [CLS], pieces, [SEP]."""
-    random = np.random.default_rng(0)
-    tokens = random.integers(1000, VOCAB_SIZE, (batch, length)).astype(np.int32)
-    tokens[:, 0], tokens[:, -1] = SPECIAL[2], SPECIAL[3]
-    ids = np.stack([np.zeros(batch), np.arange(batch)], axis=1).astype(np.uint32)
-    return dict(tokens=tokens, types=np.zeros_like(tokens), ids=ids)
-
-
 def masked_rows(length, batch):
     """The same rows after masking, for a rival that does not mask inside its step."""
-    given = rows(length, batch)
+    given = calibration.random_batch(batch, length, VOCAB_SIZE)
     slots = MaskingConfig().slots(length)
     tokens, positions, targets, weights = masking.mask_tokens(
         given["tokens"], given["ids"], jax.random.key(0),
-        vocab=vocabulary(), rate=0.15, slots=slots,
+        vocab=calibration.vocabulary(VOCAB_SIZE), rate=0.15, slots=slots,
     )  # fmt: skip
     masked = dict(tokens=tokens, positions=positions, targets=targets, weights=weights)
     return {name: np.array(array) for name, array in masked.items()} | dict(
