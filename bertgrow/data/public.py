@@ -48,7 +48,8 @@ def _parse(given):
 
 
 def _advice(given, error):
-    line = " ".join(str(error).split()) or type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = lines[0][:200]  # the others list every data set that TFDS has ever heard of
     if "split" in line or importlib.util.find_spec("tensorflow"):
         return f"{given}: {line}; check the name and the split"
     return (
