@@ -52,7 +52,7 @@ def arguments():
     parser.add_argument("--megabytes", type=int, default=20, help="of text to use; 20")
     parser.add_argument("--length", type=int, default=128, choices=SLOTS, help="128")
     parser.add_argument("--batch", type=int, default=256, help="rows a batch; 256")
-    parser.add_argument("--steps", type=int, default=64, help="batches of a turn; 64")
+    parser.add_argument("--steps", type=int, default=128, help="batches of a turn; 128")
     parser.add_argument("--rounds", type=int, default=5, help="turns of every side; 5")
     parser.add_argument("--json", action="store_true", help="results as JSON, the last line")
     return parser.parse_args()

@@ -58,7 +58,8 @@ def test_every_stage_fits_on_its_chips(stages):
     assert [stage["stage"] for stage in stages] == ["0", "1", "2", "3"]
     assert all(stage["rows"] == 32 for stage in stages)
     for stage in stages:
-        assert stage["total"] < hardware.TABLE["v5e"].memory, stage
+        # The fully optimised programs of a real run took up to 1.4 times the memory.
+        assert 1.5 * stage["total"] < hardware.TABLE["v5e"].memory, stage
 
 
 def test_a_chip_holds_its_share_of_the_state_and_of_the_rows(stages):
