@@ -99,11 +99,11 @@ class _Packer:
 
     def _longest(self, present, left):
         """The place in the window of the longest piece that fits, or None."""
-        for wanted in sorted({size for size in self.sizes if size <= left}, reverse=True):
-            for place, size in enumerate(self.sizes):
-                if size == wanted and size + self._mark(place, present) <= left:
-                    return place
-        return None
+        longest, found = 0, None
+        for place, size in enumerate(self.sizes):
+            if longest < size <= left and size + self._mark(place, present) <= left:
+                longest, found = size, place
+        return found
 
     def _mark(self, place, present):
         """1 where the piece brings a document, and with it a [SEP], into the row."""
