@@ -87,6 +87,7 @@ def lamb(**fields):
 
 def _optimizer(name, fields):
     values = dict(name=name, b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.01, clip=1.0)
+    values["bias_correction"] = True
     return ConfigDict(_overlay(values, fields))
 
 

@@ -79,6 +79,9 @@ class StageConfig:
     length: int
     model: object
     start: int  # the run's step at which it begins
+    optimizer: dict
+    schedule: dict
+    task: str = "masked_lm"  # what it learns, see `stages.OBJECTIVES` and the family's
     grow: GrowthConfig = GrowthConfig()  # how the stage before becomes this one
 
     @property
@@ -95,8 +98,6 @@ class RunConfig:
     data: DataConfig
     masking: MaskingConfig
     accumulate: int
-    optimizer: dict
-    schedule: dict
     stages: tuple[StageConfig, ...]
     growth: GrowthConfig
     mesh: MeshConfig
@@ -104,6 +105,7 @@ class RunConfig:
     checkpoint: CheckpointConfig
     log_every: int
     init_from: str
+    sections: dict  # the family's own sections, by name
     recipe: dict = field(repr=False)  # the resolved recipe as plain data, for config.json
 
     @property
