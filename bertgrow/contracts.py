@@ -44,7 +44,8 @@ class Task(NamedTuple):
     predictions so that the weights sum to one; every leaf keeps the leading batch axis.
     `loss(params, frozen, inputs, key, step) -> (loss, metrics)`, scalars that add up over
     slices of `inputs`: accumulating slices equals one big batch.
-    `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks.
+    `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks; sums may be
+    vectors, and under count None it is the greatest value that counts, not the mean.
     `frozen` holds a teacher (or nothing): an argument of the step, never captured.
     """
 
@@ -89,14 +90,14 @@ class Objective(NamedTuple):
     `enter(..., vocab, optimizer)` gives None, or how the stage begins: a function `(state,
     shardings, probe, frozen) -> (state, certificate)` from the last state of the stage
     before - at the start of a run: random weights - to the first state of this one.
-    `updates(...) -> {"rate_by_axis": ...}`, what the optimiser is told beyond the recipe.
+    `optimizer(..., axes)`, the recipe's, and what the objective asks of it beyond that.
     `flops(...) -> float`, model FLOPs a step, forward and backward, the mean of the stage.
     `frozen(...) -> Frozen | None`.
     """
 
     task: Callable
     enter: Callable
-    updates: Callable
+    optimizer: Callable
     flops: Callable
     frozen: Callable = lambda family, settings, index: None
 

@@ -16,8 +16,7 @@ def make_one(settings, family, vocab, index):
     """The `Stage` number `index`."""
     config, learns = settings.stages[index], find(family, settings.stages[index].task)
     learnt = task(settings, family, vocab, index)
-    told = learns.updates(family, settings, index)
-    optimizer = make_optimizer(settings, index, learnt.axes, **told)
+    optimizer = learns.optimizer(family, settings, index, learnt.axes)
     return Stage(
         name=config.name,
         task=learnt,
@@ -52,7 +51,7 @@ def make_optimizer(settings, index, axes, **told):
       settings: RunConfig.
       index: of the stage.
       axes: axis names of the parameters.
-      told: what the stage's `Objective.updates` gave.
+      told: what the recipe does not say, such as `rate_by_axis`.
     """
     given = settings.stages[index].optimizer
     fields = {name: value for name, value in given.items() if name != "name"}
@@ -108,7 +107,8 @@ def _masked_lm(family, settings, index, vocab):
     )
 
 
-def _grown_from_before(family, settings, index, vocab, optimizer):
+def grown_from_before(family, settings, index, vocab, optimizer):
+    """Enters a stage by growth out of the one before; the identity where sizes agree."""
     operators = _operators(family, settings, index)
     if operators is None:
         return None
@@ -130,9 +130,10 @@ def _grown_from_before(family, settings, index, vocab, optimizer):
     return enter
 
 
-def _rates_of_new_units(family, settings, index):
+def _rewarming_new_units(family, settings, index, axes):
     operators = _operators(family, settings, index) or ()
-    return dict(rate_by_axis=transition.rate_by_axis(operators, settings.stages[index]))
+    by_axis = transition.rate_by_axis(operators, settings.stages[index])
+    return make_optimizer(settings, index, axes, rate_by_axis=by_axis)
 
 
 def _operators(family, settings, index):
@@ -150,6 +151,6 @@ def _masked_lm_flops(family, settings, index):
 
 OBJECTIVES = {
     "masked_lm": Objective(
-        _masked_lm, _grown_from_before, _rates_of_new_units, _masked_lm_flops
+        _masked_lm, grown_from_before, _rewarming_new_units, _masked_lm_flops
     )
 }
