@@ -61,7 +61,6 @@ def summary(settings, family, todo, stores):
     """What config.json holds: the recipe, its stages as numbers, the store, the versions."""
     table = []
     for config, stage in zip(settings.stages, todo, strict=True):
-        model = config.model
         shapes = jax.eval_shape(stage.task.init, jax.random.key(0))
         table.append(
             dict(
@@ -71,11 +70,7 @@ def summary(settings, family, todo, stores):
                 end=config.end,
                 batch=config.batch,
                 length=config.length,
-                layers=model.num_layers,
-                width=model.width,
-                heads=model.num_heads,
-                ffn_width=family.sizes(model)["mlp"],
-                pool=model.pool,
+                **families.shape(family, config.model),
                 parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)),
                 flops_per_step=stage.flops,
             )  # fmt: skip
