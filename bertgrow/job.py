@@ -139,11 +139,12 @@ def make_rate(settings, stage):
         given["warmup"] = rewarmup
     if name == "published":
         return schedule.published(start=stage.start, **given)
-    common = dict(total=settings.total_steps, start=stage.start)
+    behind, at_the_end = settings.rewound(stage), settings.rewound(settings.stages[-1])
+    given |= dict(total=settings.total_steps - at_the_end, start=stage.start - behind)
     if name == "linear":
-        return schedule.default(**common, **given)
+        return schedule.rewind(schedule.default(**given), behind)
     decay_steps = round(given.pop("decay") * settings.total_steps)
-    return schedule.wsd(decay_steps=decay_steps, **common, **given)
+    return schedule.rewind(schedule.wsd(decay_steps=decay_steps, **given), behind)
 
 
 def summary(settings, family, stages, stores):
