@@ -208,6 +208,25 @@ def _check(run):
                 f"stage {stage.name}: batch {stage.batch} is not divisible by "
                 f"config.accumulate {run.accumulate}; change one of the two"
             )
+    _check_clock(run)
     for section, name in (("eval", "every"), ("eval", "rows"), ("checkpoint", "every")):
         if getattr(getattr(run, section), name) < 1:
             raise InputError(f"config.{section}.{name} must be at least 1")
+
+
+def _check_clock(run):
+    """The schedule's clock can be set back to its start, and only where it has one."""
+    for index, stage in enumerate(run.stages):
+        course = stages.course(run.stages, index)
+        behind, since = stages.rewound(course, stage), stage.start - course[0].start
+        if behind > since:
+            raise InputError(
+                f"stage {stage.name} starts at step {since} of its schedule with a clock set "
+                f"back by {behind} steps in all; lower grow.rewind so that they are at most "
+                f"{since}"
+            )
+        if behind and stage.schedule["name"] == "published":
+            raise InputError(
+                "config.schedule 'published' starts again in every stage, so there is nothing "
+                "to rewind; set grow.rewind to 0, or choose linear or wsd"
+            )

@@ -35,6 +35,7 @@ class GrowthConfig:
     moments: str | dict = "reset"
     counts: str = "auto"
     rewarmup_new: int = 0
+    rewind: int = 0
     on_broken_claim: str = "stop"
 
     def check(self, where):
@@ -46,8 +47,9 @@ class GrowthConfig:
                 raise InputError(
                     f"{where}.{name} is {value!r}; expected one of {', '.join(known)}"
                 )
-        if self.rewarmup_new < 0:
-            raise InputError(f"{where}.rewarmup_new is {self.rewarmup_new}; expected 0 or more")
+        for name in ("rewarmup_new", "rewind"):
+            if (value := getattr(self, name)) < 0:
+                raise InputError(f"{where}.{name} is {value}; expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,3 @@ class RunConfig:
     def model(self):
         """The model that comes out: the last stage's."""
         return self.stages[-1].model
-
-    @property
-    def total_steps(self):
-        return self.stages[-1].end

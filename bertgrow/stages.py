@@ -63,27 +63,25 @@ def make_optimizer(settings, index, axes, **told):
 def make_rate(settings, index):
     """The learning rate of one stage as a function of the run's step.
 
-    The clock of a schedule runs over its course: neighbouring stages that learn the same and
-    share the schedule. In a run of one course that is the whole run.
+    The clock of a schedule runs over its `course`; in a run of one course that is the run.
     """
-    stage, course = settings.stages[index], _course(settings.stages, index)
-    begin, end = course[0].start, course[-1].end
+    stage, stages = settings.stages[index], course(settings.stages, index)
+    begin, end, behind = stages[0].start, stages[-1].end, rewound(stages, stage)
     start, given = stage.start - begin, dict(stage.schedule)
     name = given.pop("name")
     rewarmup = given.pop("rewarmup")
     if start:
         given["warmup"] = rewarmup
     if name == "published":
-        rate = schedule.published(start=start, **given)
-    elif name == "linear":
-        rate = schedule.default(total=end - begin, start=start, **given)
-    else:
-        cooling = round(given.pop("decay") * (end - begin))
-        rate = schedule.wsd(total=end - begin, start=start, decay_steps=cooling, **given)
-    return (lambda step: rate(step - begin)) if begin else rate
+        return schedule.rewind(schedule.published(start=start, **given), begin)
+    given |= dict(total=end - begin - rewound(stages, stages[-1]), start=start - behind)
+    if name == "linear":
+        return schedule.rewind(schedule.default(**given), begin + behind)
+    cooling = round(given.pop("decay") * (end - begin))
+    return schedule.rewind(schedule.wsd(decay_steps=cooling, **given), begin + behind)
 
 
-def _course(stages, index):
+def course(stages, index):
     """The neighbours of a stage, itself among them, that share its task and its schedule."""
     kinds = [(stage.task, stage.schedule) for stage in stages]
     first = last = index
@@ -92,6 +90,11 @@ def _course(stages, index):
     while last + 1 < len(stages) and kinds[last + 1] == kinds[index]:
         last += 1
     return stages[first : last + 1]
+
+
+def rewound(stages, stage):
+    """Steps by which the clock of a course is behind the run's in one of its stages."""
+    return sum(each.grow.rewind for each in stages[1:] if each.start <= stage.start)
 
 
 def _masked_lm(family, settings, index, vocab):

@@ -1,5 +1,6 @@
 """A student takes over what it shares with its teacher, and the certificate says what."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
