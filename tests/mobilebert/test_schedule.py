@@ -44,10 +44,10 @@ def optimizer(**phases):
     phases = phases or dict(start=START, steps_per_layer=PHASE)
     factors = schedule.progressive(num_layers=LAYERS, **phases)
     lamb = optimizers.lamb(
-        AXES, lambda step: 1e-2, bias_correction=False, rate_by_axis={"layers": factors}
-    )
-    whole = optax.chain(lamb, schedule.only_layers(AXES))
-    return schedule.with_fresh_moments(whole, AXES, **phases)
+        AXES, lambda step: 1e-2, bias_correction=False, frozen=("words", "output_bias"),
+        rate_by_axis={"layers": factors},
+    )  # fmt: skip
+    return schedule.with_fresh_moments(lamb, AXES, **phases)
 
 
 def train(optimizer, params, steps, state=None):
