@@ -45,15 +45,16 @@ def layer_losses(student, teacher, share, *, num_layers, factors=None, features=
       float32 [layers], and {name of the term: float32 [layers]} before factors and depth.
     """
     factors, teacher = factors or Factors(), jax.lax.stop_gradient(teacher)
-    distances = {
-        "hidden": hidden_distance,
-        "mean": mean_distance,
-        "variance": variance_distance,
+    forms = {
+        "split": {
+            "hidden": hidden_distance,
+            "mean": mean_distance,
+            "variance": variance_distance,
+        },
+        "plain": {"hidden": feature_distance},
     }
-    if features == "plain":
-        distances = {"hidden": feature_distance}
     terms = {}
-    for name, distance in distances.items():
+    for name, distance in forms[features].items():
         if getattr(factors, name):
             terms[name] = distance(student.features, teacher.features, share)
     if factors.attention:
