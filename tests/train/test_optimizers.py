@@ -7,6 +7,7 @@ import optax
 import pytest
 import toy_task
 
+from bertgrow import errors
 from bertgrow.train import optimizers
 
 
@@ -209,3 +210,31 @@ def test_units_of_an_axis_have_their_own_rate_on_both_sides(make):
         # A difference of float32 weights of order 1.
         np.testing.assert_allclose(ours, theirs, atol=3e-7)
     np.testing.assert_array_equal(scaled["words"], plain["words"])
+
+
+@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lamb])
+def test_a_frozen_module_stays_as_it_is_and_does_not_count_for_clipping(make):
+    params, gradients = toy_task.init(jax.random.key(0)), toy_gradients(2)
+    alone = [{**g, "words": 0 * g["words"]} for g in gradients]
+    optimizer = make(toy_task.AXES, constant(0.01), frozen=("words",))
+
+    after = train(optimizer, params, gradients)
+
+    np.testing.assert_array_equal(after["words"], params["words"])
+    others = train(make(toy_task.AXES, constant(0.01)), params, alone)
+    assert_trees_close({**after, "words": 0}, {**others, "words": 0}, rtol=1e-6)
+
+
+def test_a_frozen_stage_keeps_the_state_of_the_optimizer_as_it_was():
+    """So that moments carry over to a stage that freezes nothing."""
+    params = toy_task.init(jax.random.key(0))
+
+    frozen = optimizers.adamw(toy_task.AXES, constant(0.01), frozen=("words",)).init(params)
+
+    free = optimizers.adamw(toy_task.AXES, constant(0.01)).init(params)
+    assert jax.tree.structure(frozen) == jax.tree.structure(free)
+
+
+def test_a_module_that_is_not_there_cannot_be_frozen():
+    with pytest.raises(errors.InputError, match="no module 'word' to freeze.*words"):
+        optimizers.adamw(toy_task.AXES, constant(0.01), frozen=("word",))
