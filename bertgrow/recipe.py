@@ -63,6 +63,7 @@ def bert(**fields):
         pool_mode="mean",  # mean | max | concat
         max_length=512,  # rows of the position table
         num_types=2,
+        norm_order="post",  # post | pre
         activation="gelu",  # gelu | gelu_tanh | relu
         dropout=0.1,
         attention_dropout=0.1,

@@ -6,6 +6,7 @@ from bertgrow import errors
 
 CHOICES = {
     "pool_mode": ("mean", "max", "concat"),
+    "norm_order": ("post", "pre"),
     "activation": ("gelu", "gelu_tanh", "relu"),
     "positions_init": ("normal", "sinusoids"),
     "dtype": ("auto", "float32", "bfloat16"),
@@ -27,6 +28,7 @@ class BertConfig:
     pool_mode: str = "mean"  # mean | max | concat
     max_length: int = 512
     num_types: int = 2
+    norm_order: str = "post"  # post | pre: norms behind, or before, what a layer does
     activation: str = "gelu"  # gelu | gelu_tanh | relu
     dropout: float = 0.1
     attention_dropout: float = 0.1
@@ -64,7 +66,7 @@ class BertConfig:
 
 
 def sizes(config):
-    """{axis: size} of a configuration, the table that growth compares."""
+    """The table that growth compares: {axis: size}, and `norm_order`, on which claims depend."""
     return {
         "layers": config.num_layers,
         "vocab": config.vocab_size,
@@ -75,6 +77,7 @@ def sizes(config):
         "kv": config.head_width,
         "mlp": config.mlp_width,
         "pool": config.pool,
+        "norm_order": config.norm_order,
     }
 
 

@@ -14,12 +14,15 @@ WEIGHTS = {
     "words": "vocab embed",
     "positions": "positions embed",
     "types": "types embed",
-    "norm": layers.norm("embed"),
 }
+NORM = {"norm": layers.norm("embed")}
 
 
 class Embeddings(nn.Module):
-    """The three tables, summed, normalised and dropped out."""
+    """The three tables, summed, normalised and dropped out.
+
+    Not normalised where layers are pre-norm: the first of them does it.
+    """
 
     config: BertConfig
 
@@ -32,12 +35,15 @@ class Embeddings(nn.Module):
         if config.positions_init == "sinusoids":
             deviation = CUT_DEVIATION * config.init_scale
             starts["positions"] = sinusoids(1.5 * math.sqrt(2) * deviation)
-        weights = layers.declare(self, WEIGHTS, **starts)
+        is_pre = config.norm_order == "pre"
+        weights = layers.declare(self, WEIGHTS if is_pre else WEIGHTS | NORM, **starts)
 
         # A product, because the gradient of a gather of two rows is a slow scatter.
         typed = jax.nn.one_hot(types, config.num_types, dtype=jnp.float32) @ weights["types"]
-        summed = weights["words"][tokens] + weights["positions"][None, :length] + typed
-        hidden = layers.layer_norm(weights["norm"], summed).astype(layers.compute_dtype(config))
+        hidden = weights["words"][tokens] + weights["positions"][None, :length] + typed
+        if not is_pre:
+            hidden = layers.layer_norm(weights["norm"], hidden)
+        hidden = hidden.astype(layers.compute_dtype(config))
         return layers.dropout(hidden, salt, config.dropout), weights["words"]
 
 

@@ -1,4 +1,4 @@
-"""Post-norm transformer layers, stacked on one axis and walked by a scan."""
+"""Transformer layers, post-norm or pre-norm, stacked on one axis and walked by a scan."""
 
 import functools
 
@@ -71,18 +71,32 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
 
 
 def block(weights, hidden, memory, mask, salt, *, config):
-    """One post-norm layer (Devlin et al., 2019; Vaswani et al., 2017, section 3.1).
+    """One layer: attention, then the FFN, each added to what it reads.
 
-    No dropout between the two products of the FFN.
+    Norms lie behind the sums ("post": Devlin et al., 2019; Vaswani et al., 2017, section 3.1)
+    or before what a part reads ("pre": Xiong et al., 2020; Shoeybi et al., 2019, section 5.3),
+    which leaves the sum of all parts, the residual stream, as it is. No dropout between the
+    two products of the FFN.
     """
     on_scores, on_attention, on_ffn = (None,) * 3 if salt is None else salt
     drop = functools.partial(layers.dropout, rate=config.dropout)
+    first = functools.partial(layers.layer_norm, weights["attention_norm"])
+    second = functools.partial(layers.layer_norm, weights["mlp_norm"])
 
-    attended = attention(weights, hidden, memory, mask, on_scores, config.attention_dropout)
-    hidden = layers.layer_norm(weights["attention_norm"], hidden + drop(attended, on_attention))
-    inner = layers.activation(config)(layers.dense(weights["up"], hidden))
-    changed = drop(layers.dense(weights["down"], inner), on_ffn)
-    return layers.layer_norm(weights["mlp_norm"], hidden + changed)
+    def attend(hidden, memory):
+        rate = config.attention_dropout
+        read = attention(weights, hidden, memory, mask, on_scores, rate)
+        return drop(read, on_attention)
+
+    def feed(hidden):
+        inner = layers.activation(config)(layers.dense(weights["up"], hidden))
+        return drop(layers.dense(weights["down"], inner), on_ffn)
+
+    if config.norm_order == "pre":
+        hidden = hidden + attend(first(hidden), first(memory))
+        return hidden + feed(second(hidden))
+    hidden = first(hidden + attend(hidden, memory))
+    return second(hidden + feed(hidden))
 
 
 def attention(weights, hidden, memory, mask, salt, rate):

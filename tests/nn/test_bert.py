@@ -17,6 +17,7 @@ FORMS = {
     "plain": {},
     "mean": {"pool": 2, "ffn_share": 2},
     "concat": {"pool": 2, "pool_mode": "concat"},
+    "pre": {"norm_order": "pre"},
 }
 
 
@@ -294,6 +295,7 @@ def test_sinusoidal_positions_turn_by_one_angle_a_step():
         ({"dropout": 1.0}, "dropout"),
         ({"activation": "swish"}, "activation"),
         ({"pool_mode": "sum"}, "pool_mode"),
+        ({"norm_order": "sandwich"}, "norm_order"),
         ({"pool": 32}, "pool"),
         ({"pad_id": 100}, "pad_id"),
         ({"init_scale": 0.0}, "init_scale"),
