@@ -48,7 +48,10 @@ setup(
     },
     entry_points={
         "console_scripts": ["bertgrow = bertgrow.cli:main"],
-        "bertgrow.families": ["bert = bertgrow.nn.family:bert"],
+        "bertgrow.families": [
+            "bert = bertgrow.nn.family:bert",
+            "mobilebert = mobilebert.family:mobilebert",
+        ],
         "bertgrow.commands": [
             "plan = bertgrow.plan",
             "prepare = bertgrow.data.prepare",

@@ -150,7 +150,6 @@ def summary(settings, family, stages, stores):
     """What config.json holds: the recipe, its stages as numbers, the store, the versions."""
     table = []
     for config, stage in zip(settings.stages, stages, strict=True):
-        model = config.model
         shapes = jax.eval_shape(stage.task.init, jax.random.key(0))
         table.append(
             dict(
@@ -159,11 +158,7 @@ def summary(settings, family, stages, stores):
                 end=config.end,
                 batch=config.batch,
                 length=config.length,
-                layers=model.num_layers,
-                width=model.width,
-                heads=model.num_heads,
-                ffn_width=family.sizes(model)["mlp"],
-                pool=model.pool,
+                **shape(family, config.model),
                 parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)),
                 flops_per_step=stage.flops,
             )  # fmt: skip
@@ -180,6 +175,14 @@ def summary(settings, family, stages, stores):
         ),
         versions={name: importlib.metadata.version(name) for name in packages},
     )
+
+
+def shape(family, model):
+    """How large a model is, whatever its family, for the tables of stages."""
+    sizes = family.sizes(model)
+    columns = dict(layers="layers", width="embed", heads="heads", ffn_width="mlp")
+    found = {column: sizes[axis] for column, axis in columns.items()}
+    return found | dict(pool=sizes.get("pool", 1))
 
 
 def _weights(settings, stores):

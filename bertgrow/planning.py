@@ -75,7 +75,7 @@ def in_dtype(settings, dtype):
 
 def _stage(settings, family, config, stage, state):
     """What follows from the shapes of one stage."""
-    model, parameters = config.model, dict(encoder=0, heads=0)
+    parameters = dict(encoder=0, heads=0)
     for name, leaves in state.params.items():
         count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(leaves))
         parameters["heads" if name in HEADS else "encoder"] += count
@@ -86,11 +86,7 @@ def _stage(settings, family, config, stage, state):
         batch=config.batch,
         length=config.length,
         predictions=settings.masking.slots(config.length),
-        layers=model.num_layers,
-        width=model.width,
-        heads=model.num_heads,
-        ffn_width=family.sizes(model)["mlp"],
-        pool=model.pool,
+        **job.shape(family, config.model),
         parameters=parameters,
         tokens=config.steps * config.batch * config.length,
         flops_per_step=stage.flops,

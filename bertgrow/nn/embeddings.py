@@ -31,20 +31,31 @@ class Embeddings(nn.Module):
         """int32 [batch, length] twice -> [batch, length, embed] and the word table."""
         config, length = self.config, tokens.shape[1]
         layers.check_length(length, config)
-        starts = {}
-        if config.positions_init == "sinusoids":
-            deviation = CUT_DEVIATION * config.init_scale
-            starts["positions"] = sinusoids(1.5 * math.sqrt(2) * deviation)
         is_pre = config.norm_order == "pre"
-        weights = layers.declare(self, WEIGHTS if is_pre else WEIGHTS | NORM, **starts)
-
-        # A product, because the gradient of a gather of two rows is a slow scatter.
-        typed = jax.nn.one_hot(types, config.num_types, dtype=jnp.float32) @ weights["types"]
+        table = WEIGHTS if is_pre else WEIGHTS | NORM
+        weights = layers.declare(self, table, **starts(config))
+        typed = look_up_types(weights["types"], types)
         hidden = weights["words"][tokens] + weights["positions"][None, :length] + typed
         if not is_pre:
             hidden = layers.layer_norm(weights["norm"], hidden)
         hidden = hidden.astype(layers.compute_dtype(config))
         return layers.dropout(hidden, salt, config.dropout), weights["words"]
+
+
+def look_up_types(table, types):
+    """[types, embed], int32 [batch, length] -> [batch, length, embed].
+
+    A product, because the gradient of a gather of two rows is a slow scatter.
+    """
+    return jax.nn.one_hot(types, len(table), dtype=jnp.float32) @ table
+
+
+def starts(config):
+    """How the position table starts where `config.positions_init` says so, for `declare`."""
+    if config.positions_init == "normal":
+        return {}
+    deviation = CUT_DEVIATION * config.init_scale
+    return {"positions": sinusoids(1.5 * math.sqrt(2) * deviation)}
 
 
 def sinusoids(amplitude, base=100.0):
