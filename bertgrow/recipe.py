@@ -38,6 +38,7 @@ def pretraining(seed=0):
                 moments="reset",  # reset | copy | exact | asymmetric, or one a dimension
                 counts="auto",  # keep | reset; auto: as the moments
                 rewarmup_new=0,  # steps until new units and layers learn at the full rate
+                rewind=0,  # steps by which the schedule's clock goes back at a growth
                 on_broken_claim="stop",  # stop | warn
             ),
             mesh=dict(data=-1, fsdp=1, tensor=1),  # -1: all devices that are left
@@ -90,6 +91,7 @@ def lamb(**fields):
 
 def _optimizer(name, fields):
     values = dict(name=name, b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.01, clip=1.0)
+    values["bias_correction"] = True
     return ConfigDict(_overlay(values, fields))
 
 
@@ -145,6 +147,7 @@ def smoke(config):
     config.schedule.update(peak=1e-3, warmup=10)
     if "rewarmup" in config.schedule:
         config.schedule.rewarmup = 5
+    config.growth.rewind = min(config.growth.rewind, 10)
     config.eval.update(every=30, rows=64)
     config.checkpoint.every = 20
     config.stages = tuple(_smoke_stage(stage, full_layers) for stage in config.stages)
@@ -154,6 +157,8 @@ def smoke(config):
 def _smoke_stage(stage, full_layers):
     small = ConfigDict(stage.to_dict())
     small.steps = 30
+    if "rewind" in small.get("grow", {}):
+        small.grow.rewind = min(small.grow.rewind, 10)
     if "num_layers" in small:
         small.num_layers = max(1, 4 * small.num_layers // full_layers)
     if "length" in small:

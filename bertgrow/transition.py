@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from bertgrow.growth import between, certificate, moments, named, state
+from bertgrow.growth import between, certificate, moments, named, sharded, state
 from bertgrow.nn import layers
 from bertgrow.train import schedule
 
@@ -59,7 +59,7 @@ def grow(current, operators, *, axes, optimizer, rules, shardings):
         )  # fmt: skip
 
     norms = {"before": _norms(current)}
-    grown, cost = state.grow_sharded(current, larger, shardings)
+    grown, cost = sharded.grow_sharded(current, larger, shardings)
     return grown, {"cost": cost, "moment_norms": norms | {"after": _norms(grown)}}
 
 

@@ -27,7 +27,7 @@ def certificate(
         batch in float32 without dropout. Logits are float [targets, vocab] or the like, at
         the same targets each time; targets without weight set to zero.
       moments: the policy, for the record: a string or {dimension: string}.
-      cost: what `state.grow_sharded` measured, for the record.
+      cost: what `sharded.grow_sharded` measured, for the record.
       trained: two more such functions, for the first and the last model, in the precision of
         training, whose loss is wanted too; None where that is float32.
 
