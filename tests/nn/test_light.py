@@ -24,6 +24,10 @@ def rows(length, seed=1):
     return np.random.default_rng(seed).standard_normal((2, length, 32), "f4")
 
 
+def layer(stacked, index):
+    return jax.tree.map(lambda leaf: leaf[index], stacked)
+
+
 def finished(second, hidden, context):
     """What the second layer makes of what its heads have read."""
     attended = layers.dense(second["out"], context, dims=2)
@@ -35,7 +39,7 @@ def finished(second, hidden, context):
 
 def test_it_reads_with_the_shares_of_the_layer_before():
     hidden, stacked = rows(6), weights()
-    first, second = (jax.tree.map(lambda leaf: leaf[i], stacked) for i in (0, 1))
+    first, second = layer(stacked, 0), layer(stacked, 1)
 
     last, every = encoder.run(stacked, hidden, MASK, config=CONFIG)
 
@@ -49,7 +53,7 @@ def test_it_reads_with_the_shares_of_the_layer_before():
 
 def test_behind_a_pooled_layer_each_row_reads_itself():
     stacked, memory = weights(), rows(6)
-    second = jax.tree.map(lambda leaf: leaf[1], stacked)
+    second = layer(stacked, 1)
 
     last, every = encoder.run(
         stacked, rows(4, seed=2), MASK[:, :4], config=CONFIG, memory=memory, memory_mask=MASK
