@@ -17,6 +17,7 @@ class Vocab(NamedTuple):
     mask_id: int
     starts: np.ndarray  # bool [size], true where a piece begins a word
     special: np.ndarray  # bool [size], true at [PAD] [UNK] [CLS] [SEP] [MASK]
+    hash: str = ""  # of the pieces; empty where there is no store, as in a plan
 
 
 class Network(NamedTuple):

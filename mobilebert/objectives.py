@@ -7,7 +7,7 @@ Tasks by their names in a recipe: `progressive` and `joint` transfer layers and 
 import dataclasses
 import functools
 
-from bertgrow import stages
+from bertgrow import stages, workdir
 from bertgrow.contracts import Objective
 from mobilebert import copying, nn, schedule, tasks, teachers, teaching
 
@@ -19,6 +19,8 @@ def _task(family, settings, index, vocab, *, name):
     section.check()
     source = teaching.find(settings, index)
     student, teacher = _student(family, settings, index, vocab), _teacher(source, config.model)
+    if section.teacher and vocab.hash:
+        workdir.check_vocabulary(section.teacher, vocab, "config.transfer.teacher")
     if name in ("progressive", "joint"):
         active = _active(config) if name == "progressive" else None
         return tasks.layer_transfer(student, teacher, section.terms, active=active)
