@@ -9,6 +9,7 @@ import tiny
 
 from bertgrow import errors
 from mobilebert import copying, transfer
+from mobilebert.nn_embeddings import Embeddings
 
 SIZES = dict(vocab=9, embed=8, table=3, positions=5, types=2, heads=2, layers=6, body=4)
 SHARED = {
@@ -125,7 +126,11 @@ def test_least_squares_finds_the_gain_and_shift_of_a_teacher_that_has_them():
 def test_least_squares_brings_a_networks_embeddings_close_to_the_teachers(form):
     config, teaching = small.form(form), small.teacher()
     student, teacher = small.built(config)[1], small.built(teaching)[1]
-    embed = copying.probe(config, teaching, teacher, tiny.inputs())
+    inputs = tiny.inputs()
+    share = transfer.token_share(inputs["tokens"] != config.pad_id)
+
+    def embed(copied):
+        return embeddings(config, copied, inputs), embeddings(teaching, teacher, inputs), share
 
     plain, _ = copying.copy(student, teacher)
     fitted, rows = copying.copy(student, teacher, embedding_norm="least_squares", embed=embed)
@@ -136,6 +141,11 @@ def test_least_squares_brings_a_networks_embeddings_close_to_the_teachers(form):
     assert near < far
     assert rows_of(rows, "fitted") == {"embeddings/norm/scale", "embeddings/norm/bias"}
     assert "% of its variance is left" in next(r["why"] for r in rows if r["what"] == "fitted")
+
+
+def embeddings(config, params, inputs):
+    given = {"params": params["embeddings"]}
+    return Embeddings(config).apply(given, inputs["tokens"], inputs["types"])[0]
 
 
 def error(found, wanted, share):
