@@ -149,4 +149,5 @@ def _same_shape(path, theirs, ours):
             f"distill: {path} is {theirs.shape} in the teacher and {ours.shape} in the "
             "student; what is copied must be equal: change the student's sizes"
         )
-    return jnp.copy(theirs)  # training donates the student's weights; the teacher's must stay
+    # A copy: training donates the student's weights, and the teacher's must stay.
+    return jnp.array(theirs, dtype=ours.dtype)

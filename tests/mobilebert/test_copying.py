@@ -8,8 +8,7 @@ import small_mobilebert as small
 import tiny
 
 from bertgrow import errors
-from mobilebert import copying, transfer
-from mobilebert.nn_embeddings import Embeddings
+from mobilebert import copying, nn, transfer
 
 SIZES = dict(vocab=9, embed=8, table=3, positions=5, types=2, heads=2, layers=6, body=4)
 SHARED = {
@@ -130,7 +129,8 @@ def test_least_squares_brings_a_networks_embeddings_close_to_the_teachers(form):
     share = transfer.token_share(inputs["tokens"] != config.pad_id)
 
     def embed(copied):
-        return embeddings(config, copied, inputs), embeddings(teaching, teacher, inputs), share
+        ours, theirs = nn.embed(config), nn.embed(teaching)
+        return ours(copied, inputs), theirs(teacher, inputs), share
 
     plain, _ = copying.copy(student, teacher)
     fitted, rows = copying.copy(student, teacher, embedding_norm="least_squares", embed=embed)
@@ -141,11 +141,6 @@ def test_least_squares_brings_a_networks_embeddings_close_to_the_teachers(form):
     assert near < far
     assert rows_of(rows, "fitted") == {"embeddings/norm/scale", "embeddings/norm/bias"}
     assert "% of its variance is left" in next(r["why"] for r in rows if r["what"] == "fitted")
-
-
-def embeddings(config, params, inputs):
-    given = {"params": params["embeddings"]}
-    return Embeddings(config).apply(given, inputs["tokens"], inputs["types"])[0]
 
 
 def error(found, wanted, share):
