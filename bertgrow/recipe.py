@@ -107,6 +107,11 @@ def published(**fields):
     return _schedule("published", values, fields)
 
 
+def constant(peak):
+    """The same rate at every step: `published` that ends where it begins."""
+    return published(peak=peak, end=peak, warmup=0, decay_steps=1)
+
+
 def wsd(**fields):
     """Warm-up, stable, decay over the whole run; `decay` is the share of steps at the end."""
     return _schedule("wsd", dict(peak=1e-4, warmup=10_000, rewarmup=0, decay=0.2), fields)

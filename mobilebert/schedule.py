@@ -98,18 +98,5 @@ def with_fresh_moments(optimizer, axes, *, start, steps_per_layer):
     return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
 
-def only_layers(axes):
-    """Sets the updates of all that has no axis `layers` to zero: embeddings and heads.
-
-    Chained after an optimiser, so that it also stops decay, and so that clipping counts the
-    gradients of the embeddings as the published code does.
-    """
-
-    def at_leaf(update, names):
-        return update if "layers" in names else jnp.zeros_like(update)
-
-    return optax.stateless(lambda updates, params: tree.map_named(at_leaf, updates, axes))
-
-
 def _is_adam(node):
     return isinstance(node, optax.ScaleByAdamState)

@@ -43,7 +43,11 @@ def test_a_stage_overrides_how_the_run_grows():
         (dict(counts="double"), 1, "counts is 'double'; expected one of auto, keep, reset"),
         (dict(rewarmup_new=-1), 1, "rewarmup_new is -1"),
         (dict(rewind=-1), 1, "rewind is -1"),
-        (dict(rewind=8), 1, "stage 1 starts at step 7 with a clock set back by 8"),
+        (
+            dict(rewind=8),
+            1,
+            "stage 1 starts at step 7 of its schedule with a clock set back by 8",
+        ),
         (dict(moments=3), 1, "moments is 3; expected str . dict"),
     ],
 )
