@@ -161,6 +161,7 @@ def _claim(growth):
         "changed": growth.describe,
         "sizes": {axis: list(pair) for axis, pair in growth.changes.items()},
         "claim": growth.claim,
+        "exact_if": growth.exact_if,
         "source": growth.source,
     }
 

@@ -26,7 +26,9 @@ PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
 @pytest.mark.slow
 @hypothesis.settings(max_examples=6, deadline=None)
 @hypothesis.given(
-    st.sampled_from(PAIRS), st.sampled_from(["equal", "uneven"]), st.integers(0, 9)
+    st.sampled_from(PAIRS),
+    st.sampled_from(["equal", "uneven", "net2net", "lemon"]),
+    st.integers(0, 9),
 )
 def test_widening_preserves_the_function(wider, rule, seed):
     net, old = small.network(), small.sizes()
@@ -57,6 +59,7 @@ def test_the_plain_model_is_the_real_one():
     "wider, rule",
     [
         ({"mlp": 96, "heads": 6}, "uneven"),
+        pytest.param({"embed": 64, "mlp": 96}, "net2net", marks=pytest.mark.slow),
         pytest.param({"embed": 64, "heads": 8, "mlp": 128}, "equal", marks=pytest.mark.slow),
     ],
 )
