@@ -121,7 +121,7 @@ class StepInfo(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """One growth operator bound to two size tables.
+    """One growth operator bound to two size tables; binding refuses what cannot be.
 
     `weights`, `gradients` and `copies` are pure functions `(tree, axes) -> (tree, axes)`.
     `gradients` is the dual map, which gives the grown model's gradients from the old ones;
@@ -131,7 +131,7 @@ class Growth(NamedTuple):
 
     name: str
     dimension: str  # "width", "depth" or "length"
-    claim: str  # "exact" or "no"
+    claim: str  # for these two models: "exact" or "no"
     changes: dict  # {axis: (old size, new size)}
     weights: Callable
     gradients: Callable | None
@@ -140,13 +140,15 @@ class Growth(NamedTuple):
     source: str  # paper and section
     sources: dict = {}  # {axis: int [new size]}, the old unit that each copies; -1: fresh
     needs: str = ""  # the moments policy without which the method does not work
+    exact_if: str = ""  # what the claim depends on, in words; "": it is always the same
+    low_cost: str = ""  # field of the low-cost form that it undoes; "": a smaller model
 
 
 class Family(NamedTuple):
     """A kind of model, found by entry point `bertgrow.families`.
 
     `config` is its frozen dataclass; `network(config) -> Network`;
-    `sizes(config) -> {axis: size}`;
+    `sizes(config) -> {axis: size}`, with `norm_order` where claims of growth depend on it;
     `flops(config, length, predictions) -> {part: forward FLOPs a row}`.
     `objectives` are what its stages can learn besides masked words, by name; `sections` the
     frozen dataclasses of the recipe's sections that these read, by name.

@@ -9,8 +9,11 @@ from bertgrow.growth import between, certificate, moments, named, sharded, state
 from bertgrow.nn import layers
 from bertgrow.train import schedule
 
-# What a dimension changes in a configuration; width is whatever else differs.
-FIELDS = dict(depth=("num_layers",), length=("pool", "pool_mode"))
+# What an axis changes in a configuration; those that widen, whatever else differs.
+FIELDS = dict(
+    layers=("num_layers",), rank=("ffn_rank",), light=("light_every",),
+    pool=("pool", "pool_mode"), positions=("max_length",), length=(),
+)  # fmt: skip
 
 
 def growths(family, old, new):
@@ -96,19 +99,18 @@ def path(operators, old, new):
     """The configurations on the way: the old one, then one after each operator."""
     models = [old]
     for operator in operators:
-        changed = _fields(operator.dimension, new)
+        changed = _fields(operator.changes, new)
         models.append(dataclasses.replace(models[-1], **changed))
     return models
 
 
-def _fields(dimension, new):
-    fields = [field.name for field in dataclasses.fields(new)]
-    if dimension in FIELDS:
-        named = [name for name in fields if name in FIELDS[dimension]]
-    else:
-        others = {name for names in FIELDS.values() for name in names}
-        named = [name for name in fields if name not in others]
-    return {name: getattr(new, name) for name in named}
+def _fields(changes, new):
+    """The fields of `new` that an operator with these `changes` gives its model."""
+    elsewhere = {name for names in FIELDS.values() for name in names}
+    mine = {name for axis in changes for name in FIELDS.get(axis, ())}
+    if changes.keys() - FIELDS.keys():
+        mine |= {field.name for field in dataclasses.fields(new)} - elsewhere
+    return {f.name: getattr(new, f.name) for f in dataclasses.fields(new) if f.name in mine}
 
 
 def exactly(model):

@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 import recipes
+import tiny
 
 from bertgrow import config, families, recipe, run, stages, transition
 from bertgrow.errors import CheckFailed, InputError
+from bertgrow.growth import between
 
 
 def resolved(grow=None, stage=2, **growth):
@@ -122,6 +124,20 @@ def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
 
     with pytest.raises(InputError, match="'published' starts again .* set grow.rewind to 0"):
         config.resolve(given)
+
+
+def test_each_model_on_the_way_has_the_sizes_that_its_operator_leaves():
+    old = tiny.config(ffn_rank=6, light_every=2, pool=2, max_length=16)
+    new = tiny.config(num_layers=4, ffn_width=128)
+    steps = between.between(old.sizes(), new.sizes())
+
+    models = transition.path(steps, old, new)
+
+    table = old.sizes()
+    for operator, model in zip(steps, models[1:], strict=True):
+        table = between.sizes_after(operator, table)
+        assert model.sizes() == table
+    assert models[-1] == new
 
 
 def judge(settings, change):
