@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from bertgrow import families, objective, run, transition, workdir
+from bertgrow import families, flops, objective, run, transition, workdir
 from bertgrow.contracts import Stage
 from bertgrow.data import pipeline, rows, store
 from bertgrow.errors import InputError
@@ -67,7 +67,9 @@ def make_stages(settings, family, vocab):
         optimizer = make_optimizer(settings, config, task.axes, operators)
         enter = old and _enter(family, old, config, tasks[-1], operators, optimizer)
         slots = settings.masking.slots(config.length)
-        cost = 3 * config.batch * sum(family.flops(config.model, config.length, slots).values())
+        cost = flops.train_step_flops(
+            config.model, config.length, slots, config.batch, family.flops
+        )
         stages.append(
             Stage(
                 config.name,
@@ -127,7 +129,9 @@ def make_optimizer(settings, stage, axes, operators=()):
     fields["decay"] = fields.pop("weight_decay")
     make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[settings.optimizer["name"]]
     by_axis = transition.rate_by_axis(operators, stage)
-    return make(axes, make_rate(settings, stage), rate_by_axis=by_axis, **fields)
+    frozen = transition.frozen_modules(stage.model, axes)
+    rate = make_rate(settings, stage)
+    return make(axes, rate, rate_by_axis=by_axis, frozen=frozen, **fields)
 
 
 def make_rate(settings, stage):

@@ -34,7 +34,7 @@ def pretraining(seed=0):
             stages=stages(),
             growth=dict(  # a stage overrides it by grow=dict(...)
                 width="uneven",  # uneven | equal | fpi | sparkling
-                depth="stack",  # stack | interleave | random
+                depth="stack",  # stack | interleave | mslt | random
                 moments="reset",  # reset | copy | exact | asymmetric, or one a dimension
                 counts="auto",  # keep | reset; auto: as the moments
                 rewarmup_new=0,  # steps until new units and layers learn at the full rate
@@ -72,6 +72,7 @@ def bert(**fields):
         dtype="auto",  # auto: float32 on CPU, bfloat16 elsewhere
         remat="none",  # none | dots | full
         init_scale=0.02,
+        frozen_layers=0,  # lowest layers that do not learn, nor do the embeddings
     )
     return ConfigDict(_overlay(model, fields))
 

@@ -4,13 +4,15 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bertgrow.growth import between, certificate, moments, named, sharded, state
 from bertgrow.nn import layers
 from bertgrow.train import schedule
 
 # What a dimension changes in a configuration; width is whatever else differs.
-FIELDS = dict(depth=("num_layers",), length=("pool", "pool_mode"))
+FIELDS = dict(depth=("num_layers", "frozen_layers"), length=("pool", "pool_mode"))
+BELOW = ("embeddings", "resolution")  # modules that feed the first layer
 
 
 def growths(family, old, new):
@@ -35,14 +37,29 @@ def check(operators, rules):
 
 
 def rate_by_axis(operators, stage):
-    """{axis: function step -> float [size]}: new units warm up alone, where asked to."""
+    """{axis: function step -> float [size]} of the units that learn at a rate of their own.
+
+    New ones warm up alone, where asked to; frozen layers stay as they are.
+    """
     steps = stage.grow.rewarmup_new
-    return {
+    factors = {
         axis: schedule.rewarm(named.is_new(index), start=stage.start, warmup=steps)
         for operator in operators
         for axis, index in operator.sources.items()
         if steps
     }
+    frozen = getattr(stage.model, "frozen_layers", 0)
+    if frozen:
+        learns = np.arange(stage.model.num_layers) >= frozen
+        warm = factors.get("layers", lambda step: 1.0)
+        factors["layers"] = lambda step: learns * warm(step)
+    return factors
+
+
+def frozen_modules(model, axes):
+    """Names of the modules that feed a model's frozen layers and stay as these do."""
+    frozen = getattr(model, "frozen_layers", 0)
+    return tuple(name for name in BELOW if name in axes) if frozen else ()
 
 
 def grow(current, operators, *, axes, optimizer, rules, shardings):

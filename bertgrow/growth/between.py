@@ -17,6 +17,7 @@ OPERATORS = {
     "depth": {
         "stack": depths.stack,
         "interleave": depths.interleave,
+        "mslt": depths.mslt,
         "random": depths.random,
     },
     "length": {"unpool": lengths.unpool, "lengthen": lengths.lengthen},
@@ -52,7 +53,7 @@ def between(old, new, *, width="uneven", depth="stack", fresh=None):
         (1 or absent: none) and `length` (rows as fed) where they matter.
       new: the same of the model to come.
       width: operator that widens, "uneven", "equal", "fpi" or "sparkling".
-      depth: operator that deepens, "stack", "interleave" or "random".
+      depth: operator that deepens, "stack", "interleave", "mslt" or "random".
       fresh: function () -> new parameters, for operators that initialise some.
 
     Returns:

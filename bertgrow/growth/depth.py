@@ -29,6 +29,24 @@ def interleave(old, new, fresh=None):
     return _by_index("interleave", old, new, index, "Li et al. (2022), AutoProg, MoGrow")
 
 
+def mslt(old, new, fresh=None):
+    """Copies of the top layers on top, at most all of them: [0, 1, 2, 1, 2] for 3 -> 5.
+
+    Multi-stage layerwise training (Yang et al., 2020, "Progressively stacking 2.0"), of which
+    this is the growth. The method also trains only the new layers and the heads, by
+    `frozen_layers` in the stage that grows, and all layers in a last stage.
+    """
+    before, after = old["layers"], new["layers"]
+    if after > 2 * before:
+        raise errors.InputError(
+            f"growth: layers go from {before} to {after}; mslt copies the top layers once: set "
+            f"num_layers to at most {2 * before}, or choose depth 'stack'"
+        )
+    index = np.concatenate([np.arange(before), np.arange(2 * before - after, before)])
+    source = "Yang et al. (2020), Progressively stacking 2.0, section 3"
+    return _by_index("mslt", old, new, index.astype(int), source)
+
+
 def random(old, new, fresh=None):
     """The old layers, and freshly initialised ones on top; their moments start at zero.
 

@@ -63,6 +63,8 @@ class Bert(nn.Module):
 
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
+        if config.frozen_layers:
+            words = jax.lax.stop_gradient(words)  # the head reads them too
         run = functools.partial(Encoder(config, name="layers"), salts=on_layers)
         if self.two_streams:
             hidden, stacked = run(*Streams(config, name="resolution")(hidden, mask, inputs))

@@ -36,6 +36,7 @@ class BertConfig:
     dtype: str = "auto"  # auto: float32 on a CPU, bfloat16 elsewhere
     remat: str = "none"  # none | dots | full
     init_scale: float = 0.02
+    frozen_layers: int = 0  # the lowest, which get no gradient, nor does what feeds them
 
     @property
     def mlp_width(self):
@@ -55,10 +56,12 @@ class BertConfig:
                 _expect(0 <= value < 1, field.name, value, "at least 0 and below 1")
             elif field.name == "init_scale":
                 _expect(value > 0, field.name, value, "above 0")
-            elif field.name not in ("next_sentence", "pad_id"):
+            elif field.name not in ("next_sentence", "pad_id", "frozen_layers"):
                 _expect(value >= 1, field.name, value, "at least 1")
         _divides(self, "num_heads", "width")
         _divides(self, "ffn_share", "ffn_width")
+        is_trained = 0 <= self.frozen_layers < self.num_layers
+        _expect(is_trained, "frozen_layers", self.frozen_layers, "0 or more, below num_layers")
         _expect(0 <= self.pad_id < self.vocab_size, "pad_id", self.pad_id, "below vocab_size")
         _expect(self.pool < self.max_length, "pool", self.pool, "below max_length")
 

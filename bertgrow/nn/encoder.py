@@ -47,16 +47,24 @@ class Encoder(nn.Module):
 
 
 def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=None):
-    """Scans `block` over the stacked weights; with a memory the first layer runs apart."""
+    """Scans `block` over the stacked weights; with a memory the first layer runs apart.
+
+    No gradient reaches the frozen layers or what feeds them. They have a scan of their own, so
+    that there is no backward pass of it and nothing is kept for one.
+    """
     step = functools.partial(block, config=config)
     if salts is not None:
         salts = salts.reshape(config.num_layers, 3, *salts.shape[1:])
-    stack, outputs = (weights, salts), []
+    frozen, parts, outputs = config.frozen_layers, [(weights, salts)], []
+    if frozen:
+        hidden, memory = jax.lax.stop_gradient((hidden, memory))
+        below, above = (_at(parts[0], at) for at in (slice(frozen), slice(frozen, None)))
+        parts = [jax.lax.stop_gradient(below), above]
     if memory is not None:
-        (first, salt), stack = _at(stack, 0), _at(stack, slice(1, None))
+        (first, salt), parts[0] = _at(parts[0], 0), _at(parts[0], slice(1, None))
         apart = _remember(step, config.remat, prevent_cse=True)
         hidden = apart(first, hidden, memory, memory_mask, salt)
-        outputs = [hidden[None]]
+        outputs.append(hidden[None])
 
     # In a scan the compiler sees no two copies to merge, and the guard would cost time.
     inside = _remember(step, config.remat, prevent_cse=False)
@@ -66,8 +74,10 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
         hidden = inside(weights, hidden, hidden, mask, salt)
         return hidden, hidden
 
-    hidden, rest = jax.lax.scan(body, hidden, stack)
-    return hidden, jnp.concatenate([*outputs, rest])
+    for part in parts:
+        hidden, rest = jax.lax.scan(body, hidden, part)
+        outputs.append(rest)
+    return hidden, jnp.concatenate(outputs)
 
 
 def block(weights, hidden, memory, mask, salt, *, config):

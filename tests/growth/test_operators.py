@@ -21,6 +21,7 @@ CASES = {
     ("width", "sparkling"): [({}, dict(width=64, num_heads=8, ffn_width=128))],
     ("depth", "stack"): [({}, dict(num_layers=4)), (dict(num_layers=1), dict(num_layers=3))],
     ("depth", "interleave"): [({}, dict(num_layers=4))],
+    ("depth", "mslt"): [({}, dict(num_layers=3)), ({}, dict(num_layers=4))],
     ("depth", "random"): [({}, dict(num_layers=4))],
     ("length", "unpool"): [
         (dict(pool=2), {}),
