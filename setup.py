@@ -48,13 +48,17 @@ setup(
     },
     entry_points={
         "console_scripts": ["bertgrow = bertgrow.cli:main"],
-        "bertgrow.families": ["bert = bertgrow.nn.family:bert"],
+        "bertgrow.families": [
+            "bert = bertgrow.nn.family:bert",
+            "mobilebert = mobilebert.family:mobilebert",
+        ],
         "bertgrow.commands": [
             "plan = bertgrow.plan",
             "prepare = bertgrow.data.prepare",
             "pretrain = bertgrow.pretrain",
             "report = bertgrow.report",
             "compare = bertgrow.compare",
+            "distill = mobilebert.distill",
         ],
     },
 )

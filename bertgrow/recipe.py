@@ -89,6 +89,7 @@ def lamb(**fields):
 
 def _optimizer(name, fields):
     values = dict(name=name, b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.01, clip=1.0)
+    values["bias_correction"] = True
     return ConfigDict(_overlay(values, fields))
 
 
@@ -102,6 +103,11 @@ def published(**fields):
     again = fields.get("warmup", 10_000)
     values = dict(peak=1e-4, warmup=10_000, rewarmup=again, end=0.0, decay_steps=1_000_000)
     return _schedule("published", values, fields)
+
+
+def constant(peak):
+    """The same rate at every step: `published` that ends where it begins."""
+    return published(peak=peak, end=peak, warmup=0, decay_steps=1)
 
 
 def wsd(**fields):

@@ -81,6 +81,9 @@ class StageConfig:
     length: int
     model: object
     start: int  # the run's step at which it begins
+    optimizer: dict
+    schedule: dict
+    task: str = "masked_lm"  # what it learns, see `stages.OBJECTIVES` and the family's
     grow: GrowthConfig = GrowthConfig()  # how the stage before becomes this one
 
     @property
@@ -97,8 +100,6 @@ class RunConfig:
     data: DataConfig
     masking: MaskingConfig
     accumulate: int
-    optimizer: dict
-    schedule: dict
     stages: tuple[StageConfig, ...]
     growth: GrowthConfig
     mesh: MeshConfig
@@ -106,17 +107,10 @@ class RunConfig:
     checkpoint: CheckpointConfig
     log_every: int
     init_from: str
+    sections: dict  # the family's own sections, by name
     recipe: dict = field(repr=False)  # the resolved recipe as plain data, for config.json
 
     @property
     def model(self):
         """The model that comes out: the last stage's."""
         return self.stages[-1].model
-
-    @property
-    def total_steps(self):
-        return self.stages[-1].end
-
-    def rewound(self, stage):
-        """Steps that the schedule's clock is behind in `stage`, after all growths so far."""
-        return sum(each.grow.rewind for each in self.stages if 0 < each.start <= stage.start)

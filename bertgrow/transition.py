@@ -119,10 +119,12 @@ def path(operators, old, new):
 
 
 def _fields(dimension, new):
-    named = FIELDS.get(dimension)
-    if named is None:
+    fields = [field.name for field in dataclasses.fields(new)]
+    if dimension in FIELDS:
+        named = [name for name in fields if name in FIELDS[dimension]]
+    else:
         others = {name for names in FIELDS.values() for name in names}
-        named = [f.name for f in dataclasses.fields(new) if f.name not in others]
+        named = [name for name in fields if name not in others]
     return {name: getattr(new, name) for name in named}
 
 

@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from bertgrow.contracts import Network
-from bertgrow.nn import layers
-from bertgrow.nn.config import BertConfig, sizes
+from bertgrow.nn import layers, pure
+from bertgrow.nn.config import BertConfig
 from bertgrow.nn.embeddings import Embeddings
 from bertgrow.nn.encoder import Encoder
 from bertgrow.nn.heads import MaskedHead, NextSentence, Pooler
 from bertgrow.nn.streams import Streams
 
 __all__ = ["BertConfig", "network", "sizes"]
+
+sizes = BertConfig.sizes
 
 
 @functools.cache  # equal configurations share their compiled functions
@@ -32,20 +34,7 @@ def network(config: BertConfig, *, two_streams=None) -> Network:
     """
     config.check()
     model = Bert(config, config.pool > 1 if two_streams is None else two_streams)
-    example = _example(config.pool)
-
-    def boxed(key):
-        return model.init(key, example)["params"]
-
-    @jax.jit  # drops the forward pass over the example
-    def init(key):
-        return nn.meta.unbox(boxed(key))
-
-    def apply(params, inputs, key=None):
-        return model.apply({"params": params}, inputs, key)
-
-    axes = nn.get_partition_spec(jax.eval_shape(boxed, jax.random.key(0)))
-    return Network(init, apply, axes)
+    return pure.network(model, pure.example(length=config.pool + 1))
 
 
 class Bert(nn.Module):
@@ -85,15 +74,3 @@ class Bert(nn.Module):
         if self.two_streams:
             return hidden[:, hidden.shape[1] - positions.shape[1] :]
         return jnp.take_along_axis(hidden, positions[..., None], axis=1)
-
-
-def _example(pool):
-    """The smallest inputs that reach every weight."""
-    tokens = jnp.ones((1, pool + 1), jnp.int32)
-    slot = jnp.zeros((1, 1), jnp.int32)
-    return {
-        "tokens": tokens,
-        "types": tokens * 0,
-        "positions": slot,
-        "weights": slot.astype(jnp.float32),
-    }

@@ -46,42 +46,48 @@ class BertConfig:
     def head_width(self):
         return self.width // self.num_heads
 
+    def sizes(self):
+        """{axis: size}, which shapes the weights and which growth compares."""
+        return {
+            "layers": self.num_layers,
+            "vocab": self.vocab_size,
+            "positions": self.max_length,
+            "types": self.num_types,
+            "embed": self.width,
+            "heads": self.num_heads,
+            "kv": self.head_width,
+            "mlp": self.mlp_width,
+            "pool": self.pool,
+        }
+
     def check(self):
         """Raises `InputError` at the first field that cannot be."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in CHOICES:
-                _expect(value in CHOICES[field.name], field.name, value, CHOICES[field.name])
-            elif field.name in ("dropout", "attention_dropout"):
-                _expect(0 <= value < 1, field.name, value, "at least 0 and below 1")
-            elif field.name == "init_scale":
-                _expect(value > 0, field.name, value, "above 0")
-            elif field.name not in ("next_sentence", "pad_id", "frozen_layers"):
-                _expect(value >= 1, field.name, value, "at least 1")
-        _divides(self, "num_heads", "width")
-        _divides(self, "ffn_share", "ffn_width")
-        is_trained = 0 <= self.frozen_layers < self.num_layers
-        _expect(is_trained, "frozen_layers", self.frozen_layers, "0 or more, below num_layers")
-        _expect(0 <= self.pad_id < self.vocab_size, "pad_id", self.pad_id, "below vocab_size")
-        _expect(self.pool < self.max_length, "pool", self.pool, "below max_length")
+        check_fields(self, CHOICES)
+        divides(self, "num_heads", "width")
+        divides(self, "ffn_share", "ffn_width")
+        expect(self.pool < self.max_length, "pool", self.pool, "below max_length")
 
 
-def sizes(config):
-    """{axis: size} of a configuration, the table that growth compares."""
-    return {
-        "layers": config.num_layers,
-        "vocab": config.vocab_size,
-        "positions": config.max_length,
-        "types": config.num_types,
-        "embed": config.width,
-        "heads": config.num_heads,
-        "kv": config.head_width,
-        "mlp": config.mlp_width,
-        "pool": config.pool,
-    }
+def check_fields(config, choices):
+    """Checks each field by itself; `choices` is {field: the values it may have}."""
+    for field in dataclasses.fields(config):
+        name, value = field.name, getattr(config, field.name)
+        if name in choices:
+            expect(value in choices[name], name, value, choices[name])
+        elif name in ("dropout", "attention_dropout"):
+            expect(0 <= value < 1, name, value, "at least 0 and below 1")
+        elif name == "init_scale":
+            expect(value > 0, name, value, "above 0")
+        elif name == "pad_id":
+            expect(0 <= value < config.vocab_size, name, value, "below vocab_size")
+        elif name == "frozen_layers":
+            expect(0 <= value < config.num_layers, name, value, "at least 0, below num_layers")
+        elif field.type is not bool:
+            expect(value >= 1, name, value, "at least 1")
 
 
-def _divides(config, part, whole):
+def divides(config, part, whole):
+    """Raises `InputError` unless the field `part` divides the field `whole`."""
     small, large = getattr(config, part), getattr(config, whole)
     if large % small:
         raise errors.InputError(
@@ -89,7 +95,8 @@ def _divides(config, part, whole):
         )
 
 
-def _expect(is_right, name, value, expected):
+def expect(is_right, name, value, expected):
+    """Raises `InputError` about the field `name` unless `is_right`."""
     if not is_right:
         words = " | ".join(expected) if isinstance(expected, tuple) else expected
         raise errors.InputError(f"{name} is {value!r}, expected {words}: change {name}")

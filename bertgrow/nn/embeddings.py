@@ -28,17 +28,27 @@ class Embeddings(nn.Module):
         """int32 [batch, length] twice -> [batch, length, embed] and the word table."""
         config, length = self.config, tokens.shape[1]
         layers.check_length(length, config)
-        starts = {}
-        if config.positions_init == "sinusoids":
-            deviation = CUT_DEVIATION * config.init_scale
-            starts["positions"] = sinusoids(1.5 * math.sqrt(2) * deviation)
-        weights = layers.declare(self, WEIGHTS, **starts)
-
-        # A product, because the gradient of a gather of two rows is a slow scatter.
-        typed = jax.nn.one_hot(types, config.num_types, dtype=jnp.float32) @ weights["types"]
+        weights = layers.declare(self, WEIGHTS, **starts(config))
+        typed = look_up_types(weights["types"], types)
         summed = weights["words"][tokens] + weights["positions"][None, :length] + typed
         hidden = layers.layer_norm(weights["norm"], summed).astype(layers.compute_dtype(config))
         return layers.dropout(hidden, salt, config.dropout), weights["words"]
+
+
+def look_up_types(table, types):
+    """[types, embed], int32 [batch, length] -> [batch, length, embed].
+
+    A product, because the gradient of a gather of two rows is a slow scatter.
+    """
+    return jax.nn.one_hot(types, len(table), dtype=jnp.float32) @ table
+
+
+def starts(config):
+    """How the position table starts where `config.positions_init` says so, for `declare`."""
+    if config.positions_init == "normal":
+        return {}
+    deviation = CUT_DEVIATION * config.init_scale
+    return {"positions": sinusoids(1.5 * math.sqrt(2) * deviation)}
 
 
 def sinusoids(amplitude, base=100.0):

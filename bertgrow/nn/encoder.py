@@ -62,12 +62,12 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
         parts = [jax.lax.stop_gradient(below), above]
     if memory is not None:
         (first, salt), parts[0] = _at(parts[0], 0), _at(parts[0], slice(1, None))
-        apart = _remember(step, config.remat, prevent_cse=True)
+        apart = remember(step, config.remat, prevent_cse=True)
         hidden = apart(first, hidden, memory, memory_mask, salt)
         outputs.append(hidden[None])
 
     # In a scan the compiler sees no two copies to merge, and the guard would cost time.
-    inside = _remember(step, config.remat, prevent_cse=False)
+    inside = remember(step, config.remat, prevent_cse=False)
 
     def body(hidden, layer):
         weights, salt = layer
@@ -100,23 +100,34 @@ def attention(weights, hidden, memory, mask, salt, rate):
     query = layers.dense(weights["query"], hidden)  # [batch, rows, heads, kv]
     keys = layers.dense(weights["key"], memory)
     values = layers.dense(weights["value"], memory)
-    read = _read(query * query.shape[-1] ** -0.5, keys, values, mask, salt, rate)
-    return layers.dense(weights["out"], read, dims=2)
+    return layers.dense(weights["out"], read(query, keys, values, mask, salt, rate), dims=2)
 
 
 @functools.partial(jax.checkpoint, static_argnums=5, prevent_cse=False)
-def _read(query, keys, values, mask, salt, rate):
+def read(query, keys, values, mask, salt, rate):
     """Softmax attention; its shares are computed again in the backward pass.
 
     To keep them would take more memory than all else in a layer.
     """
-    scores = jnp.einsum("bqhk,bmhk->bhqm", query, keys, preferred_element_type=jnp.float32)
-    shares = jax.nn.softmax(jnp.where(mask[:, None, None], scores, NEVER))
+    shares = jax.nn.softmax(scores(query, keys, mask))
     shares = layers.dropout(shares.astype(values.dtype), salt, rate)
     return jnp.einsum("bhqm,bmhk->bqhk", shares, values)
 
 
-def _remember(step, remat, *, prevent_cse):
+def scores(query, keys, mask):
+    """What the softmax of attention reads: float32 [batch, heads, rows, keys].
+
+    Args:
+      query: [batch, rows, heads, kv].
+      keys: [batch, keys, heads, kv].
+      mask: bool [batch, keys]; a false key scores `NEVER`.
+    """
+    query = query * query.shape[-1] ** -0.5
+    products = jnp.einsum("bqhk,bmhk->bhqm", query, keys, preferred_element_type=jnp.float32)
+    return jnp.where(mask[:, None, None], products, NEVER)
+
+
+def remember(step, remat, *, prevent_cse):
     """Keeps everything for the backward pass, the products of weights, or nothing."""
     if remat == "none":
         return step

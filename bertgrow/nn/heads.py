@@ -23,12 +23,15 @@ class MaskedHead(nn.Module):
     @nn.compact
     def __call__(self, hidden, words):
         """[batch, slots, embed], the tied word table -> float32 [batch, slots, vocab]."""
-        weights = layers.declare(self, MASKED)
-        hidden = layers.activation(self.config)(layers.dense(weights, hidden))
-        hidden = layers.layer_norm(weights["norm"], hidden)
-        table = words.T.astype(hidden.dtype)
-        logits = layers.product(hidden, table, dtype=jnp.float32)
-        return logits + weights["output_bias"][None, None]
+        return masked_logits(layers.declare(self, MASKED), hidden, words, self.config)
+
+
+def masked_logits(weights, hidden, table, config):
+    """[batch, slots, embed] against a table [vocab, embed] -> float32 [batch, slots, vocab]."""
+    hidden = layers.activation(config)(layers.dense(weights, hidden))
+    hidden = layers.layer_norm(weights["norm"], hidden)
+    logits = layers.product(hidden, table.T.astype(hidden.dtype), dtype=jnp.float32)
+    return logits + weights["output_bias"][None, None]
 
 
 class Pooler(nn.Module):

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 
 from bertgrow import errors, tree
-from bertgrow.nn.config import sizes
 
 EPSILON = 1e-12
 ACTIVATIONS = {
@@ -21,6 +20,7 @@ ACTIVATIONS = {
     "gelu": lambda x: x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5))),
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
 }
 
 
@@ -45,10 +45,10 @@ def declare(module, table, **starts):
     """Declares the weights of a module and returns them, shaped like `table`.
 
     A leaf of `table` names the axes of one weight, e.g. "vocab embed"; their sizes follow
-    from `module.config`. How it starts follows from its own name, or from `starts`.
+    from `module.config.sizes()`. How it starts follows from its own name, or from `starts`.
     """
     starts = _starts(module.config) | starts
-    lengths = sizes(module.config) | {"classes": 2}
+    lengths = module.config.sizes() | {"classes": 2}
 
     def make(key, name, entry):
         if isinstance(entry, dict):  # one leaf of it at most is random

@@ -10,7 +10,7 @@ def evaluate(task, params, batches, *, mesh=None, step=None, stop=lambda: False)
     """Means over held-out batches.
 
     Args:
-      task: Task; `task.evaluate` gives {name: (sum, count)} for a batch.
+      task: Task; `task.evaluate` gives {name: (sum or sums, count)} for a batch.
       params: on `mesh`.
       batches: iterable of dicts of NumPy rows of this process, all of one shape.
       mesh: as in `loop.steps`.
@@ -18,7 +18,7 @@ def evaluate(task, params, batches, *, mesh=None, step=None, stop=lambda: False)
       stop: asked before every batch, e.g. `lambda: request.requested`.
 
     Returns:
-      {name: float}, or None when it was stopped.
+      {name: float, or a list of them}, or None when it was stopped.
     """
     mesh = mesh or sharding.make_mesh()
     frozen, sums = loop.on_mesh(task.frozen, mesh), []
@@ -46,6 +46,9 @@ def compile_evaluation(task, params, batch, mesh):
 
 
 def _mean(pairs):
-    """Sum of sums over sum of counts, in float64."""
-    total, count = np.sum(np.array(jax.device_get(pairs), np.float64), axis=0)
-    return float(total / count)
+    """Sum of sums over sum of counts, in float64; the greatest where nothing is counted."""
+    sums, counts = zip(*jax.device_get(pairs), strict=True)
+    sums = np.array(sums, np.float64)
+    if counts[0] is None:
+        return sums.max(axis=0).tolist()
+    return (sums.sum(axis=0) / np.sum(counts, dtype=np.float64)).tolist()

@@ -9,7 +9,8 @@ import optax
 import pytest
 import recipes
 
-from bertgrow import calibration, config, families, job, recipe, transition
+from bertgrow import calibration, config, families, recipe, transition
+from bertgrow import stages as every
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def settings():
 
 @pytest.fixture(scope="module")
 def stages(settings):
-    return job.make_stages(settings, families.find("bert"), calibration.vocabulary(100))
+    return every.make(settings, families.find("bert"), calibration.vocabulary(100))
 
 
 def test_frozen_weights_stay_to_the_bit_and_the_others_learn(stages):

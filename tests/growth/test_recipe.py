@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import recipes
 
-from bertgrow import config, families, job, recipe, run, transition
+from bertgrow import config, families, recipe, run, stages, transition
 from bertgrow.errors import CheckFailed, InputError
 
 
@@ -43,7 +43,11 @@ def test_a_stage_overrides_how_the_run_grows():
         (dict(counts="double"), 1, "counts is 'double'; expected one of auto, keep, reset"),
         (dict(rewarmup_new=-1), 1, "rewarmup_new is -1"),
         (dict(rewind=-1), 1, "rewind is -1"),
-        (dict(rewind=8), 1, "stage 1 starts at step 7 with a clock set back by 8"),
+        (
+            dict(rewind=8),
+            1,
+            "stage 1 starts at step 7 of its schedule with a clock set back by 8",
+        ),
         (dict(moments=3), 1, "moments is 3; expected str . dict"),
     ],
 )
@@ -80,15 +84,15 @@ def test_new_units_alone_warm_up_where_the_recipe_says_so():
 def rates(settings):
     """The rate of every update of the run."""
     return [
-        float(job.make_rate(settings, stage)(step))
-        for stage in settings.stages
+        float(stages.make_rate(settings, index)(step))
+        for index, stage in enumerate(settings.stages)
         for step in range(stage.start, stage.end)
     ]
 
 
 def test_a_growth_may_set_back_the_clock_and_the_run_still_ends_at_zero():
     settings = resolved(dict(rewind=4), stage=2)  # four stages of 7 steps
-    settings = dataclasses.replace(settings, schedule={**settings.schedule, **PLAIN})
+    settings = scheduled(settings, PLAIN)
 
     clock = [*range(1, 15), *range(11, 25)]  # 4 steps back at step 14; 24 in all
     np.testing.assert_allclose(rates(settings), [1 - now / 24 for now in clock], atol=1e-6)
@@ -97,9 +101,14 @@ def test_a_growth_may_set_back_the_clock_and_the_run_still_ends_at_zero():
 PLAIN = dict(name="linear", peak=1.0, warmup=0, rewarmup=0)
 
 
+def scheduled(settings, schedule):
+    all_stages = (dataclasses.replace(each, schedule=schedule) for each in settings.stages)
+    return dataclasses.replace(settings, stages=tuple(all_stages))
+
+
 def test_warm_up_stable_decay_cools_once_at_the_end_of_all_stages():
     """Also where the cooling, 14 of 28 steps, starts before the last stage."""
-    settings = dataclasses.replace(resolved(), schedule={**PLAIN, "name": "wsd", "decay": 0.5})
+    settings = scheduled(resolved(), {**PLAIN, "name": "wsd", "decay": 0.5})
 
     expected = [1.0] * 14 + [1 - n / 14 for n in range(1, 15)]
     np.testing.assert_allclose(rates(settings), expected, atol=1e-6)

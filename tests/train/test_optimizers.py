@@ -60,29 +60,39 @@ def test_lamb_moves_every_layer_in_proportion_to_its_weight():
     np.testing.assert_allclose(moved, [0.1, 10.0], rtol=1e-4)
 
 
-def test_lamb_equals_a_plain_reference():
+@pytest.mark.parametrize("bias_correction", [True, False])
+def test_lamb_equals_a_plain_reference(bias_correction):
     rng = np.random.default_rng(0)
-    axes = {"w": jax.P("layers", "embed_in", "mlp"), "b": jax.P("layers", "mlp")}
-    start = {"w": rng.normal(size=(2, 3, 4)), "b": rng.normal(size=(2, 4))}
+    axes = {"w": jax.P("layers", "ffn", "embed_in", "mlp"), "b": jax.P("layers", "ffn", "mlp")}
+    start = {"w": rng.normal(size=(2, 3, 3, 4)), "b": rng.normal(size=(2, 3, 4))}
+    start["w"] *= np.arange(1, 7).reshape(2, 3, 1, 1)  # every slice has its own norm
     gradients = [{k: 0.1 * rng.normal(size=v.shape) for k, v in start.items()} for _ in "123"]
 
-    optimizer = optimizers.lamb(axes, constant(0.01), clip=None, decay=0.1)
+    optimizer = optimizers.lamb(
+        axes, constant(0.01), clip=None, decay=0.1, bias_correction=bias_correction
+    )
     as_float = [jax.tree.map(jnp.float32, tree) for tree in [start, *gradients]]
     after = train(optimizer, as_float[0], as_float[1:])
 
-    # You et al. (2020), algorithm 2, in float64, one layer at a time.
+    # You et al. (2020), algorithm 2, in float64, one layer's FFN at a time.
     for name, decays in (("w", True), ("b", False)):
-        for layer in range(2):
-            x, mu, nu = start[name][layer], 0.0, 0.0
-            for t, gradient in enumerate(gradients, start=1):
-                g = gradient[name][layer]
-                mu, nu = 0.9 * mu + 0.1 * g, 0.999 * nu + 0.001 * g * g
-                r = (mu / (1 - 0.9**t)) / (np.sqrt(nu / (1 - 0.999**t)) + 1e-6)
-                if decays:
-                    r = r + 0.1 * x
-                    r = r * np.linalg.norm(x) / np.linalg.norm(r)
-                x = x - 0.01 * r
-            np.testing.assert_allclose(after[name][layer], x, rtol=1e-4, atol=1e-6)
+        for at in np.ndindex(2, 3):
+            slices = [gradient[name][at] for gradient in gradients]
+            x = plain_lamb(start[name][at], slices, decays, bias_correction)
+            np.testing.assert_allclose(after[name][at], x, rtol=1e-4, atol=1e-6)
+
+
+def plain_lamb(x, gradients, decays, bias_correction):
+    mu, nu = 0.0, 0.0
+    for t, g in enumerate(gradients, start=1):
+        mu, nu = 0.9 * mu + 0.1 * g, 0.999 * nu + 0.001 * g * g
+        first, second = (1 - 0.9**t, 1 - 0.999**t) if bias_correction else (1, 1)
+        r = (mu / first) / (np.sqrt(nu / second) + 1e-6)
+        if decays:
+            r = r + 0.1 * x
+            r = r * np.linalg.norm(x) / np.linalg.norm(r)
+        x = x - 0.01 * r
+    return x
 
 
 def test_adamw_equals_optax():
