@@ -32,8 +32,11 @@ def make_one(settings, family, vocab, index):
 
 def task(settings, family, vocab, index):
     """What the stage number `index` learns, as a `Task` whose `frozen` is still empty."""
-    learns = find(family, settings.stages[index].task)
-    return learns.task(family, settings, index, vocab)
+    config, learns = settings.stages[index], find(family, settings.stages[index].task)
+    learnt = learns.task(family, settings, index, vocab)
+    if learns.enter is not grown_from_before:
+        return learnt
+    return transition.hide_new(learnt, _growths(family, settings, index), config)
 
 
 def find(family, name):
@@ -112,11 +115,17 @@ def _masked_lm(family, settings, index, vocab):
 
 def grown_from_before(family, settings, index, vocab, optimizer):
     """Enters a stage by growth out of the one before; the identity where sizes agree."""
-    operators = _operators(family, settings, index)
-    if operators is None:
+    if not index:
         return None
+    operators = _growths(family, settings, index)
     old, new = settings.stages[index - 1], settings.stages[index]
     transition.check(operators, new.grow)
+    hides = any(operator.masks for operator in operators)
+    if hides and find(family, new.task).enter is not grown_from_before:
+        raise InputError(
+            f"growth: msg cannot hide what is new from the task {new.task!r} of stage "
+            f"{new.name}; choose another operator"
+        )
     before = task(settings, family, vocab, index - 1)
 
     def enter(state, shardings, probe, frozen):
@@ -134,17 +143,17 @@ def grown_from_before(family, settings, index, vocab, optimizer):
 
 
 def _with_rates_of_their_own(family, settings, index, axes):
-    operators = _operators(family, settings, index) or ()
+    operators = _growths(family, settings, index)
     config = settings.stages[index]
     by_axis = transition.rate_by_axis(operators, config)
     frozen = transition.frozen_modules(config.model, axes)
     return make_optimizer(settings, index, axes, rate_by_axis=by_axis, frozen=frozen)
 
 
-def _operators(family, settings, index):
-    """The growth into a stage; None at the beginning of a run."""
+def _growths(family, settings, index):
+    """The operators that lead into a stage; none at the beginning of a run."""
     if not index:
-        return None
+        return ()
     return transition.growths(family, *settings.stages[index - 1 : index + 1])
 
 

@@ -3,6 +3,7 @@
 from bertgrow import contracts, errors
 from bertgrow.growth import depth as depths
 from bertgrow.growth import length as lengths
+from bertgrow.growth import masked
 from bertgrow.growth import width as widths
 
 # An operator is a function (old, new, fresh) -> Growth. To add one, write it in its file,
@@ -13,12 +14,14 @@ OPERATORS = {
         "uneven": widths.uneven,
         "fpi": widths.fpi,
         "sparkling": widths.sparkling,
+        "msg": masked.wider,
     },
     "depth": {
         "stack": depths.stack,
         "interleave": depths.interleave,
         "mslt": depths.mslt,
         "random": depths.random,
+        "msg": masked.deeper,
     },
     "length": {"unpool": lengths.unpool, "lengthen": lengths.lengthen},
 }
@@ -52,8 +55,8 @@ def between(old, new, *, width="uneven", depth="stack", fresh=None):
       old: {axis: size} of the trained model, as `Family.sizes` gives it, with `pool`
         (1 or absent: none) and `length` (rows as fed) where they matter.
       new: the same of the model to come.
-      width: operator that widens, "uneven", "equal", "fpi" or "sparkling".
-      depth: operator that deepens, "stack", "interleave", "mslt" or "random".
+      width: operator that widens, "uneven", "equal", "fpi", "sparkling" or "msg".
+      depth: operator that deepens, "stack", "interleave", "mslt", "random" or "msg".
       fresh: function () -> new parameters, for operators that initialise some.
 
     Returns:
@@ -116,6 +119,7 @@ def compose(growths):
         describe="; ".join(growth.describe for growth in growths),
         source="; ".join(dict.fromkeys(growth.source for growth in growths)),
         sources={axis: index for growth in growths for axis, index in growth.sources.items()},
+        masks={axis: mask for growth in growths for axis, mask in growth.masks.items()},
         needs=next((growth.needs for growth in growths if growth.needs), ""),
     )
 

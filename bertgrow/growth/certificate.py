@@ -145,7 +145,8 @@ def _equals_original(leaf, dim, names, index):
 def _ties_of(growth, params, axes):
     if growth.dimension != "width":
         return {}
-    return {axis: ties(params, axes, axis, i) for axis, i in growth.sources.items()}
+    copied = {axis: index for axis, index in growth.sources.items() if min(index) >= 0}
+    return {axis: ties(params, axes, axis, index) for axis, index in copied.items()}
 
 
 def _claim(growth):

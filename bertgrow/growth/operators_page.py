@@ -10,10 +10,15 @@ EXAMPLES = {
     "depth": (dict(layers=2), dict(layers=4)),
     "length": (dict(pool=2, length=16), dict(pool=1, length=32)),
 }
+FOR_ONE = {  # where an operator does not accept them
+    ("width", "msg"): (dict(mlp=64, heads=4), dict(mlp=128, heads=8)),
+    ("depth", "msg"): (dict(layers=2), dict(layers=4, norm_order="pre")),
+}
 AXES = {
     "unpool": "pool", "lengthen": "length",
     "equal": "mlp, heads at any ratio; embed at whole ratios",
     "uneven": "mlp, heads at any ratio; embed at whole ratios",
+    ("width", "msg"): "mlp, heads at any ratio",
 }  # fmt: skip
 HEAD = """\
 # Growth operators
@@ -42,12 +47,14 @@ def page():
 
 
 def _row(dimension, name, make):
-    growth = make(*EXAMPLES[dimension], dict)
+    growth = make(*FOR_ONE.get((dimension, name), EXAMPLES[dimension]), dict)
     exact = "yes" if growth.gradients else "no"
     if name == "uneven":
         exact = "unless embed grows"
-    grows = AXES.get(name) or ", ".join(growth.changes) + (
-        " at whole ratios" if dimension == "width" else ""
+    grows = (
+        AXES.get(name)
+        or AXES.get((dimension, name))
+        or ", ".join(growth.changes) + (" at whole ratios" if dimension == "width" else "")
     )
     cells = (dimension, f"`{name}`", grows, growth.claim, exact, growth.needs or "any")
     return "| " + " | ".join((*cells, growth.source)) + " |"
@@ -55,7 +62,7 @@ def _row(dimension, name, make):
 
 def _section(dimension, name, make):
     """The docstring up to its arguments, and what it does to the example."""
-    growth = make(*EXAMPLES[dimension], dict)
+    growth = make(*FOR_ONE.get((dimension, name), EXAMPLES[dimension]), dict)
     story = inspect.getdoc(make).partition("\nArgs:")[0].strip()
     return (
         f"## {dimension}: `{name}`\n\n{story}\n\nAs a certificate tells it: {growth.describe}."
