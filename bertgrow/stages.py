@@ -1,6 +1,8 @@
 """From a resolved recipe to its stages: what each learns, with which optimiser, from where."""
 
-from bertgrow import flops, objective, transition
+import functools
+
+from bertgrow import flops, learned, objective, transition
 from bertgrow.contracts import Objective, Stage
 from bertgrow.errors import InputError
 from bertgrow.train import optimizers, schedule
@@ -117,6 +119,8 @@ def grown_from_before(family, settings, index, vocab, optimizer):
     """Enters a stage by growth out of the one before; the identity where sizes agree."""
     if not index:
         return None
+    if _merges(settings, index):
+        return learned.merged(family, settings, index, vocab, optimizer, plain=_masked_lm)
     operators = _growths(family, settings, index)
     old, new = settings.stages[index - 1], settings.stages[index]
     transition.check(operators, new.grow)
@@ -151,8 +155,8 @@ def _with_rates_of_their_own(family, settings, index, axes):
 
 
 def _growths(family, settings, index):
-    """The operators that lead into a stage; none at the beginning of a run."""
-    if not index:
+    """The operators that lead into a stage; none at a run's beginning, nor where maps do."""
+    if not index or _merges(settings, index):
         return ()
     return transition.growths(family, *settings.stages[index - 1 : index + 1])
 
@@ -165,8 +169,29 @@ def _masked_lm_flops(family, settings, index):
     )
 
 
+def _small(family, settings, index):
+    """The small weights that a stage after `ligo` begins with."""
+    return learned.small(family, settings, index - 2) if _merges(settings, index) else None
+
+
+def _merges(settings, index):
+    return index > 0 and settings.stages[index - 1].task == "ligo"
+
+
+def _learned_flops(family, settings, index):
+    step = _masked_lm_flops(family, settings, index)
+    return learned.flops(family, settings, index, step=step)
+
+
 OBJECTIVES = {
     "masked_lm": Objective(
-        _masked_lm, grown_from_before, _with_rates_of_their_own, _masked_lm_flops
-    )
+        _masked_lm, grown_from_before, _with_rates_of_their_own, _masked_lm_flops, _small
+    ),
+    "ligo": Objective(
+        functools.partial(learned.task, plain=_masked_lm),
+        functools.partial(learned.begin, plain=_masked_lm),
+        lambda family, settings, index, axes: make_optimizer(settings, index, axes),
+        _learned_flops,
+        lambda family, settings, index: learned.small(family, settings, index - 1),
+    ),
 }
