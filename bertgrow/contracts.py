@@ -47,6 +47,8 @@ class Task(NamedTuple):
     `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks; sums may be
     vectors, and under count None it is the greatest value that counts, not the mean.
     `frozen` holds a teacher (or nothing): an argument of the step, never captured.
+    `view(params, step) -> params`, None for the identity: what the model consists of at a
+    step, for the loss and for evaluation; masked growth hides what is new at first.
     """
 
     init: Callable
@@ -55,6 +57,7 @@ class Task(NamedTuple):
     evaluate: Callable
     axes: Any
     frozen: Any = ()
+    view: Callable | None = None
 
 
 class Stage(NamedTuple):
@@ -139,6 +142,7 @@ class Growth(NamedTuple):
     describe: str  # what changed, in words, e.g. "mlp 64 -> 128"
     source: str  # paper and section
     sources: dict = {}  # {axis: int [new size]}, the old unit that each copies; -1: fresh
+    masks: dict = {}  # {axis: bool [new size]}: what starts hidden, so that the claim holds
     needs: str = ""  # the moments policy without which the method does not work
     exact_if: str = ""  # what the claim depends on, in words; "": it is always the same
     low_cost: str = ""  # field of the low-cost form that it undoes; "": a smaller model

@@ -1,7 +1,7 @@
 """From two size tables to the growth that leads from one model to the other."""
 
 from bertgrow import contracts, errors
-from bertgrow.growth import aki, hyperclone, lemon, lowcost
+from bertgrow.growth import aki, hyperclone, lemon, lowcost, masked
 from bertgrow.growth import depth as depths
 from bertgrow.growth import length as lengths
 from bertgrow.growth import width as widths
@@ -21,14 +21,17 @@ OPERATORS = {
         "lemon": lemon.lemon,
         "merge": lowcost.merge,
         "unshare": lowcost.unshare,
+        "msg": masked.wider,
     },
     "depth": {
         "stack": depths.stack,
         "interleave": depths.interleave,
+        "mslt": depths.mslt,
         "random": depths.random,
         "gradual": depths.gradual,
         "midas": depths.midas,
         "identity": depths.identity,
+        "msg": masked.deeper,
     },
     "length": {
         "unpool": lengths.unpool,
@@ -136,6 +139,7 @@ def compose(growths):
         describe="; ".join(growth.describe for growth in growths),
         source="; ".join(dict.fromkeys(growth.source for growth in growths)),
         sources={axis: index for growth in growths for axis, index in growth.sources.items()},
+        masks={axis: mask for growth in growths for axis, mask in growth.masks.items()},
         needs=next((growth.needs for growth in growths if growth.needs), ""),
     )
 

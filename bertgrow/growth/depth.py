@@ -34,15 +34,7 @@ def gradual(old, new, fresh=None):
 
     Gradual stacking (Reddi et al., 2023), which adds a block of as many layers each time.
     """
-    before, added = old["layers"], new["layers"] - old["layers"]
-    if added > before:
-        raise errors.InputError(
-            f"growth: layers go from {before} to {new['layers']}; gradual copies at most all "
-            f"that there are: set num_layers to at most {2 * before}, or choose depth 'stack'"
-        )
-    index = [*range(before), *range(before - added, before)]
-    source = "Reddi et al. (2023), gradual stacking"
-    return _by_index("gradual", old, new, index, source)
+    return _topped("gradual", old, new, "Reddi et al. (2023), gradual stacking")
 
 
 def midas(old, new, fresh=None):
@@ -61,6 +53,17 @@ def midas(old, new, fresh=None):
     end = ((before // added - 1) // 2 + 1) * added if added > 0 else before
     index = [*range(end), *range(end - added, before)]
     return _by_index("midas", old, new, index, "Saunshi et al. (2024), MIDAS")
+
+
+def mslt(old, new, fresh=None):
+    """The map of `gradual`, for a stage that trains only what is new: [0, 1, 2, 1, 2].
+
+    Multi-stage layerwise training (Yang et al., 2020, "Progressively stacking 2.0"), of which
+    this is the growth. The method also trains only the new layers and the heads, by
+    `frozen_layers` in the stage that grows, and all layers in a last stage.
+    """
+    source = "Yang et al. (2020), Progressively stacking 2.0, section 3"
+    return _topped("mslt", old, new, source)
 
 
 def random(old, new, fresh=None):
@@ -121,6 +124,18 @@ def _on_top(name, old, new, fresh, source):
         source=source,
         sources=_sources(changes, [*range(old["layers"])] + [-1] * new["layers"]),
     )
+
+
+def _topped(name, old, new, source):
+    """Copies of the last layers on top, at most of all that there are."""
+    before, added = old["layers"], new["layers"] - old["layers"]
+    if added > before:
+        raise errors.InputError(
+            f"growth: layers go from {before} to {new['layers']}; {name} copies at most all "
+            f"that there are: set num_layers to at most {2 * before}, or choose depth 'stack'"
+        )
+    index = [*range(before), *range(before - added, before)]
+    return _by_index(name, old, new, index, source)
 
 
 def _by_index(name, old, new, index, source):

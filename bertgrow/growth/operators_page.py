@@ -21,6 +21,10 @@ RATIOS = {
     "any": "{} at any ratio",
     "whole embed": "mlp, heads at any ratio; embed at whole ratios",
 }
+FOR_ONE = {  # where an operator does not accept them
+    ("width", "msg"): (dict(mlp=64, heads=4), dict(mlp=128, heads=8)),
+    ("depth", "msg"): (dict(layers=2), dict(layers=4, norm_order="pre")),
+}
 HEAD = """\
 # Growth operators
 
@@ -49,8 +53,12 @@ def page():
     return HEAD + "\n".join(rows) + "\n\n" + "\n\n".join(sections) + "\n"
 
 
+def _example(dimension, name):
+    return FOR_ONE.get((dimension, name), EXAMPLES[dimension])
+
+
 def _row(dimension, name, make):
-    growth, rule = make(*EXAMPLES[dimension], dict), copies.RULES.get(name)
+    growth, rule = make(*_example(dimension, name), dict), copies.RULES.get(name)
     grows = ", ".join(growth.changes)
     if rule:
         grows = RATIOS[rule.ratios].format(grows)
@@ -72,7 +80,7 @@ def _moments(growth, rule):
 
 def _section(dimension, name, make):
     """The docstring up to its arguments, and what it does to the example."""
-    growth = make(*EXAMPLES[dimension], dict)
+    growth = make(*_example(dimension, name), dict)
     story = inspect.getdoc(make).partition("\nArgs:")[0].strip()
     return (
         f"## {dimension}: `{name}`\n\n{story}\n\nAs a certificate tells it: {growth.describe}."

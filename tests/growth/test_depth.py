@@ -36,6 +36,8 @@ def deepen(name, old, new, fresh=None):
         ("midas", 6, 8, [0, 1, 2, 3, 2, 3, 4, 5]),
         ("midas", 4, 6, [0, 1, 0, 1, 2, 3]),
         ("midas", 3, 4, [0, 1, 1, 2]),
+        ("mslt", 3, 5, [0, 1, 2, 1, 2]),
+        ("mslt", 3, 6, [0, 1, 2, 0, 1, 2]),
     ],
 )
 def test_layers_come_from_where_the_map_says(name, old, new, expected):
@@ -62,6 +64,11 @@ def test_random_layers_need_a_fresh_model_of_the_right_sizes():
         deepen("random", 3, 5)
     with pytest.raises(errors.InputError, match="gain"):
         deepen("random", 3, 5, lambda: numbered(4)).weights(numbered(3), AXES)
+
+
+def test_the_top_layers_are_copied_only_once():
+    with pytest.raises(errors.InputError, match="3 to 7; mslt .* at most 6"):
+        deepen("mslt", 3, 7)
 
 
 def test_weights_of_another_model_are_refused():

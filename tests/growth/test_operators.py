@@ -9,7 +9,7 @@ import pytest
 import small
 
 from bertgrow import contracts, errors, tree
-from bertgrow.growth import between, certificate, named, state
+from bertgrow.growth import between, certificate, masked, named, state
 from bertgrow.train import optimizers, sharding
 
 # Fields of the smaller and of the larger model, for each registered operator. Length is not
@@ -34,8 +34,13 @@ CASES = {
         (dict(light_every=2), {}),
         (dict(light_every=2, pool=2), dict(pool=2)),
     ],
+    ("width", "msg"): [({}, dict(ffn_width=96))],
+    ("depth", "msg"): [
+        (dict(norm_order="pre"), dict(norm_order="pre", num_layers=3)),
+    ],
     ("depth", "stack"): [({}, dict(num_layers=4)), (dict(num_layers=1), dict(num_layers=3))],
     ("depth", "interleave"): [({}, dict(num_layers=4))],
+    ("depth", "mslt"): [({}, dict(num_layers=3)), ({}, dict(num_layers=4))],
     ("depth", "random"): [({}, dict(num_layers=4))],
     ("depth", "gradual"): [({}, dict(num_layers=3))],
     ("depth", "midas"): [({}, dict(num_layers=3))],
@@ -145,6 +150,7 @@ def hold_the_claim(case, growth, networks, params):
     padding = ((0, 0), (0, split(more)[0] - 16))
     longer = {k: np.pad(inputs[k], padding) for k in ("tokens", "types")}
     on_host = [jax.tree.map(lambda x: np.asarray(x, np.float32), tree) for tree in params]
+    on_host[1] = masked.hide(on_host[1], networks[1].axes, growth.masks, 0.0)
 
     before = small.logits(networks[0], on_host[0], inputs)
     after = small.logits(networks[1], on_host[1], {**inputs, **longer})

@@ -9,7 +9,7 @@ import pytest
 import recipes
 import tiny
 
-from bertgrow import config, families, recipe, run, stages, transition
+from bertgrow import calibration, config, families, recipe, run, stages, transition
 from bertgrow.errors import CheckFailed, InputError
 from bertgrow.growth import between
 
@@ -114,6 +114,26 @@ def test_warm_up_stable_decay_cools_once_at_the_end_of_all_stages():
 
     expected = [1.0] * 14 + [1 - n / 14 for n in range(1, 15)]
     np.testing.assert_allclose(rates(settings), expected, atol=1e-6)
+
+
+def test_msg_lets_the_new_in_over_the_steps_that_a_stage_says():
+    settings = resolved(dict(width="msg", ramp=4), stage=3)  # mlp 16 -> 32, at step 21
+    task = stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
+
+    down = [np.array(task.view(ones, at)["layers"]["down"]["kernel"]) for at in (21, 23, 25)]
+
+    assert [kernel[0, 16, 0] for kernel in down] == [0, 0.5, 1]
+    assert [kernel[0, 15, 0] for kernel in down] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("ramp", [0, 8])
+def test_a_ramp_ends_within_its_stage(ramp):
+    settings = resolved(dict(width="msg", ramp=ramp), stage=3)
+
+    with pytest.raises(InputError, match=f"stage 3 has ramp {ramp}: set grow.ramp to 1 to 7"):
+        stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
 
 
 def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
