@@ -79,7 +79,7 @@ def test_an_unknown_axis_may_exist_but_not_change():
 
 
 def test_an_unknown_operator_names_the_known_ones():
-    with pytest.raises(errors.InputError, match="expected one of equal, uneven, .*, lemon:"):
+    with pytest.raises(errors.InputError, match="expected one of equal, uneven, .*, msg:"):
         between.between(OLD, {**OLD, "mlp": 128}, width="wide")
     with pytest.raises(errors.InputError, match="no operator 'merge' for width"):
         between.between(OLD, {**OLD, "mlp": 128}, width="merge")
