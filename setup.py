@@ -58,6 +58,7 @@ setup(
             "pretrain = bertgrow.pretrain",
             "report = bertgrow.report",
             "compare = bertgrow.compare",
+            "distill = mobilebert.distill",
         ],
     },
 )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from bertgrow import contracts
-from bertgrow.growth import between, state
+from bertgrow.growth import between, sharded, state
 from bertgrow.nn import bert
 from bertgrow.train import loop, optimizers, sharding
 
@@ -65,15 +65,13 @@ def measure(mesh, is_run, *, width, moments):
     if is_run:
         before = sharding.state_shardings(tasks[0], optimizer, mesh)
         old = loop.initial_state(tasks[0], optimizer, jax.random.key(0), before)
-        _, cost = state.grow_sharded(old, grow, after)
+        _, cost = sharded.grow_sharded(old, grow, after)
         return record | cost
-    shapes = loop.state_shapes(tasks[0], optimizer, mesh)
-    compiled = jax.jit(grow, out_shardings=after).lower(shapes).compile()
-    memory = compiled.memory_analysis()
+    plan = sharded.make_plan(loop.state_shapes(tasks[0], optimizer, mesh), grow, after)
     return record | {
-        "old_bytes": memory.argument_size_in_bytes,
-        "new_bytes": memory.output_size_in_bytes,
-        "scratch_bytes": memory.temp_size_in_bytes,
+        "old_bytes": plan.old_bytes,
+        "new_bytes": plan.new_bytes,
+        "peak_bytes": plan.peak_bytes,
         "peak_source": "compiler",
     }
 

@@ -5,7 +5,7 @@ import difflib
 
 import ml_collections
 
-from bertgrow import families
+from bertgrow import families, stages
 from bertgrow.errors import InputError
 from bertgrow.settings import (
     CheckpointConfig,
@@ -24,8 +24,10 @@ _SECTIONS = dict(
 )  # fmt: skip
 _PLAIN = ("seed", "accumulate", "log_every", "init_from")
 _STAGED = ("batch", "length")
+_OVER_STAGES = ("optimizer", "schedule")  # a stage may have its own, whole
 _OPTIMIZERS = {
-    name: {"name", "b1", "b2", "eps", "weight_decay", "clip"} for name in ("adamw", "lamb")
+    name: {"name", "b1", "b2", "eps", "weight_decay", "clip", "bias_correction"}
+    for name in ("adamw", "lamb")
 }
 _SCHEDULES = dict(
     linear={"name", "peak", "warmup", "rewarmup"},
@@ -46,19 +48,18 @@ def resolve(recipe, *, vocab=None):
       InputError: names the field, what it holds, and what would do.
     """
     recipe = plain(recipe)
-    known = {*_SECTIONS, *_PLAIN, *_STAGED, "model", "optimizer", "schedule", "stages"}
+    name = recipe.get("model", {}).get("family", "bert")
+    family = families.find(name)
+    known = {*_SECTIONS, *_PLAIN, *_STAGED, *_OVER_STAGES, "model", "stages", *family.sections}
     _refuse_unknown(recipe, known, "config")
-    for name in sorted(known - set(recipe)):
-        raise InputError(f"config.{name} is missing; start from recipe.pretraining()")
-    sections = {name: _section(cls, recipe[name], name) for name, cls in _SECTIONS.items()}
-    family = recipe["model"].get("family", "bert")
+    for missing in sorted(known - set(recipe)):
+        raise InputError(f"config.{missing} is missing; start from recipe.pretraining()")
     run = RunConfig(
-        **sections,
+        **_sections(_SECTIONS, recipe),
         **{name: recipe[name] for name in _PLAIN},
-        family=family,
-        optimizer=_named(recipe["optimizer"], _OPTIMIZERS, "optimizer"),
-        schedule=_named(recipe["schedule"], _SCHEDULES, "schedule"),
-        stages=_stages(recipe, families.find(family), vocab),
+        family=name,
+        stages=_stages(recipe, family, vocab),
+        sections=_sections(family.sections, recipe),
         recipe=recipe,
     )
     _check(run)
@@ -86,6 +87,10 @@ def _refuse_unknown(given, known, where):
             raise InputError(f"{where}.{name} is no field of a recipe; {nearest(name, known)}")
 
 
+def _sections(classes, recipe):
+    return {name: _section(cls, recipe[name], name) for name, cls in classes.items()}
+
+
 def _section(cls, given, where):
     fields = {f.name: f.type for f in dataclasses.fields(cls)}
     _refuse_unknown(given, fields, f"config.{where}")
@@ -104,8 +109,8 @@ def _check_type(value, expected, where):
 def _named(given, choices, where):
     name = given.get("name")
     if name not in choices:
-        raise InputError(f"config.{where}.name is {name!r}; {nearest(str(name), choices)}")
-    _refuse_unknown(given, choices[name], f"config.{where}")
+        raise InputError(f"{where}.name is {name!r}; {nearest(str(name), choices)}")
+    _refuse_unknown(given, choices[name], where)
     return given
 
 
@@ -116,14 +121,15 @@ def _stages(recipe, family, vocab):
     base = _fit(base, vocab, recipe["data"].get("vocab_size"))
     if not recipe["stages"]:
         raise InputError("config.stages is empty; give at least one, e.g. dict(steps=1000)")
-    stages, start = [], 0
+    found, start = [], 0
     for index, given in enumerate(recipe["stages"]):
         where = f"config.stages[{index}]"
-        _refuse_unknown(given, known | {"steps", "grow", *_STAGED}, where)
+        own = {"steps", "grow", "task", *_STAGED, *_OVER_STAGES}
+        _refuse_unknown(given, known | own, where)
         stage = _stage(given, base, recipe, family, index, start)
-        stages.append(stage)
+        found.append(stage)
         start = stage.end
-    return tuple(stages)
+    return tuple(found)
 
 
 def _fit(model, vocab, planned):
@@ -146,7 +152,17 @@ def _stage(given, base, recipe, family, index, start):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{where}.{name} is {value!r}; expected a whole number above 0")
     grow = _grow(given, recipe, index, f"{where}.grow")
-    overlay = {k: value for k, value in given.items() if k not in {"grow", *counts}}
+    task = given.get("task", "masked_lm")
+    if task not in (known := [*stages.OBJECTIVES, *family.objectives]):
+        raise InputError(f"{where}.task is {task!r}; {nearest(str(task), known)}")
+    named = {
+        name: _named(given[name], choices, f"{where}.{name}")
+        if name in given
+        else _named(recipe[name], choices, f"config.{name}")
+        for name, choices in (("optimizer", _OPTIMIZERS), ("schedule", _SCHEDULES))
+    }
+    own = {"grow", "task", *named, *counts}
+    overlay = {k: value for k, value in given.items() if k not in own}
     model = _section(family.config, {**base, **overlay}, f"stages[{index}]")
     try:
         model.check()
@@ -157,7 +173,9 @@ def _stage(given, base, recipe, family, index, start):
             f"{where}.length is {counts['length']}, above the position table of "
             f"{model.max_length} rows; raise config.model.max_length or shorten the stage"
         )
-    return StageConfig(name=str(index), model=model, start=start, grow=grow, **counts)
+    return StageConfig(
+        name=str(index), model=model, start=start, task=task, grow=grow, **named, **counts
+    )
 
 
 def _grow(given, recipe, index, where):
@@ -190,6 +208,25 @@ def _check(run):
                 f"stage {stage.name}: batch {stage.batch} is not divisible by "
                 f"config.accumulate {run.accumulate}; change one of the two"
             )
+    _check_clock(run)
     for section, name in (("eval", "every"), ("eval", "rows"), ("checkpoint", "every")):
         if getattr(getattr(run, section), name) < 1:
             raise InputError(f"config.{section}.{name} must be at least 1")
+
+
+def _check_clock(run):
+    """The schedule's clock can be set back to its start, and only where it has one."""
+    for index, stage in enumerate(run.stages):
+        course = stages.course(run.stages, index)
+        behind, since = stages.rewound(course, stage), stage.start - course[0].start
+        if behind > since:
+            raise InputError(
+                f"stage {stage.name} starts at step {since} of its schedule with a clock set "
+                f"back by {behind} steps in all; lower grow.rewind so that they are at most "
+                f"{since}"
+            )
+        if behind and stage.schedule["name"] == "published":
+            raise InputError(
+                "config.schedule 'published' starts again in every stage, so there is nothing "
+                "to rewind; set grow.rewind to 0, or choose linear or wsd"
+            )

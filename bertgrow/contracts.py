@@ -44,8 +44,11 @@ class Task(NamedTuple):
     predictions so that the weights sum to one; every leaf keeps the leading batch axis.
     `loss(params, frozen, inputs, key, step) -> (loss, metrics)`, scalars that add up over
     slices of `inputs`: accumulating slices equals one big batch.
-    `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks.
+    `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks; sums may be
+    vectors, and under count None it is the greatest value that counts, not the mean.
     `frozen` holds a teacher (or nothing): an argument of the step, never captured.
+    `view(params, step) -> params`, None for the identity: what the model consists of at a
+    step, for the loss and for evaluation; masked growth hides what is new at first.
     """
 
     init: Callable
@@ -54,6 +57,7 @@ class Task(NamedTuple):
     evaluate: Callable
     axes: Any
     frozen: Any = ()
+    view: Callable | None = None
 
 
 class Stage(NamedTuple):
@@ -65,8 +69,40 @@ class Stage(NamedTuple):
     batch: int  # global rows a step
     length: int
     optimizer: Any  # optax.GradientTransformationExtraArgs; `update` also takes `step`
-    enter: Callable | None  # how the state of the stage before becomes the first of this one
+    enter: Callable | None  # see `Objective.enter`
     flops: float  # model FLOPs a step, forward and backward
+    frozen: "Frozen | None" = None  # what `task.frozen` is to be, a teacher for instance
+
+
+class Frozen(NamedTuple):
+    """Weights that a stage uses and does not train: where they come from.
+
+    `shapes(mesh)` is their tree of `jax.ShapeDtypeStruct` with shardings; `load(saves,
+    shapes)` reads them into it, `saves` being the checkpoints of the run itself.
+    """
+
+    shapes: Callable
+    load: Callable
+
+
+class Objective(NamedTuple):
+    """What a stage can learn, by its name in a recipe; every function is pure.
+
+    All take `(family, settings, index, ...)`, the index of the stage in `settings.stages`.
+    `task(..., vocab) -> Task`, `frozen` still empty.
+    `enter(..., vocab, optimizer)` gives None, or how the stage begins: a function `(state,
+    shardings, probe, frozen) -> (state, certificate)` from the last state of the stage
+    before - at the start of a run: random weights - to the first state of this one.
+    `optimizer(..., axes)`, the recipe's, and what the objective asks of it beyond that.
+    `flops(...) -> float`, model FLOPs a step, forward and backward, the mean of the stage.
+    `frozen(...) -> Frozen | None`.
+    """
+
+    task: Callable
+    enter: Callable
+    optimizer: Callable
+    flops: Callable
+    frozen: Callable = lambda family, settings, index: None
 
 
 class TrainState(NamedTuple):
@@ -88,7 +124,7 @@ class StepInfo(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """One growth operator bound to two size tables.
+    """One growth operator bound to two size tables; binding refuses what cannot be.
 
     `weights`, `gradients` and `copies` are pure functions `(tree, axes) -> (tree, axes)`.
     `gradients` is the dual map, which gives the grown model's gradients from the old ones;
@@ -98,7 +134,7 @@ class Growth(NamedTuple):
 
     name: str
     dimension: str  # "width", "depth" or "length"
-    claim: str  # "exact" or "no"
+    claim: str  # for these two models: "exact" or "no"
     changes: dict  # {axis: (old size, new size)}
     weights: Callable
     gradients: Callable | None
@@ -106,18 +142,25 @@ class Growth(NamedTuple):
     describe: str  # what changed, in words, e.g. "mlp 64 -> 128"
     source: str  # paper and section
     sources: dict = {}  # {axis: int [new size]}, the old unit that each copies; -1: fresh
+    masks: dict = {}  # {axis: bool [new size]}: what starts hidden, so that the claim holds
     needs: str = ""  # the moments policy without which the method does not work
+    exact_if: str = ""  # what the claim depends on, in words; "": it is always the same
+    low_cost: str = ""  # field of the low-cost form that it undoes; "": a smaller model
 
 
 class Family(NamedTuple):
     """A kind of model, found by entry point `bertgrow.families`.
 
     `config` is its frozen dataclass; `network(config) -> Network`;
-    `sizes(config) -> {axis: size}`;
+    `sizes(config) -> {axis: size}`, with `norm_order` where claims of growth depend on it;
     `flops(config, length, predictions) -> {part: forward FLOPs a row}`.
+    `objectives` are what its stages can learn besides masked words, by name; `sections` the
+    frozen dataclasses of the recipe's sections that these read, by name.
     """
 
     config: type
     network: Callable
     sizes: Callable
     flops: Callable
+    objectives: dict = {}
+    sections: dict = {}

@@ -13,3 +13,11 @@ def find(name):
             f"config.model.family is {name!r}; installed families: {', '.join(sorted(found))}"
         )
     return found[name].load()
+
+
+def shape(family, model):
+    """How large a model is, whatever its family, for the tables of stages."""
+    sizes = family.sizes(model)
+    columns = dict(layers="layers", width="embed", heads="heads", ffn_width="mlp")
+    found = {column: sizes[axis] for column, axis in columns.items()}
+    return found | dict(pool=sizes.get("pool", 1))

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import jax
 
-from bertgrow import families, objective, run, transition, workdir
-from bertgrow.contracts import Stage
+from bertgrow import families, run, stages, workdir
 from bertgrow.data import pipeline, rows, store
 from bertgrow.errors import InputError
-from bertgrow.train import checkpoint, optimizers, schedule, sharding
+from bertgrow.train import checkpoint, sharding
 
 
 def make(settings, stores, *, command=""):
@@ -22,9 +21,9 @@ def make(settings, stores, *, command=""):
       InputError: stages that cannot grow into one another, or a store without enough rows.
     """
     vocab, family = stores[0].vocab, families.find(settings.family)
-    stages = make_stages(settings, family, vocab)
+    todo = stages.make(settings, family, vocab)
     mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
-    for stage in stages:
+    for stage in todo:
         sharding.check_batch(stage.batch, mesh, settings.accumulate)
     weights, kind = _weights(settings, stores), settings.data.rows
 
@@ -44,12 +43,12 @@ def make(settings, stores, *, command=""):
         mine = rows.host_rows(stage.batch, jax.process_count(), jax.process_index())
         return [{name: array[mine] for name, array in batch.items()} for batch in found]
 
-    for index in range(len(stages)):
+    for index in range(len(todo)):
         held_out(index)  # too small a split is an error now, before anything is written
     return run.Job(
         settings=settings,
-        stages=stages,
-        summary=summary(settings, family, stages, stores),
+        stages=todo,
+        summary=summary(settings, family, todo, stores),
         rows=training_rows,
         held_out=held_out,
         unigram=store.unigram_cross_entropy(stores[0]),
@@ -58,107 +57,20 @@ def make(settings, stores, *, command=""):
     )
 
 
-def make_stages(settings, family, vocab):
-    """The recipe as a tuple of `Stage`; checks every transition before anything runs."""
-    stages, tasks, old = [], [], None
-    for config in settings.stages:
-        task = make_task(settings, family, vocab, config)
-        operators = transition.growths(family, old, config) if old else ()
-        optimizer = make_optimizer(settings, config, task.axes, operators)
-        enter = old and _enter(family, old, config, tasks[-1], operators, optimizer)
-        slots = settings.masking.slots(config.length)
-        cost = 3 * config.batch * sum(family.flops(config.model, config.length, slots).values())
-        stages.append(
-            Stage(
-                config.name,
-                task,
-                config.steps,
-                config.batch,
-                config.length,
-                optimizer,
-                enter,
-                cost,
-            )
-        )
-        tasks.append(task)
-        old = config
-    return tuple(stages)
-
-
-def make_task(settings, family, vocab, config):
-    """What the stage `config` learns, as a `Task`."""
-    return objective.masked_lm(
-        family.network(config.model),
-        vocab=vocab,
-        rate=settings.masking.rate,
-        slots=settings.masking.slots(config.length),
-        whole_word=settings.masking.whole_word,
-        next_sentence=config.model.next_sentence,
-        seed=settings.seed,
-    )
-
-
-def _enter(family, old, new, task, operators, optimizer):
-    transition.check(operators, new.grow)
-
-    def enter(state, shardings, probe):
-        certificate = transition.certify(
-            family, operators, state.params, task.axes, old, new, task, probe
-        )
-        state, measured = transition.grow(
-            state, operators, axes=task.axes, optimizer=optimizer,
-            rules=new.grow, shardings=shardings,
-        )  # fmt: skip
-        return state, certificate | measured
-
-    return enter
-
-
-def make_optimizer(settings, stage, axes, operators=()):
-    """The optimiser of one stage, its rate read from the run's step.
-
-    Args:
-      settings: RunConfig.
-      stage: StageConfig.
-      axes: axis names of the parameters.
-      operators: of the growth into this stage; their new units may warm up on their own.
-    """
-    fields = {name: value for name, value in settings.optimizer.items() if name != "name"}
-    fields["decay"] = fields.pop("weight_decay")
-    make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[settings.optimizer["name"]]
-    by_axis = transition.rate_by_axis(operators, stage)
-    return make(axes, make_rate(settings, stage), rate_by_axis=by_axis, **fields)
-
-
-def make_rate(settings, stage):
-    """The learning rate of one stage as a function of the run's step."""
-    given = dict(settings.schedule)
-    name = given.pop("name")
-    rewarmup = given.pop("rewarmup")
-    if stage.start:
-        given["warmup"] = rewarmup
-    if name == "published":
-        return schedule.published(start=stage.start, **given)
-    common = dict(total=settings.total_steps, start=stage.start)
-    if name == "linear":
-        return schedule.default(**common, **given)
-    decay_steps = round(given.pop("decay") * settings.total_steps)
-    return schedule.wsd(decay_steps=decay_steps, **common, **given)
-
-
-def summary(settings, family, stages, stores):
+def summary(settings, family, todo, stores):
     """What config.json holds: the recipe, its stages as numbers, the store, the versions."""
     table = []
-    for config, stage in zip(settings.stages, stages, strict=True):
+    for config, stage in zip(settings.stages, todo, strict=True):
         shapes = jax.eval_shape(stage.task.init, jax.random.key(0))
         table.append(
             dict(
                 name=config.name,
+                task=config.task,
                 start=config.start,
                 end=config.end,
                 batch=config.batch,
                 length=config.length,
-                **shape(family, config.model),
+                **families.shape(family, config.model),
                 parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)),
                 flops_per_step=stage.flops,
             )  # fmt: skip
@@ -175,14 +87,6 @@ def summary(settings, family, stages, stores):
         ),
         versions={name: importlib.metadata.version(name) for name in packages},
     )
-
-
-def shape(family, model):
-    """How large a model is, whatever its family, for the tables of stages."""
-    sizes = family.sizes(model)
-    columns = dict(layers="layers", width="embed", heads="heads", ffn_width="mlp")
-    found = {column: sizes[axis] for column, axis in columns.items()}
-    return found | dict(pool=sizes.get("pool", 1))
 
 
 def _weights(settings, stores):

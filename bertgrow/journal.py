@@ -121,7 +121,7 @@ class Journal:
         self.certificates.append(certificate)
         self._write_certificate(certificate)
         rows = "; ".join(row["changed"] for row in certificate["rows"]) or "nothing changes"
-        self.seen.event(f"growth {certificate['transition']}: {rows}")
+        self.seen.event(f"transition {certificate['transition']}: {rows}")
         self.mark()
 
     def completed(self, certificate):

@@ -16,25 +16,27 @@ IN_WORK = 1.5  # layers; see the comparison with the compiler in docs/plan.md
 FEW = 8  # slices
 
 
-def count(tasks, state, *, rows, length, layers, remat, accumulate=1):
+def count(tasks, state, frozen=(), *, rows, length, layers, remat, accumulate=1):
     """Bytes on one device, as a dict for `plan --json`.
 
     Args:
       tasks: {remat: Task} for each of `REMATS`.
       state: TrainState of shapes with shardings, as `loop.state_shapes`.
+      frozen: shapes with shardings of what the stage uses and does not train.
       rows: a device's rows of the batch, of one slice where it is worked off in slices.
       length: tokens a row.
       layers: how many, to know how large one is.
       remat: the one of the recipe.
       accumulate: in how many slices a batch is worked off.
     """
-    kept = {name: saved(task, rows, length) for name, task in tasks.items()}
+    kept = {name: saved(task, rows, length, frozen) for name, task in tasks.items()}
     in_work = int(IN_WORK * (kept["none"] - kept["full"]) / layers)
     parameters = on_device(state.params)
     found = dict(
         rows=rows,
         remat=remat,
         parameters=parameters,
+        frozen=on_device(frozen),
         moments=on_device(state.opt_state),
         gradients=parameters * (2 if accumulate > 1 else 1),
         activations=kept[remat] + in_work,
@@ -48,7 +50,7 @@ def total(found, remat, slices=1):
     gradients = found["gradients"]
     if slices > 1:  # the sum and a part of it
         gradients = max(gradients, 2 * found["parameters"])
-    fixed = found["parameters"] + found["moments"] + gradients
+    fixed = found["parameters"] + found["frozen"] + found["moments"] + gradients
     return fixed + found["activations_by_remat"][remat] // slices
 
 
@@ -91,18 +93,18 @@ def on_device(shapes):
     )
 
 
-def saved(task, rows, length):
+def saved(task, rows, length, frozen=()):
     """Bytes that the forward pass over `rows` rows leaves for the backward pass."""
 
-    def residuals(params, inputs, key):
+    def residuals(params, frozen, inputs, key):
         def loss(params):
-            return task.loss(params, task.frozen, inputs, key, 0)
+            return task.loss(params, frozen, inputs, key, 0)
 
         return jax.tree.leaves(jax.vjp(loss, params, has_aux=True)[1])
 
     params = jax.eval_shape(task.init, jax.random.key(0))
     inputs = jax.eval_shape(task.prepare, batch_shapes(rows, length))
-    traced = jax.make_jaxpr(residuals)(params, inputs, jax.random.key(0)).jaxpr
+    traced = jax.make_jaxpr(residuals)(params, frozen, inputs, jax.random.key(0)).jaxpr
     # What comes in, such as the weights, is there in any case; what goes out twice is one.
     kept = {id(variable): variable.aval for variable in traced.outvars}
     for variable in traced.invars:

@@ -55,6 +55,7 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
         return total, metrics | dict(tokens=inputs["real_tokens"].sum())
 
     def evaluate(params, frozen, batch):
+        """Scores, and the greatest activation of each block, which float16 has to hold."""
         del frozen
         found = {}
         for name, show in (("mlm", "80/10/10"), ("mask", "mask")):
@@ -63,6 +64,9 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
             weights = inputs["weights"]
             scores = _scores(name, outputs["mlm_logits"], inputs["targets"], weights)
             found |= {score: (value, weights.sum()) for score, value in scores.items()}
+            if name == "mlm":
+                greatest = jnp.abs(outputs["layers"]).max(axis=(1, 2, 3))
+                found["activation_max"] = (greatest.astype(jnp.float32), None)
             if next_sentence and name == "mlm":
                 # The last held-out batch may be filled up with rows of padding alone.
                 real = (batch["tokens"][:, 0] == vocab.cls_id).astype(jnp.float32)

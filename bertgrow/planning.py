@@ -5,7 +5,7 @@ import math
 
 import jax
 
-from bertgrow import budget, calibration, families, flops, job, memory, transition, units
+from bertgrow import budget, calibration, families, flops, memory, stages, transition, units
 from bertgrow.train import disk, loop, sharding
 
 HEADS = ("mlm", "nsp")  # what belongs to pre-training alone; all else is the encoder
@@ -28,23 +28,24 @@ def make(settings, *, device=None, chips=None, mfu=None, price=None, calibrate=F
     """
     family = families.find(settings.family)
     vocab = calibration.vocabulary(settings.model.vocab_size)
-    stages = job.make_stages(settings, family, vocab)
+    todo = stages.make(settings, family, vocab)
     sizes = dataclasses.asdict(settings.mesh)
     chips = chips or math.prod(max(1, size) for size in sizes.values())
     mesh = sharding.abstract_mesh(sizes, chips)
-    states = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in stages]
+    states = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in todo]
 
     rows, old = [], None
-    for config, stage, state in zip(settings.stages, stages, states, strict=True):
+    for index, (stage, state) in enumerate(zip(todo, states, strict=True)):
+        config = settings.stages[index]
         row = _stage(settings, family, config, stage, state)
-        row["growth"] = _growth(family, old, config) if old else []
-        row["memory"] = _memory(settings, family, vocab, config, state, mesh)
+        row["growth"] = _growth(family, old, config)
+        row["memory"] = _memory(settings, family, vocab, index, stage, state, mesh)
         row["checkpoint_bytes"] = disk.state_bytes(state)
         rows, old = [*rows, row], config
     plan = _compare(rows) | dict(
         chips=chips,
         mesh=dict(mesh.shape),
-        whole=_whole(stages, states, mesh),
+        whole=_whole(todo, states, mesh),
         disk_bytes=disk.bytes_needed(states, settings.checkpoint.keep),
     )
     plan["assumptions"] = list(_assumptions(settings, plan))
@@ -56,7 +57,7 @@ def make(settings, *, device=None, chips=None, mfu=None, price=None, calibrate=F
             accumulate=settings.accumulate,
         )
         budget.add(
-            plan, settings, family, stages,
+            plan, settings, family, todo,
             device=device, chips=chips, mfu=mfu, price=price, calibrate=calibrate,
         )  # fmt: skip
     return plan
@@ -81,12 +82,13 @@ def _stage(settings, family, config, stage, state):
         parameters["heads" if name in HEADS else "encoder"] += count
     return dict(
         name=config.name,
+        task=config.task,
         start=config.start,
         steps=config.steps,
         batch=config.batch,
         length=config.length,
         predictions=settings.masking.slots(config.length),
-        **job.shape(family, config.model),
+        **families.shape(family, config.model),
         parameters=parameters,
         tokens=config.steps * config.batch * config.length,
         flops_per_step=stage.flops,
@@ -95,6 +97,8 @@ def _stage(settings, family, config, stage, state):
 
 
 def _growth(family, old, new):
+    if old is None or old.task != new.task:
+        return []
     operators = transition.growths(family, old, new)
     return [
         dict(operator=growth.name, claim=growth.claim, changed=growth.describe)
@@ -102,21 +106,30 @@ def _growth(family, old, new):
     ]
 
 
-def _memory(settings, family, vocab, config, state, mesh):
+def _memory(settings, family, vocab, index, stage, state, mesh):
     """Bytes on one chip, with the activations of the recipe's `remat` and of the others."""
+    config = settings.stages[index]
     sharding.check_batch(config.batch, mesh, settings.accumulate)
     parts = mesh.shape["data"] * mesh.shape["fsdp"] * settings.accumulate
     tasks = {}
     for remat in memory.REMATS:
         model = dataclasses.replace(config.model, remat=remat)
         variant = dataclasses.replace(config, model=model)
-        tasks[remat] = job.make_task(settings, family, vocab, variant)
+        tasks[remat] = stages.task(_with(settings, index, variant), family, vocab, index)
+    frozen = stage.frozen.shapes(mesh) if stage.frozen else ()
     return memory.count(
-        tasks, state,
+        tasks, state, frozen,
         rows=config.batch // parts, length=config.length,
         layers=config.model.num_layers, remat=config.model.remat,
         accumulate=settings.accumulate,
     )  # fmt: skip
+
+
+def _with(settings, index, stage):
+    """The same run with another stage number `index`."""
+    others = list(settings.stages)
+    others[index] = stage
+    return dataclasses.replace(settings, stages=tuple(others))
 
 
 def _compare(rows):

@@ -36,11 +36,15 @@ def add_arguments(parser):
 
 
 def main(args):
-    recipe = overrides.read(args.config, args.overrides)
+    return launch(args, overrides.read(args.config, args.overrides), command="pretrain")
+
+
+def launch(args, recipe, *, command):
+    """Runs or continues a recipe; `command` is the one that a stopped run is told to repeat."""
     remember_compilations()
     stores = open_stores(recipe)
     settings = configs.resolve(recipe, vocab=stores[0].vocab)
-    todo = job.make(settings, stores, command=_command(args))
+    todo = job.make(settings, stores, command=_again(command, args))
     path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)
     limit = args.time_limit and args.time_limit * 60
     run.run(todo, path, time_limit=limit, profile=args.profile)
@@ -87,6 +91,6 @@ def remember_compilations():
         jax.config.update("jax_compilation_cache_dir", str(cache() / "compiled"))
 
 
-def _command(args):
-    words = ["bertgrow", "pretrain", "--config", args.config, *args.overrides]
+def _again(command, args):
+    words = ["bertgrow", command, "--config", args.config, *args.overrides]
     return shlex.join([*words, "--workdir", str(args.workdir)])

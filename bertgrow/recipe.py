@@ -33,11 +33,13 @@ def pretraining(seed=0):
             schedule=linear(),
             stages=stages(),
             growth=dict(  # a stage overrides it by grow=dict(...)
-                width="uneven",  # uneven | equal | fpi | sparkling
-                depth="stack",  # stack | interleave | random
+                width="uneven",  # uneven | equal | fpi | sparkling | msg
+                depth="stack",  # stack | interleave | mslt | random | msg
                 moments="reset",  # reset | copy | exact | asymmetric, or one a dimension
                 counts="auto",  # keep | reset; auto: as the moments
                 rewarmup_new=0,  # steps until new units and layers learn at the full rate
+                ramp=0,  # steps until msg has let in what is new
+                rewind=0,  # steps by which the schedule's clock goes back at a growth
                 on_broken_claim="stop",  # stop | warn
             ),
             mesh=dict(data=-1, fsdp=1, tensor=1),  # -1: all devices that are left
@@ -59,10 +61,13 @@ def bert(**fields):
         num_heads=12,
         ffn_width=3072,
         ffn_share=1,  # k: the FFN is one block shared k times
+        ffn_rank=0,  # FFN matrices as products of two through this many; 0: whole
+        light_every=0,  # each such layer attends as the one before it; 0: none
         pool=1,  # window over the embeddings of unmasked tokens
         pool_mode="mean",  # mean | max | concat
         max_length=512,  # rows of the position table
         num_types=2,
+        norm_order="post",  # post | pre
         activation="gelu",  # gelu | gelu_tanh | relu
         dropout=0.1,
         attention_dropout=0.1,
@@ -71,6 +76,7 @@ def bert(**fields):
         dtype="auto",  # auto: float32 on CPU, bfloat16 elsewhere
         remat="none",  # none | dots | full
         init_scale=0.02,
+        frozen_layers=0,  # lowest layers that do not learn, nor do the embeddings
     )
     return ConfigDict(_overlay(model, fields))
 
@@ -87,6 +93,7 @@ def lamb(**fields):
 
 def _optimizer(name, fields):
     values = dict(name=name, b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.01, clip=1.0)
+    values["bias_correction"] = True
     return ConfigDict(_overlay(values, fields))
 
 
@@ -100,6 +107,11 @@ def published(**fields):
     again = fields.get("warmup", 10_000)
     values = dict(peak=1e-4, warmup=10_000, rewarmup=again, end=0.0, decay_steps=1_000_000)
     return _schedule("published", values, fields)
+
+
+def constant(peak):
+    """The same rate at every step: `published` that ends where it begins."""
+    return published(peak=peak, end=peak, warmup=0, decay_steps=1)
 
 
 def wsd(**fields):
@@ -142,6 +154,7 @@ def smoke(config):
     config.schedule.update(peak=1e-3, warmup=10)
     if "rewarmup" in config.schedule:
         config.schedule.rewarmup = 5
+    config.growth.rewind = min(config.growth.rewind, 10)
     config.eval.update(every=30, rows=64)
     config.checkpoint.every = 20
     config.stages = tuple(_smoke_stage(stage, full_layers) for stage in config.stages)
@@ -151,6 +164,8 @@ def smoke(config):
 def _smoke_stage(stage, full_layers):
     small = ConfigDict(stage.to_dict())
     small.steps = 30
+    if "rewind" in small.get("grow", {}):
+        small.grow.rewind = min(small.grow.rewind, 10)
     if "num_layers" in small:
         small.num_layers = max(1, 4 * small.num_layers // full_layers)
     if "length" in small:

@@ -67,11 +67,12 @@ def run(job, workdir, *, time_limit=None, profile=False):
       InputError: the disk is full, or the working directory is of another run.
     """
     with _session(job, workdir, time_limit) as session, _profiled(workdir, profile):
-        begun, state = _begin(session)
-        state = _train(session, begun, state)
-        for index in range(begun + 1, len(job.stages)):
-            state = _enter(session, index, state)
-            state = _train(session, index, state)
+        begun, state, is_new = _begin(session)
+        for index in range(begun, len(job.stages)):
+            here = _with_frozen(session, index)
+            if index > begun or is_new:
+                state = _enter(here, index, state)
+            state = _train(here, index, state)
         session.saves.wait()
         session.seen.event(f"finished at step {int(state.step)}: {workdir}")
 
@@ -109,7 +110,11 @@ def _profiled(workdir, wanted):
 
 
 def _begin(session):
-    """The stage and state to go on from: of the newest sound checkpoint, or the first."""
+    """The stage and state to go on from, of the newest sound checkpoint, or the first ones.
+
+    Returns:
+      (index of the stage, state, whether the stage is still to be entered).
+    """
     job = session.job
     step = session.saves.latest(session.seen.event)
     if step is None:
@@ -117,7 +122,7 @@ def _begin(session):
         where = sharding.state_shardings(task, optimizer, session.mesh)
         key = jax.random.key(job.settings.seed)
         session.log.begin(0)
-        return 0, job.first(loop.initial_state(task, optimizer, key, where), where)
+        return 0, job.first(loop.initial_state(task, optimizer, key, where), where), True
     record = session.saves.record(step)
     index = record["stage"]
     stage = job.stages[index]
@@ -128,18 +133,33 @@ def _begin(session):
     now = environment.describe(session.mesh)
     for change in environment.differences(record["environment"], now):
         session.seen.event(f"no longer equal to the bit, only to float tolerance: {change}")
-    return index, state
+    return index, state, False
+
+
+def _with_frozen(session, index):
+    """The session in which the stage's task holds its frozen weights, on the devices."""
+    stage = session.job.stages[index]
+    if stage.frozen is None:
+        return session
+    session.saves.wait()  # they may be those of the stage before
+    frozen = stage.frozen.load(session.saves, stage.frozen.shapes(session.mesh))
+    stages = list(session.job.stages)
+    stages[index] = stage._replace(task=stage.task._replace(frozen=frozen))
+    return session._replace(job=session.job._replace(stages=tuple(stages)))
 
 
 def _enter(session, index, state):
-    """Grows the last state of one stage into the first of the next."""
+    """Turns the last state of one stage into the first of the next; most often, grows it."""
     job = session.job
     stage = job.stages[index]
+    if stage.enter is None:
+        return state
     with session.stop.nothing_to_lose(session.saves.wait):
         where = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
-        probe = job.held_out(index - 1)[0]
-        state, certificate = stage.enter(state, where, sharding.put(probe, session.mesh))
-    name = f"{job.stages[index - 1].name}-{stage.name}"
+        probe = sharding.put(job.held_out(max(index - 1, 0))[0], session.mesh)
+        state, certificate = stage.enter(state, where, probe, stage.task.frozen)
+    before = job.stages[index - 1].name if index else "start"
+    name = f"{before}-{stage.name}"
     certificate = {"transition": name, "step": int(state.step)} | certificate
     session.log.grown(certificate)
     _judge(session, index, certificate)
@@ -249,7 +269,7 @@ def _evaluate_if_due(session, index, step, evaluate, state):
     session.log.flush()
     scores = evaluation.evaluate(
         session.job.stages[index].task, state.params, session.job.held_out(index),
-        mesh=session.mesh, step=evaluate, stop=lambda: session.stop.requested,
+        now=step, mesh=session.mesh, step=evaluate, stop=lambda: session.stop.requested,
     )  # fmt: skip
     if scores is not None:
         session.log.evaluated(step, scores | dict(unigram=session.job.unigram))

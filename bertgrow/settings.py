@@ -35,6 +35,8 @@ class GrowthConfig:
     moments: str | dict = "reset"
     counts: str = "auto"
     rewarmup_new: int = 0
+    ramp: int = 0
+    rewind: int = 0
     on_broken_claim: str = "stop"
 
     def check(self, where):
@@ -46,8 +48,9 @@ class GrowthConfig:
                 raise InputError(
                     f"{where}.{name} is {value!r}; expected one of {', '.join(known)}"
                 )
-        if self.rewarmup_new < 0:
-            raise InputError(f"{where}.rewarmup_new is {self.rewarmup_new}; expected 0 or more")
+        for name in ("rewarmup_new", "ramp", "rewind"):
+            if (value := getattr(self, name)) < 0:
+                raise InputError(f"{where}.{name} is {value}; expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,9 @@ class StageConfig:
     length: int
     model: object
     start: int  # the run's step at which it begins
+    optimizer: dict
+    schedule: dict
+    task: str = "masked_lm"  # what it learns, see `stages.OBJECTIVES` and the family's
     grow: GrowthConfig = GrowthConfig()  # how the stage before becomes this one
 
     @property
@@ -95,8 +101,6 @@ class RunConfig:
     data: DataConfig
     masking: MaskingConfig
     accumulate: int
-    optimizer: dict
-    schedule: dict
     stages: tuple[StageConfig, ...]
     growth: GrowthConfig
     mesh: MeshConfig
@@ -104,13 +108,10 @@ class RunConfig:
     checkpoint: CheckpointConfig
     log_every: int
     init_from: str
+    sections: dict  # the family's own sections, by name
     recipe: dict = field(repr=False)  # the resolved recipe as plain data, for config.json
 
     @property
     def model(self):
         """The model that comes out: the last stage's."""
         return self.stages[-1].model
-
-    @property
-    def total_steps(self):
-        return self.stages[-1].end

@@ -1,11 +1,13 @@
 """The kind of model that this package brings: MobileBERT, by its entry point."""
 
 from bertgrow.contracts import Family
-from mobilebert import flops, nn
+from mobilebert import flops, nn, objectives, settings
 
 mobilebert = Family(
     config=nn.MobileBertConfig,
     network=nn.network,
     sizes=nn.MobileBertConfig.sizes,
     flops=flops.forward,
+    objectives=objectives.OBJECTIVES,
+    sections={"transfer": settings.TransferConfig},
 )

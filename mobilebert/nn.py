@@ -13,7 +13,7 @@ from mobilebert.config import MobileBertConfig
 from mobilebert.nn_embeddings import Embeddings, MaskedHead
 from mobilebert.nn_encoder import Maps
 
-__all__ = ["Maps", "MobileBertConfig", "maps", "network"]
+__all__ = ["Maps", "MobileBertConfig", "embed", "maps", "network"]
 
 
 @functools.cache  # equal configurations share their compiled functions
@@ -34,15 +34,26 @@ def maps(config: MobileBertConfig):
     With `active`, an int32 scalar that may be traced, the maps are those of that layer
     alone, and layers above it do no work; the leading axis is 1.
     """
-    config.check()
+    embeddings = embed(config)
 
     def run(params, inputs, active=None):
-        tokens, given = inputs["tokens"], {"params": params["embeddings"]}
-        hidden, _ = Embeddings(config).apply(given, tokens, inputs["types"])
-        stack = (params["layers"], hidden, tokens != config.pad_id)
+        mask = inputs["tokens"] != config.pad_id
+        stack = (params["layers"], embeddings(params, inputs), mask)
         if active is None:
             return nn_encoder.all_maps(*stack, config=config)
         return nn_encoder.maps_at(active, *stack, config=config)
+
+    return run
+
+
+@functools.cache
+def embed(config: MobileBertConfig):
+    """The function (params, inputs) -> [batch, length, embed], what the blocks begin with."""
+    config.check()
+
+    def run(params, inputs):
+        given = {"params": params["embeddings"]}
+        return Embeddings(config).apply(given, inputs["tokens"], inputs["types"])[0]
 
     return run
 

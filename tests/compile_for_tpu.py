@@ -21,7 +21,7 @@ os.environ["LIBTPU_INIT_ARGS"] = "--fibers_default_thread_stack_size=8388608"
 import jax  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 
-from bertgrow import calibration, families, job, overrides, planning  # noqa: E402
+from bertgrow import calibration, families, overrides, planning, stages  # noqa: E402
 from bertgrow import config as configs  # noqa: E402
 from bertgrow.train import loop, sharding  # noqa: E402
 
@@ -33,10 +33,10 @@ jax.config.update("jax_optimization_level", "O1")
 def main(topology, recipe, *fields):
     settings = planning.in_dtype(configs.resolve(overrides.read(recipe, fields)), "bfloat16")
     vocab = calibration.vocabulary(settings.model.vocab_size)
-    stages = job.make_stages(settings, families.find(settings.family), vocab)
+    todo = stages.make(settings, families.find(settings.family), vocab)
     chips = topologies.get_topology_desc(topology, "tpu").devices
     mesh = sharding.make_mesh(vars(settings.mesh), devices=chips)
-    for stage in stages:
+    for stage in todo:
         found = compiled(stage, mesh, vocab.size, settings.accumulate)
         print(json.dumps(dict(stage=stage.name) | found), flush=True)
 

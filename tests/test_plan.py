@@ -7,7 +7,16 @@ from pathlib import Path
 import jax
 import pytest
 
-from bertgrow import cli, families, hardware, job, memory, overrides, plan_table, planning
+from bertgrow import (
+    cli,
+    families,
+    hardware,
+    memory,
+    overrides,
+    plan_table,
+    planning,
+    stages,
+)
 from bertgrow import config as configs
 from bertgrow.calibration import vocabulary
 from bertgrow.train import loop, sharding
@@ -164,7 +173,7 @@ def test_full_remat_keeps_of_a_layer_only_its_input():
 
 def test_what_is_kept_grows_with_the_rows():
     settings, family = small()
-    task = job.make_task(settings, family, vocabulary(1000), settings.stages[0])
+    task = stages.task(settings, family, vocabulary(1000), 0)
 
     eight, sixteen, more = (memory.saved(task, rows, 64) for rows in (8, 16, 24))
 
@@ -173,7 +182,7 @@ def test_what_is_kept_grows_with_the_rows():
 
 def saved(**model):
     settings, family = small(**model)
-    task = job.make_task(settings, family, vocabulary(1000), settings.stages[0])
+    task = stages.task(settings, family, vocabulary(1000), 0)
     return memory.saved(task, 8, 64)
 
 
@@ -189,7 +198,7 @@ def small(**model):
 def test_the_compiler_allots_what_the_plan_says(remat):
     """Within a fifth: the compiler frees and fuses, and holds more than one layer in work."""
     settings, family = small(remat=remat)
-    (stage,) = job.make_stages(settings, family, vocabulary(1000))
+    (stage,) = stages.make(settings, family, vocabulary(1000))
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     state = loop.state_shapes(stage.task, stage.optimizer, mesh)
     compiled = loop.compile_step(

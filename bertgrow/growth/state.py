@@ -1,9 +1,5 @@
 """Grows a whole training state: parameters, the optimiser's moments and its counts."""
 
-import time
-
-import jax
-
 from bertgrow import errors
 from bertgrow.growth import between
 from bertgrow.growth import moments as statistics
@@ -84,46 +80,3 @@ def policies(growths, moments):
             "cannot be both: use 'reset' for all, or 'copy' in its place"
         )
     return rules
-
-
-def grow_sharded(state, grow, out_shardings):
-    """Grows on the devices, from shards to shards, and frees the old leaves.
-
-    Nothing passes through the host. Donation does nothing where shapes change, so the old
-    leaves are deleted once the new ones are there; the peak is old + new + scratch.
-
-    Args:
-      state: TrainState on devices; gone afterwards.
-      grow: pure function of the state, e.g. `grow_state` with its options bound.
-      out_shardings: tree of shardings of the grown state.
-
-    Returns:
-      The grown state, and its cost: `seconds` without compilation, `compile_seconds`,
-      `peak_bytes` of one device as `peak_source` ("compiler": memory_analysis) counts it,
-      and, where the device keeps account, `device_peak_bytes` since the process began.
-    """
-    began = time.perf_counter()
-    compiled = jax.jit(grow, out_shardings=out_shardings).lower(state).compile()
-    ready = time.perf_counter()
-    grown = jax.block_until_ready(compiled(state))
-    done = time.perf_counter()
-    for leaf in jax.tree.leaves(state):
-        if isinstance(leaf, jax.Array):
-            leaf.delete()
-    memory = compiled.memory_analysis()
-    peak = (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        + memory.temp_size_in_bytes
-        - memory.alias_size_in_bytes
-    )
-    cost = {
-        "seconds": done - ready,
-        "compile_seconds": ready - began,
-        "peak_bytes": peak,
-        "peak_source": "compiler",
-    }
-    account = jax.local_devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in account:
-        cost["device_peak_bytes"] = account["peak_bytes_in_use"]
-    return grown, cost

@@ -95,7 +95,13 @@ class Checkpoints:
         return state._replace(key=key), saved["record"]
 
     def restore_params(self, step, target):
-        """The parameters alone, e.g. to start another run from them."""
+        """The parameters alone, e.g. to start another run from them, or to teach."""
+        why = checksums.reason(self.path / str(step), self._checksum(step))
+        if why is not None:
+            raise errors.InputError(
+                f"the weights of checkpoint {step} in {self.path} are needed and cannot be "
+                f"used: {why}; restore the folder from a copy, or train it again"
+            )
         self._compare(step, {"params": target})
         return self._read(step, item={"params": target}, partial_restore=True)["params"]
 

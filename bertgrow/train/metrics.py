@@ -46,10 +46,10 @@ class Writer:
         self._file.flush()
         if self._board is not None:
             row = json.loads(line)
-            for name, value in row.items():
-                if isinstance(value, (int, float)) and name != "step":
-                    tag = f"{row.get('split', 'train')}/{name}"
-                    self._board.add_scalar(tag, value, row["step"])
+            for name, value in _figures(row):
+                self._board.add_scalar(
+                    f"{row.get('split', 'train')}/{name}", value, row["step"]
+                )
 
     def sync(self):
         """What is written survives a power cut."""
@@ -95,6 +95,15 @@ def differences(one, other):
             if left != right:
                 found.append(f"step {a.get('step')} {name}: {left} and {right}")
     return found
+
+
+def _figures(row):
+    """(name, number) of all figures but the step; a list has a name for each of its numbers."""
+    for name, value in row.items():
+        if isinstance(value, list):
+            yield from ((f"{name}/{place:02d}", each) for place, each in enumerate(value))
+        elif isinstance(value, (int, float)) and name != "step":
+            yield name, value
 
 
 def _rows(path):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bertgrow import tree
+from bertgrow import errors, tree
 
 STACKED = ("layers", "ffn")
 TABLES = ("vocab", "positions", "types")
@@ -20,7 +20,7 @@ TABLES = ("vocab", "positions", "types")
 
 def adamw(
     axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_correction=True,
-    rate_by_axis=None,
+    rate_by_axis=None, frozen=(),
 ):  # fmt: skip
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
 
@@ -32,26 +32,28 @@ def adamw(
       clip: largest global norm of the gradients; None for no clipping.
       bias_correction: whether the moments are corrected for their start at zero.
       rate_by_axis: see `scale_by_axis`; None for one rate everywhere.
+      frozen: names of the modules that do not learn, see `freeze`.
     """
-    return optax.chain(
+    chain = optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         scale_by_adam(b1, b2, eps, bias_correction),
         add_decay(axes, decay),
         scale_by_axis(axes, rate_by_axis or {}),
         scale_by_rate(rate),
     )
+    return freeze(chain, axes, frozen)
 
 
 def lamb(
     axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_correction=True,
-    rate_by_axis=None,
+    rate_by_axis=None, frozen=(),
 ):  # fmt: skip
     """LAMB (You et al., 2020, algorithm 2), with one trust ratio for each layer's weight.
 
     Arguments as in `adamw`. Biases and norms take the plain Adam step, as in the authors'
     code.
     """
-    return optax.chain(
+    chain = optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         scale_by_adam(b1, b2, eps, bias_correction),
         add_decay(axes, decay),
@@ -59,6 +61,7 @@ def lamb(
         scale_by_axis(axes, rate_by_axis or {}),
         scale_by_rate(rate),
     )
+    return freeze(chain, axes, frozen)
 
 
 def is_matrix(names):
@@ -160,6 +163,37 @@ def scale_by_axis(axes, rate_by_axis):
         return tree.map_named(at_leaf, updates, axes) if factors else updates, state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def freeze(optimizer, axes, modules):
+    """`optimizer`, which leaves every weight of some modules as it is.
+
+    Their gradients are taken for zero, so that they do not count when the others are clipped
+    and leave no moments; their updates are zero, whatever decay wants. The state keeps its
+    structure, so moments carry over to a stage that freezes other modules.
+
+    Args:
+      optimizer: optax transformation.
+      axes: the parameter tree with a `jax.P` of axis names at every leaf.
+      modules: names at the top of the tree, e.g. ("embeddings",).
+    """
+    for name in modules:
+        if name not in axes:
+            raise errors.InputError(
+                f"optimizer: no module {name!r} to freeze; expected some of {', '.join(axes)}"
+            )
+
+    def still(updates):
+        zeros = {name: jax.tree.map(jnp.zeros_like, updates[name]) for name in modules}
+        return updates | zeros
+
+    def update(gradients, state, params=None, **extra):
+        updates, state = optimizer.update(still(gradients), state, params, **extra)
+        return still(updates), state
+
+    return (
+        optax.GradientTransformationExtraArgs(optimizer.init, update) if modules else optimizer
+    )
 
 
 class RateState(NamedTuple):

@@ -62,6 +62,20 @@ def wsd(*, peak, total, decay_steps, start=0, warmup=0):
     return rate
 
 
+def rewind(rate, steps):
+    """`rate` with its clock set back by `steps`, so that a grown model is placed earlier on it.
+
+    "restart_steps" of Shen et al. (2022), "Staged training", section 4: a grown model learns
+    at the rate of a large one that has come as far in its own run. Where the clock is set
+    back by R steps in the run, a schedule of `total - R` steps still ends with the run.
+
+    Args:
+      rate: function of a step; its `start` is a step of the clock too.
+      steps: how far the clock is behind the run's step.
+    """
+    return lambda step: rate(step - steps)
+
+
 def rewarm(is_new, *, start, warmup):
     """The factors of a grown axis: new units rise from 1 / warmup to 1, old ones stay at 1.
 

@@ -1,4 +1,4 @@
-"""The large growth of benchmarks/growth.py compiles and needs no more than old and new."""
+"""The large growth of benchmarks/growth.py needs little more room than the new state."""
 
 import runpy
 from pathlib import Path
@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "growth.py"
 
 
 @pytest.mark.slow
-def test_the_large_growth_needs_room_for_old_and_new_and_little_else():
+def test_the_large_growth_needs_room_for_the_new_state_and_little_else():
     script = runpy.run_path(str(SCRIPT))
     mesh = sharding.make_mesh(dict(data=1, fsdp=4, tensor=2))
 
@@ -19,4 +19,5 @@ def test_the_large_growth_needs_room_for_old_and_new_and_little_else():
 
     gigabyte = 1e9  # 0.7 billion weights and two moments, float32, over eight devices
     assert 1.0 * gigabyte < cost["new_bytes"] < 1.2 * gigabyte
-    assert cost["scratch_bytes"] < 0.1 * gigabyte
+    assert cost["old_bytes"] > 0.15 * gigabyte
+    assert cost["peak_bytes"] < 1.05 * cost["new_bytes"]

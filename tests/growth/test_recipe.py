@@ -1,14 +1,17 @@
 """A recipe says how its stages grow: for all of them, or for one."""
 
+import dataclasses
 import types
 
 import jax
 import numpy as np
 import pytest
 import recipes
+import tiny
 
-from bertgrow import config, families, recipe, run, transition
+from bertgrow import calibration, config, families, recipe, run, stages, transition
 from bertgrow.errors import CheckFailed, InputError
+from bertgrow.growth import between
 
 
 def resolved(grow=None, stage=2, **growth):
@@ -41,6 +44,12 @@ def test_a_stage_overrides_how_the_run_grows():
         ),
         (dict(counts="double"), 1, "counts is 'double'; expected one of auto, keep, reset"),
         (dict(rewarmup_new=-1), 1, "rewarmup_new is -1"),
+        (dict(rewind=-1), 1, "rewind is -1"),
+        (
+            dict(rewind=8),
+            1,
+            "stage 1 starts at step 7 of its schedule with a clock set back by 8",
+        ),
         (dict(moments=3), 1, "moments is 3; expected str . dict"),
     ],
 )
@@ -72,6 +81,83 @@ def test_new_units_alone_warm_up_where_the_recipe_says_so():
     np.testing.assert_array_equal(jax.jit(factors["mlp"])(stage.start), expected)
     np.testing.assert_array_equal(factors["mlp"](stage.start + 3), np.ones(32))
     assert transition.rate_by_axis(operators(settings, 1), settings.stages[1]) == {}
+
+
+def rates(settings):
+    """The rate of every update of the run."""
+    return [
+        float(stages.make_rate(settings, index)(step))
+        for index, stage in enumerate(settings.stages)
+        for step in range(stage.start, stage.end)
+    ]
+
+
+def test_a_growth_may_set_back_the_clock_and_the_run_still_ends_at_zero():
+    settings = resolved(dict(rewind=4), stage=2)  # four stages of 7 steps
+    settings = scheduled(settings, PLAIN)
+
+    clock = [*range(1, 15), *range(11, 25)]  # 4 steps back at step 14; 24 in all
+    np.testing.assert_allclose(rates(settings), [1 - now / 24 for now in clock], atol=1e-6)
+
+
+PLAIN = dict(name="linear", peak=1.0, warmup=0, rewarmup=0)
+
+
+def scheduled(settings, schedule):
+    all_stages = (dataclasses.replace(each, schedule=schedule) for each in settings.stages)
+    return dataclasses.replace(settings, stages=tuple(all_stages))
+
+
+def test_warm_up_stable_decay_cools_once_at_the_end_of_all_stages():
+    """Also where the cooling, 14 of 28 steps, starts before the last stage."""
+    settings = scheduled(resolved(), {**PLAIN, "name": "wsd", "decay": 0.5})
+
+    expected = [1.0] * 14 + [1 - n / 14 for n in range(1, 15)]
+    np.testing.assert_allclose(rates(settings), expected, atol=1e-6)
+
+
+def test_msg_lets_the_new_in_over_the_steps_that_a_stage_says():
+    settings = resolved(dict(width="msg", ramp=4), stage=3)  # mlp 16 -> 32, at step 21
+    task = stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
+
+    down = [np.array(task.view(ones, at)["layers"]["down"]["kernel"]) for at in (21, 23, 25)]
+
+    assert [kernel[0, 16, 0] for kernel in down] == [0, 0.5, 1]
+    assert [kernel[0, 15, 0] for kernel in down] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("ramp", [0, 8])
+def test_a_ramp_ends_within_its_stage(ramp):
+    settings = resolved(dict(width="msg", ramp=ramp), stage=3)
+
+    with pytest.raises(InputError, match=f"stage 3 has ramp {ramp}: set grow.ramp to 1 to 7"):
+        stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
+
+
+def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
+    given = recipes.get_config()
+    given.schedule = recipe.published()
+    given.growth.rewind = 2
+    given.data.vocab_size = 400
+
+    with pytest.raises(InputError, match="'published' starts again .* set grow.rewind to 0"):
+        config.resolve(given)
+
+
+def test_each_model_on_the_way_has_the_sizes_that_its_operator_leaves():
+    old = tiny.config(ffn_rank=6, light_every=2, pool=2, max_length=16)
+    new = tiny.config(num_layers=4, ffn_width=128)
+    steps = between.between(old.sizes(), new.sizes())
+
+    models = transition.path(steps, old, new)
+
+    table = old.sizes()
+    for operator, model in zip(steps, models[1:], strict=True):
+        table = between.sizes_after(operator, table)
+        assert model.sizes() == table
+    assert models[-1] == new
 
 
 def judge(settings, change):

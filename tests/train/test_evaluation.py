@@ -44,6 +44,21 @@ def test_a_request_to_stop_ends_it_between_two_batches():
     assert found is None and len(drawn) <= 4
 
 
+def test_vectors_are_averaged_and_the_greatest_of_uncounted_figures_is_kept():
+    def evaluate(params, frozen, batch):
+        rows = batch["x"] * params  # [batch, 2]
+        return {"layers": (rows.sum(axis=0), len(rows)), "peak": (rows.max(axis=0), None)}
+
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    batches = [{"x": np.float32([[1, 9], [3, 2]])}, {"x": np.float32([[5, 4], [3, 1]])}]
+    task = Task(None, None, None, evaluate, None)
+    params = jax.device_put(np.float32(1), sharding.replicated(mesh))
+
+    found = evaluation.evaluate(task, params, batches, mesh=mesh)
+
+    assert found == {"layers": [3.0, 4.0], "peak": [5.0, 9.0]}
+
+
 def test_no_batches_give_no_figures():
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
 

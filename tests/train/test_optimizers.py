@@ -7,6 +7,7 @@ import optax
 import pytest
 import toy_task
 
+from bertgrow import errors
 from bertgrow.train import optimizers
 
 
@@ -59,29 +60,39 @@ def test_lamb_moves_every_layer_in_proportion_to_its_weight():
     np.testing.assert_allclose(moved, [0.1, 10.0], rtol=1e-4)
 
 
-def test_lamb_equals_a_plain_reference():
+@pytest.mark.parametrize("bias_correction", [True, False])
+def test_lamb_equals_a_plain_reference(bias_correction):
     rng = np.random.default_rng(0)
-    axes = {"w": jax.P("layers", "embed_in", "mlp"), "b": jax.P("layers", "mlp")}
-    start = {"w": rng.normal(size=(2, 3, 4)), "b": rng.normal(size=(2, 4))}
+    axes = {"w": jax.P("layers", "ffn", "embed_in", "mlp"), "b": jax.P("layers", "ffn", "mlp")}
+    start = {"w": rng.normal(size=(2, 3, 3, 4)), "b": rng.normal(size=(2, 3, 4))}
+    start["w"] *= np.arange(1, 7).reshape(2, 3, 1, 1)  # every slice has its own norm
     gradients = [{k: 0.1 * rng.normal(size=v.shape) for k, v in start.items()} for _ in "123"]
 
-    optimizer = optimizers.lamb(axes, constant(0.01), clip=None, decay=0.1)
+    optimizer = optimizers.lamb(
+        axes, constant(0.01), clip=None, decay=0.1, bias_correction=bias_correction
+    )
     as_float = [jax.tree.map(jnp.float32, tree) for tree in [start, *gradients]]
     after = train(optimizer, as_float[0], as_float[1:])
 
-    # You et al. (2020), algorithm 2, in float64, one layer at a time.
+    # You et al. (2020), algorithm 2, in float64, one layer's FFN at a time.
     for name, decays in (("w", True), ("b", False)):
-        for layer in range(2):
-            x, mu, nu = start[name][layer], 0.0, 0.0
-            for t, gradient in enumerate(gradients, start=1):
-                g = gradient[name][layer]
-                mu, nu = 0.9 * mu + 0.1 * g, 0.999 * nu + 0.001 * g * g
-                r = (mu / (1 - 0.9**t)) / (np.sqrt(nu / (1 - 0.999**t)) + 1e-6)
-                if decays:
-                    r = r + 0.1 * x
-                    r = r * np.linalg.norm(x) / np.linalg.norm(r)
-                x = x - 0.01 * r
-            np.testing.assert_allclose(after[name][layer], x, rtol=1e-4, atol=1e-6)
+        for at in np.ndindex(2, 3):
+            slices = [gradient[name][at] for gradient in gradients]
+            x = plain_lamb(start[name][at], slices, decays, bias_correction)
+            np.testing.assert_allclose(after[name][at], x, rtol=1e-4, atol=1e-6)
+
+
+def plain_lamb(x, gradients, decays, bias_correction):
+    mu, nu = 0.0, 0.0
+    for t, g in enumerate(gradients, start=1):
+        mu, nu = 0.9 * mu + 0.1 * g, 0.999 * nu + 0.001 * g * g
+        first, second = (1 - 0.9**t, 1 - 0.999**t) if bias_correction else (1, 1)
+        r = (mu / first) / (np.sqrt(nu / second) + 1e-6)
+        if decays:
+            r = r + 0.1 * x
+            r = r * np.linalg.norm(x) / np.linalg.norm(r)
+        x = x - 0.01 * r
+    return x
 
 
 def test_adamw_equals_optax():
@@ -199,3 +210,31 @@ def test_units_of_an_axis_have_their_own_rate_on_both_sides(make):
         # A difference of float32 weights of order 1.
         np.testing.assert_allclose(ours, theirs, atol=3e-7)
     np.testing.assert_array_equal(scaled["words"], plain["words"])
+
+
+@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lamb])
+def test_a_frozen_module_stays_as_it_is_and_does_not_count_for_clipping(make):
+    params, gradients = toy_task.init(jax.random.key(0)), toy_gradients(2)
+    alone = [{**g, "words": 0 * g["words"]} for g in gradients]
+    optimizer = make(toy_task.AXES, constant(0.01), frozen=("words",))
+
+    after = train(optimizer, params, gradients)
+
+    np.testing.assert_array_equal(after["words"], params["words"])
+    others = train(make(toy_task.AXES, constant(0.01)), params, alone)
+    assert_trees_close({**after, "words": 0}, {**others, "words": 0}, rtol=1e-6)
+
+
+def test_a_frozen_stage_keeps_the_state_of_the_optimizer_as_it_was():
+    """So that moments carry over to a stage that freezes nothing."""
+    params = toy_task.init(jax.random.key(0))
+
+    frozen = optimizers.adamw(toy_task.AXES, constant(0.01), frozen=("words",)).init(params)
+
+    free = optimizers.adamw(toy_task.AXES, constant(0.01)).init(params)
+    assert jax.tree.structure(frozen) == jax.tree.structure(free)
+
+
+def test_a_module_that_is_not_there_cannot_be_frozen():
+    with pytest.raises(errors.InputError, match="no module 'word' to freeze.*words"):
+        optimizers.adamw(toy_task.AXES, constant(0.01), frozen=("word",))

@@ -51,6 +51,16 @@ def test_wsd_is_flat_between_warm_up_and_decay():
     np.testing.assert_allclose(values(rate, 50, 54, 79, 80, 89, 99), expected, rtol=1e-5)
 
 
+def test_a_clock_set_back_places_a_stage_earlier_on_the_same_line():
+    """A run of 100 steps set back by 20 at step 40: a line of 80 steps, read from 20 on."""
+    first = schedule.default(peak=1.0, total=80)
+    second = schedule.rewind(schedule.default(peak=1.0, total=80, start=20, warmup=4), 20)
+
+    np.testing.assert_allclose(values(first, 39), [40 / 80], rtol=1e-6)
+    expected = [59 / 80 / 4, 56 / 80, 1 / 80, 0]
+    np.testing.assert_allclose(values(second, 40, 43, 98, 99), expected, rtol=1e-5)
+
+
 RATES = {
     "default": schedule.default(peak=1.0, total=50, start=20, warmup=5),
     "published": schedule.published(peak=1.0, end=0, decay_steps=40, warmup=5, start=20),

@@ -1,0 +1,197 @@
+"""From a resolved recipe to its stages: what each learns, with which optimiser, from where."""
+
+import functools
+
+from bertgrow import flops, learned, objective, transition
+from bertgrow.contracts import Objective, Stage
+from bertgrow.errors import InputError
+from bertgrow.train import optimizers, schedule
+
+
+def make(settings, family, vocab):
+    """The recipe as a tuple of `Stage`; checks every transition before anything runs."""
+    every = range(len(settings.stages))
+    return tuple(make_one(settings, family, vocab, index) for index in every)
+
+
+def make_one(settings, family, vocab, index):
+    """The `Stage` number `index`."""
+    config, learns = settings.stages[index], find(family, settings.stages[index].task)
+    learnt = task(settings, family, vocab, index)
+    optimizer = learns.optimizer(family, settings, index, learnt.axes)
+    return Stage(
+        name=config.name,
+        task=learnt,
+        steps=config.steps,
+        batch=config.batch,
+        length=config.length,
+        optimizer=optimizer,
+        enter=learns.enter(family, settings, index, vocab, optimizer),
+        flops=learns.flops(family, settings, index),
+        frozen=learns.frozen(family, settings, index),
+    )
+
+
+def task(settings, family, vocab, index):
+    """What the stage number `index` learns, as a `Task` whose `frozen` is still empty."""
+    config, learns = settings.stages[index], find(family, settings.stages[index].task)
+    learnt = learns.task(family, settings, index, vocab)
+    if learns.enter is not grown_from_before:
+        return learnt
+    return transition.hide_new(learnt, _growths(family, settings, index), config)
+
+
+def find(family, name):
+    """The `Objective` that a recipe calls `name`."""
+    known = OBJECTIVES | family.objectives
+    if name not in known:
+        raise InputError(f"a stage's task is {name!r}; expected one of {', '.join(known)}")
+    return known[name]
+
+
+def make_optimizer(settings, index, axes, **told):
+    """The optimiser of one stage, its rate read from the run's step.
+
+    Args:
+      settings: RunConfig.
+      index: of the stage.
+      axes: axis names of the parameters.
+      told: what the recipe does not say, such as `rate_by_axis`.
+    """
+    given = settings.stages[index].optimizer
+    fields = {name: value for name, value in given.items() if name != "name"}
+    fields["decay"] = fields.pop("weight_decay")
+    make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[given["name"]]
+    return make(axes, make_rate(settings, index), **told, **fields)
+
+
+def make_rate(settings, index):
+    """The learning rate of one stage as a function of the run's step.
+
+    The clock of a schedule runs over its `course`; in a run of one course that is the run.
+    """
+    stage, stages = settings.stages[index], course(settings.stages, index)
+    begin, end, behind = stages[0].start, stages[-1].end, rewound(stages, stage)
+    start, given = stage.start - begin, dict(stage.schedule)
+    name = given.pop("name")
+    rewarmup = given.pop("rewarmup")
+    if start:
+        given["warmup"] = rewarmup
+    if name == "published":
+        return schedule.rewind(schedule.published(start=start, **given), begin)
+    given |= dict(total=end - begin - rewound(stages, stages[-1]), start=start - behind)
+    if name == "linear":
+        return schedule.rewind(schedule.default(**given), begin + behind)
+    cooling = round(given.pop("decay") * (end - begin))
+    return schedule.rewind(schedule.wsd(decay_steps=cooling, **given), begin + behind)
+
+
+def course(stages, index):
+    """The neighbours of a stage, itself among them, that share its task and its schedule."""
+    kinds = [(stage.task, stage.schedule) for stage in stages]
+    first = last = index
+    while first > 0 and kinds[first - 1] == kinds[index]:
+        first -= 1
+    while last + 1 < len(stages) and kinds[last + 1] == kinds[index]:
+        last += 1
+    return stages[first : last + 1]
+
+
+def rewound(stages, stage):
+    """Steps by which the clock of a course is behind the run's in one of its stages."""
+    return sum(each.grow.rewind for each in stages[1:] if each.start <= stage.start)
+
+
+def _masked_lm(family, settings, index, vocab):
+    config = settings.stages[index]
+    return objective.masked_lm(
+        family.network(config.model),
+        vocab=vocab,
+        rate=settings.masking.rate,
+        slots=settings.masking.slots(config.length),
+        whole_word=settings.masking.whole_word,
+        next_sentence=config.model.next_sentence,
+        seed=settings.seed,
+    )
+
+
+def grown_from_before(family, settings, index, vocab, optimizer):
+    """Enters a stage by growth out of the one before; the identity where sizes agree."""
+    if not index:
+        return None
+    if _merges(settings, index):
+        return learned.merged(family, settings, index, vocab, optimizer, plain=_masked_lm)
+    operators = _growths(family, settings, index)
+    old, new = settings.stages[index - 1], settings.stages[index]
+    transition.check(operators, new.grow)
+    hides = any(operator.masks for operator in operators)
+    if hides and find(family, new.task).enter is not grown_from_before:
+        raise InputError(
+            f"growth: msg cannot hide what is new from the task {new.task!r} of stage "
+            f"{new.name}; choose another operator"
+        )
+    before = task(settings, family, vocab, index - 1)
+
+    def enter(state, shardings, probe, frozen):
+        del frozen
+        certificate = transition.certify(
+            family, operators, state.params, before.axes, old, new, before, probe
+        )
+        state, measured = transition.grow(
+            state, operators, axes=before.axes, optimizer=optimizer,
+            rules=new.grow, shardings=shardings,
+        )  # fmt: skip
+        return state, certificate | measured
+
+    return enter
+
+
+def _with_rates_of_their_own(family, settings, index, axes):
+    operators = _growths(family, settings, index)
+    config = settings.stages[index]
+    by_axis = transition.rate_by_axis(operators, config)
+    frozen = transition.frozen_modules(config.model, axes)
+    return make_optimizer(settings, index, axes, rate_by_axis=by_axis, frozen=frozen)
+
+
+def _growths(family, settings, index):
+    """The operators that lead into a stage; none at a run's beginning, nor where maps do."""
+    if not index or _merges(settings, index):
+        return ()
+    return transition.growths(family, *settings.stages[index - 1 : index + 1])
+
+
+def _masked_lm_flops(family, settings, index):
+    config = settings.stages[index]
+    slots = settings.masking.slots(config.length)
+    return flops.train_step_flops(
+        config.model, config.length, slots, config.batch, family.flops
+    )
+
+
+def _small(family, settings, index):
+    """The small weights that a stage after `ligo` begins with."""
+    return learned.small(family, settings, index - 2) if _merges(settings, index) else None
+
+
+def _merges(settings, index):
+    return index > 0 and settings.stages[index - 1].task == "ligo"
+
+
+def _learned_flops(family, settings, index):
+    step = _masked_lm_flops(family, settings, index)
+    return learned.flops(family, settings, index, step=step)
+
+
+OBJECTIVES = {
+    "masked_lm": Objective(
+        _masked_lm, grown_from_before, _with_rates_of_their_own, _masked_lm_flops, _small
+    ),
+    "ligo": Objective(
+        functools.partial(learned.task, plain=_masked_lm),
+        functools.partial(learned.begin, plain=_masked_lm),
+        lambda family, settings, index, axes: make_optimizer(settings, index, axes),
+        _learned_flops,
+        lambda family, settings, index: learned.small(family, settings, index - 1),
+    ),
+}

@@ -1,0 +1,17 @@
+"""MobileBERT: an IB-BERT-large teacher, its knowledge layer by layer, then distillation.
+
+    bertgrow distill --config configs/mobilebert.py --config.data.store=STORE --workdir W
+    bertgrow distill --config configs/mobilebert.py:smoke --workdir runs/mobilebert-smoke
+
+Sun et al. (2020): 500k steps of 4096 rows for the teacher, 24 phases of 10k steps of 2048 rows
+for the layers of the student, 500k steps of 2048 rows of distillation. A teacher that is
+there already is named by `--config.transfer.teacher=WORKDIR`. The published data hid 20 tokens
+a row: `--config.masking.max_predictions=20`; ours hides 15 %.
+"""
+
+from mobilebert import presets, recipe
+
+
+def get_config(variant=""):
+    config = recipe.published(presets.mobilebert())
+    return recipe.smoke(config) if variant == "smoke" else config

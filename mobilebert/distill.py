@@ -1,0 +1,30 @@
+"""Trains a teacher, or takes one, and carries its knowledge over into a small student."""
+
+from bertgrow import overrides, pretrain
+
+TAKES_RECIPE = True
+EPILOG = """examples:
+  bertgrow distill --config configs/mobilebert.py:smoke --workdir runs/mobilebert-smoke
+  bertgrow distill --config configs/mobilebert.py --config.data.store=STORE \\
+      --config.transfer.teacher=runs/teacher --workdir runs/student
+
+The stages of the recipe - teacher, layer transfer, distillation - are one run: the same command
+continues it wherever it was killed. With --config.transfer.teacher the stages that
+would train a teacher are left out.
+exit codes: 0 finished, 1 diverged, 2 bad input, 75 saved and stopped early"""
+
+add_arguments = pretrain.add_arguments
+
+
+def main(args):
+    recipe = overrides.read(args.config, args.overrides)
+    if recipe.get("transfer", {}).get("teacher"):
+        recipe.stages = _of_the_student(recipe.stages)
+    return pretrain.launch(args, recipe, command="distill")
+
+
+def _of_the_student(stages):
+    """The stages from the first that has a teacher on."""
+    tasks = [stage.get("task", "masked_lm") for stage in stages]
+    first = next((i for i, task in enumerate(tasks) if task != "masked_lm"), 0)
+    return stages[first:]

@@ -1,0 +1,123 @@
+"""Distillation as stages: what a student's stage learns, how it is entered, what it costs.
+
+Tasks by their names in a recipe: `progressive` and `joint` transfer layers and are followed by
+`distill`; `auxiliary` does both at once (PKT, JKT, AKT of Sun et al., 2020, figure 2).
+"""
+
+import dataclasses
+import functools
+
+from bertgrow import stages
+from bertgrow.contracts import Objective
+from mobilebert import copying, nn, schedule, tasks, teachers, teaching
+
+STILL = ("embeddings", "mlm", "nsp", "pooler")  # what layer transfer leaves as it is
+
+
+def _task(family, settings, index, vocab, *, name):
+    config, section = settings.stages[index], settings.sections["transfer"]
+    section.check()
+    source = teaching.find(settings, index)
+    student, teacher = _student(family, settings, index, vocab), _teacher(source, config.model)
+    if name in ("progressive", "joint"):
+        active = _active(config) if name == "progressive" else None
+        return tasks.layer_transfer(student, teacher, section.terms, active=active)
+    return tasks.distillation(
+        student, teacher, section.terms,
+        hard=section.hard, temperature=section.temperature,
+        auxiliary=name == "auxiliary", next_sentence=config.model.next_sentence,
+    )  # fmt: skip
+
+
+def _student(family, settings, index, vocab):
+    config = settings.stages[index]
+    plain = stages.OBJECTIVES["masked_lm"].task(family, settings, index, vocab)
+    return tasks.Student(
+        network=nn.network(config.model),
+        maps=nn.maps(config.model),
+        plain=plain,
+        num_layers=config.model.num_layers,
+        pad_id=config.model.pad_id,
+    )
+
+
+def _teacher(source, student):
+    model = dataclasses.replace(source.model, remat="none")  # nothing flows back through it
+    copying.check(student.sizes(), model.sizes())
+    layers = copying.layer_map(student.num_layers, model.num_layers)
+    return teachers.live(nn.network(model), nn.maps(model), layers)
+
+
+def _phases(config):
+    layers = config.model.num_layers
+    steps = schedule.phase_steps(config.steps, layers)
+    return dict(start=config.start, steps_per_layer=steps, num_layers=layers)
+
+
+def _active(config):
+    return functools.partial(schedule.active_layer, **_phases(config))
+
+
+def _enter(family, settings, index, vocab, optimizer):
+    """A student is carried from stage to stage; its first one begins with its teacher."""
+    config, section = settings.stages[index], settings.sections["transfer"]
+    if index and settings.stages[index - 1].task in OBJECTIVES:
+        return stages.grown_from_before(family, settings, index, vocab, optimizer)
+    return teaching.begin(
+        config.model, teaching.find(settings, index).model,
+        stages.task(settings, family, vocab, index),
+        norm=section.embedding_norm, index=index, optimizer=optimizer,
+    )  # fmt: skip
+
+
+def _optimizer(family, settings, index, axes, *, name):
+    del family
+    config, section = settings.stages[index], settings.sections["transfer"]
+    if name in ("distill", "auxiliary"):
+        return stages.make_optimizer(settings, index, axes)
+    still = tuple(module for module in STILL if module in axes)
+    if name == "joint":
+        return stages.make_optimizer(settings, index, axes, frozen=still)
+    phases = _phases(config)
+    factors = schedule.progressive(**phases, below=section.below)
+    inner = stages.make_optimizer(
+        settings, index, axes, frozen=still, rate_by_axis={"layers": factors}
+    )
+    phases.pop("num_layers")
+    return schedule.with_fresh_moments(inner, axes, **phases)
+
+
+def _flops(family, settings, index, *, name):
+    """A teacher forward, a student forward and backward; in the phases, as far as they go."""
+    config, source = settings.stages[index], teaching.find(settings, index)
+    slots = settings.masking.slots(config.length)
+    ours, theirs = (
+        family.flops(model, config.length, slots) for model in (config.model, source.model)
+    )
+    if name in ("distill", "auxiliary"):
+        return config.batch * (3 * sum(ours.values()) + sum(theirs.values()))
+    depth = config.model.num_layers
+    share = (depth + 1) / (2 * depth) if name == "progressive" else 1.0
+    blocks = share * (3 * ours["layers"] + theirs["layers"])
+    return config.batch * (ours["embeddings"] + theirs["embeddings"] + blocks)
+
+
+def _frozen(family, settings, index):
+    del family
+    dtype = settings.sections["transfer"].teacher_dtype
+    return teaching.frozen(teaching.find(settings, index), dtype)
+
+
+def _objective(name):
+    return Objective(
+        task=functools.partial(_task, name=name),
+        enter=_enter,
+        optimizer=functools.partial(_optimizer, name=name),
+        flops=functools.partial(_flops, name=name),
+        frozen=_frozen,
+    )
+
+
+OBJECTIVES = {
+    name: _objective(name) for name in ("progressive", "joint", "distill", "auxiliary")
+}

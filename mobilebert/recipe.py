@@ -1,0 +1,85 @@
+"""Helpers for recipes of teachers and students, beside those of `bertgrow.recipe`."""
+
+import dataclasses
+
+from bertgrow import recipe
+from bertgrow.recipe import ConfigDict
+from mobilebert import presets
+from mobilebert.settings import TransferConfig
+
+SHARED = ("vocab_size", "max_length", "positions_init", "init_scale", "dtype", "remat")
+
+
+def distillation(student, seed=0):
+    """The skeleton of a run that ends with a student; `stages` are to be set.
+
+    Args:
+      student: fields of `MobileBertConfig`, e.g. `presets.mobilebert()`.
+      seed: of the run.
+    """
+    config = recipe.pretraining(seed=seed)
+    config.model = ConfigDict(dict(family="mobilebert", **student))
+    config.transfer = ConfigDict(dataclasses.asdict(TransferConfig()))
+    config.data.rows = "pairs"
+    config.optimizer = recipe.lamb(bias_correction=False)
+    config.update(batch=2048, length=512)
+    return config
+
+
+def teacher(**fields):
+    """The fields of a stage that trains the teacher; what it shares with the student stays.
+
+    By default IB-BERT-large. All of 500k steps of 4096 rows is published, and that it was
+    LAMB; its rate and warm-up are not, and are those of the student here (docs/distill.md).
+    """
+    model = {k: v for k, v in presets.ib_bert_large().items() if k not in SHARED}
+    schedule = recipe.published(peak=1.5e-3, warmup=10_000, decay_steps=500_000)
+    return dict(task="masked_lm", steps=500_000, batch=4096, schedule=schedule) | model | fields
+
+
+def progressive(**fields):
+    """The stage of layer transfer: 24 phases of 10k steps at 3 and 0.3 times a fixed rate."""
+    return dict(task="progressive", steps=240_000, schedule=recipe.constant(1.5e-3)) | fields
+
+
+def distill(**fields):
+    """The stage of distillation: 500k steps, the rate sinks to a ten-thousandth."""
+    schedule = recipe.published(peak=1.5e-3, end=1.5e-7, warmup=10_000, decay_steps=500_000)
+    return dict(task="distill", steps=500_000, schedule=schedule) | fields
+
+
+def published(student):
+    """Teacher, progressive transfer, distillation, as in Sun et al. (2020), section 4.2."""
+    config = distillation(student)
+    config.stages = recipe.stages(teacher(), progressive(), distill())
+    return config
+
+
+def smoke(config):
+    """The same stages, small enough for two minutes on two cores, on the default corpus."""
+    config = config.copy_and_resolve_references()
+    small = dict(num_layers=4, width=64, table_width=32, num_heads=2, max_length=64)
+    config.model.update(
+        vocab_size=0, body_width=32, ffn_width=64, positions_init="sinusoids", **small
+    )
+    config.data.vocab_size = 1000
+    config.update(batch=32, length=32, log_every=10)
+    config.eval.update(every=40, rows=64)
+    config.checkpoint.every = 20
+    config.stages = tuple(_smoke_stage(stage, small) for stage in config.stages)
+    return config
+
+
+def _smoke_stage(stage, small):
+    stage = ConfigDict(stage.to_dict())
+    stage.steps = 40
+    if "body_width" in stage:
+        layers = max(1, 4 * stage.get("num_layers", 24) // 24)
+        stage.update({**small, "body_width": 64, "ffn_width": 128, "num_layers": layers})
+    if "batch" in stage:
+        stage.batch = 32
+    if "length" in stage:
+        stage.length = 64 if stage.length >= 512 else 32
+    if "schedule" in stage and "decay_steps" in stage.schedule:
+        stage.schedule.update(peak=2e-3, warmup=10, rewarmup=5)
+    return stage

@@ -1,0 +1,138 @@
+"""What a student learns from its teacher, as `Task`s: the maps of its layers, and its labels.
+
+Dropout is off on both sides, as in the published code, so the random key is never used.
+`Task.frozen` holds the teacher's parameters.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bertgrow import losses
+from bertgrow.contracts import Network, Task
+from mobilebert import activations, soft_labels, transfer
+
+
+class Student(NamedTuple):
+    """The network that learns."""
+
+    network: Network
+    maps: Any  # (params, inputs, active=None) -> Maps, see `nn.maps`
+    plain: Task  # its masked-token task: hides tokens, and evaluates
+    num_layers: int
+    pad_id: int
+
+
+class Terms(NamedTuple):
+    """Which losses are summed, and over which tokens."""
+
+    factors: transfer.Factors = transfer.Factors()
+    features: str = "split"  # split | plain, see `transfer.layer_losses`
+    tokens: str = "real"  # real | all, see `transfer.token_share`
+    activation_factor: float = 0.0  # of `activations.penalty`
+    activation_limit: float = activations.FLOAT16_MAX / 4
+
+
+def layer_transfer(student, teacher, terms, *, active=None):
+    """Layer-wise knowledge transfer (Sun et al., 2020, 3.3): of one layer, or all at once.
+
+    The embeddings do not learn, and get no gradient.
+
+    Args:
+      student: `Student`.
+      teacher: `Teacher`.
+      terms: `Terms`.
+      active: function of the step -> the student's layer that learns, int32: both networks
+        then end at that layer. None: all layers learn, joint transfer.
+    """
+
+    def loss(params, frozen, inputs, key, step):
+        del key
+        now = None if active is None else active(step)
+        still = jax.lax.stop_gradient(params["embeddings"])
+        mine = student.maps(params | {"embeddings": still}, inputs, now)
+        theirs = teacher.maps(frozen, inputs, now)
+        total, metrics = _transfer(student, terms, mine, theirs, inputs)
+        extra, metrics = _with_penalty(terms, mine.features, inputs, metrics)
+        return total + extra, metrics | {"tokens": inputs["real_tokens"].sum()}
+
+    return _task(student, teacher, terms, loss, is_observed=True)
+
+
+def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_sentence):
+    """Pre-training distillation (Sun et al., 2020, 3.3), alone or beside all transfer losses.
+
+    Args:
+      student, teacher, terms: as in `layer_transfer`.
+      hard: share of the hidden tokens themselves, alpha of the paper.
+      temperature: of the soft labels.
+      auxiliary: add the transfer losses of all layers (AKT).
+      next_sentence: add the next-sentence loss, whose labels are always hard.
+    """
+
+    def loss(params, frozen, inputs, key, step):
+        del key, step
+        outputs = student.network.apply(params, inputs)
+        total, metrics = soft_labels.distillation(
+            outputs["mlm_logits"], teacher.labels(frozen, inputs), inputs["targets"],
+            inputs["share"], hard=hard, temperature=temperature,
+        )  # fmt: skip
+        if next_sentence:
+            metrics["nsp_loss"] = losses.cross_entropy(
+                outputs["nsp_logits"], inputs["is_random"], inputs["row_share"]
+            )
+            total += metrics["nsp_loss"]
+        if auxiliary:
+            theirs = teacher.maps(frozen, inputs, None)
+            mine = student.maps(params, inputs)
+            extra, parts = _transfer(student, terms, mine, theirs, inputs)
+            total, metrics = total + extra, metrics | parts
+        extra, metrics = _with_penalty(terms, outputs["layers"], inputs, metrics)
+        return total + extra, metrics | {"tokens": inputs["real_tokens"].sum()}
+
+    return _task(student, teacher, terms, loss, is_observed=auxiliary)
+
+
+def _task(student, teacher, terms, loss, *, is_observed):
+    """The Task around a loss; where `is_observed` it evaluates the transfer of every layer."""
+    plain = student.plain
+
+    def prepare(batch):
+        inputs = plain.prepare(batch)
+        is_real = inputs["tokens"] != student.pad_id
+        share = transfer.token_share(is_real, count=terms.tokens)
+        everywhere = transfer.token_share(is_real, count="all")
+        return inputs | {"token_share": share, "place_share": everywhere}
+
+    def evaluate(params, frozen, batch):
+        found = plain.evaluate(params, (), batch)
+        if is_observed and teacher.is_live:
+            inputs = prepare(batch)
+            mine, theirs = student.maps(params, inputs), teacher.maps(frozen, inputs, None)
+            parts = _compare(student, terms, mine, theirs, inputs)[1]
+            count = inputs["real_tokens"].sum().astype(jnp.float32)
+            found |= {f"transfer_{name}": (x * count, count) for name, x in parts.items()}
+        return found
+
+    return Task(plain.init, prepare, loss, evaluate, plain.axes)
+
+
+def _compare(student, terms, mine, theirs, inputs):
+    return transfer.layer_losses(
+        mine, theirs, inputs["token_share"], num_layers=student.num_layers,
+        factors=terms.factors, features=terms.features,
+    )  # fmt: skip
+
+
+def _transfer(student, terms, mine, theirs, inputs):
+    """The transfer loss of the given layers, and the mean over them of each of its terms."""
+    each, parts = _compare(student, terms, mine, theirs, inputs)
+    return each.sum(), {f"transfer_{name}": part.mean() for name, part in parts.items()}
+
+
+def _with_penalty(terms, features, inputs, metrics):
+    if not terms.activation_factor:
+        return 0.0, metrics
+    each = activations.penalty(features, terms.activation_limit, inputs["place_share"])
+    return terms.activation_factor * each.sum(), metrics | {"activation_penalty": each.sum()}

@@ -1,0 +1,205 @@
+"""Transfer losses are zero on themselves, add up over slices and do not see padding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mobilebert import nn, transfer
+
+LAYERS, BATCH, HEADS, LENGTH, WIDTH = 2, 4, 2, 5, 8
+IS_REAL = np.arange(LENGTH) < np.array([[5], [4], [2], [5]])
+TERMS = {
+    "feature": transfer.feature_distance,
+    "hidden": transfer.hidden_distance,
+    "mean": transfer.mean_distance,
+    "variance": transfer.variance_distance,
+    "attention": transfer.attention_distance,
+}
+total_loss = jax.jit(lambda *given: transfer.layer_losses(*given, num_layers=LAYERS)[0])
+
+
+def maps(seed, scale=1.0):
+    """Random features and scores, keys of padding masked as in the encoder."""
+    rng = np.random.default_rng(seed)
+    features = scale * rng.normal(size=(LAYERS, BATCH, LENGTH, WIDTH)) + rng.normal()
+    scores = scale * rng.normal(size=(LAYERS, BATCH, HEADS, LENGTH, LENGTH))
+    scores = np.where(IS_REAL[:, None, None], scores, -1e30)
+    return nn.Maps(jnp.float32(features), jnp.float32(scores))
+
+
+def of(name, given):
+    return given.scores if name == "attention" else given.features
+
+
+def distance(name, student, teacher, share):
+    return TERMS[name](of(name, student), of(name, teacher), share)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_every_loss_and_its_gradient_are_zero_on_itself(name):
+    teacher, share = of(name, maps(0)), transfer.token_share(IS_REAL)
+
+    def total(student):
+        return TERMS[name](student, teacher, share).sum()
+
+    value, gradient = jax.value_and_grad(total)(teacher)
+
+    assert value == 0
+    # exp(log_softmax) and the softmax of the gradient round differently.
+    np.testing.assert_allclose(gradient, np.zeros_like(gradient), atol=1e-7)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_every_loss_is_above_zero_between_strangers(name):
+    found = distance(name, maps(0), maps(1), transfer.token_share(IS_REAL))
+
+    assert found.shape == (LAYERS,)
+    assert found.dtype == jnp.float32
+    assert (found > 1e-3).all()
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_half_precision_is_computed_in_float32(name):
+    student, teacher = (jax.tree.map(lambda x: x.astype("bfloat16"), maps(i)) for i in (0, 1))
+    wide = [jax.tree.map(jnp.float32, given) for given in (student, teacher)]
+    share = transfer.token_share(IS_REAL)
+
+    np.testing.assert_array_equal(
+        distance(name, student, teacher, share), distance(name, *wide, share)
+    )
+
+
+def test_terms_equal_a_plain_reference():
+    student, teacher = maps(0), maps(1)
+    share = np.array(transfer.token_share(IS_REAL), np.float64)
+
+    _, terms = transfer.layer_losses(student, teacher, share, num_layers=24)
+
+    s, t = np.float64(student.features), np.float64(teacher.features)
+    norm = [(x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) for x in (s, t)]
+    rows = [np.exp(np.float64(given.scores)) for given in (student, teacher)]
+    rows = [row / row.sum(-1, keepdims=True) for row in rows]
+    ratio = np.log(np.where(rows[1] > 0, rows[1], 1) / np.where(rows[0] > 0, rows[0], 1))
+    by_token = {
+        "hidden": ((norm[0] - norm[1]) ** 2).mean(-1),
+        "mean": (s.mean(-1) - t.mean(-1)) ** 2,
+        "variance": np.abs(s.var(-1) - t.var(-1)),
+        "attention": (rows[1] * ratio).sum(-1).mean(2),
+    }
+    assert terms.keys() == by_token.keys()
+    for name, values in by_token.items():
+        expected = (values * share).sum((1, 2))
+        np.testing.assert_allclose(terms[name], expected, rtol=1e-5, err_msg=name)
+
+
+def test_attention_is_the_cross_entropy_less_the_teachers_entropy():
+    student, teacher = maps(0).scores, maps(1).scores
+    share = transfer.token_share(IS_REAL)
+
+    def cross_entropy(scores):
+        rows = -jnp.sum(jax.nn.softmax(teacher) * jax.nn.log_softmax(scores), axis=-1)
+        return jnp.sum(rows.mean(axis=2) * share[None], axis=(1, 2))
+
+    found = transfer.attention_distance(student, teacher, share)
+
+    expected = cross_entropy(student) - cross_entropy(teacher)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_loss_weighs_its_terms_as_published():
+    student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
+
+    loss, terms = transfer.layer_losses(student, teacher, share, num_layers=24)
+
+    expected = 100 * terms["hidden"] + terms["attention"]
+    expected += 5000 * terms["mean"] + 5 * terms["variance"]
+    np.testing.assert_allclose(loss, expected / 24, rtol=1e-6)
+
+
+def test_one_layer_alone_has_the_loss_it_has_among_all():
+    student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
+    second = [jax.tree.map(lambda x: x[1:], given) for given in (student, teacher)]
+
+    together, alone = total_loss(student, teacher, share), total_loss(*second, share)
+
+    np.testing.assert_allclose(alone, together[1:], rtol=1e-6)
+
+
+def test_the_paper_has_one_term_for_features():
+    student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
+    factors = transfer.Factors(hidden=2.0, attention=0.0)
+
+    loss, terms = transfer.layer_losses(
+        student._replace(scores=None), teacher._replace(scores=None), share,
+        num_layers=1, factors=factors, features="plain",
+    )  # fmt: skip
+
+    assert list(terms) == ["hidden"]
+    np.testing.assert_allclose(loss, 2 * distance("feature", student, teacher, share))
+
+
+def test_gradients_reach_the_student_and_never_the_teacher():
+    share = transfer.token_share(IS_REAL)
+
+    def total(student, teacher):
+        return transfer.layer_losses(student, teacher, share, num_layers=2)[0].sum()
+
+    to_student, to_teacher = jax.grad(total, argnums=(0, 1))(maps(0), maps(1))
+
+    assert all(float(jnp.abs(leaf).max()) > 0 for leaf in to_student)
+    assert all(float(jnp.abs(leaf).max()) == 0 for leaf in to_teacher)
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_layers_loss_has_no_gradient_at_other_layers(name):
+    teacher, share = of(name, maps(1)), transfer.token_share(IS_REAL)
+
+    gradient = jax.grad(lambda s: TERMS[name](s, teacher, share)[1])(of(name, maps(0)))
+
+    assert not gradient[0].any()
+    assert gradient[1].any()
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_padding_is_excluded_by_its_share(name):
+    student, other, teacher = maps(0), maps(2), maps(1)
+    features = jnp.where(IS_REAL[:, :, None], student.features, other.features)
+    queries = jnp.where(IS_REAL[:, None, :, None], student.scores, other.scores)
+    noisy = nn.Maps(features, queries)
+    real, every = (transfer.token_share(IS_REAL, count=count) for count in ("real", "all"))
+
+    clean = distance(name, student, teacher, real)
+
+    np.testing.assert_array_equal(distance(name, noisy, teacher, real), clean)
+    both = [distance(name, given, teacher, every) for given in (student, noisy)]
+    assert not np.isclose(*both).any()
+
+
+def test_shares_sum_to_one_and_are_equal_where_tokens_count():
+    real, every = (transfer.token_share(IS_REAL, count=count) for count in ("real", "all"))
+
+    np.testing.assert_allclose(real, IS_REAL / 16)
+    np.testing.assert_allclose(every, np.full((4, 5), 1 / 20))
+    assert float(transfer.token_share(np.zeros((1, 3), bool)).sum()) == 0
+
+
+@settings(max_examples=15)  # every cut compiles anew
+@given(
+    cut=st.integers(1, BATCH - 1),
+    seed=st.integers(2, 30),
+    count=st.sampled_from(["real", "all"]),
+)
+def test_slices_of_a_batch_add_up(cut, seed, count):
+    student, teacher = maps(seed), maps(1)
+    share = transfer.token_share(IS_REAL, count=count)
+
+    def loss(rows):
+        pair = (jax.tree.map(lambda x: x[:, rows], given) for given in (student, teacher))
+        return total_loss(*pair, share[rows])
+
+    whole = loss(slice(None))
+
+    np.testing.assert_allclose(loss(slice(cut)) + loss(slice(cut, None)), whole, rtol=1e-5)
