@@ -85,7 +85,7 @@ def block(weights, hidden, mask, salt=None, *, config):
 
 
 def normalise(weights, x, config):
-    """The norm of `config`: over channels, or scale and shift alone ("NoNorm", section 3.2).
+    """The norm of `config`: over channels, or scale and shift alone ("NoNorm").
 
     Nothing where `mobilebert.fold` has put scale and shift into the neighbours.
     """
