@@ -53,7 +53,7 @@ def measured(settings, stages, chips):
 
 def is_low_cost(family, model, last):
     """Whether a model differs from the last in more than its number of layers."""
-    ours, theirs = (family.sizes(each) | dict(layers=0) for each in (model, last))
+    ours, theirs = (family.sizes(each) | dict(layers=0, positions=0) for each in (model, last))
     return ours != theirs
 
 

@@ -48,6 +48,8 @@ class Task(NamedTuple):
     `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks; sums may be
     vectors, and under count None it is the greatest value that counts, not the mean.
     `frozen` holds a teacher (or nothing): an argument of the step, never captured.
+    `view(params, step) -> params`, None for the identity: what the model consists of at a
+    step, for the loss and for evaluation; masked growth hides what is new at first.
     """
 
     init: Callable
@@ -56,6 +58,7 @@ class Task(NamedTuple):
     evaluate: Callable
     axes: Any
     frozen: Any = ()
+    view: Callable | None = None
 
 
 class Stage(NamedTuple):
@@ -122,7 +125,7 @@ class StepInfo(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """One growth operator bound to two size tables.
+    """One growth operator bound to two size tables; binding refuses what cannot be.
 
     `weights`, `gradients` and `copies` are pure functions `(tree, axes) -> (tree, axes)`.
     `gradients` is the dual map, which gives the grown model's gradients from the old ones;
@@ -132,7 +135,7 @@ class Growth(NamedTuple):
 
     name: str
     dimension: str  # "width", "depth" or "length"
-    claim: str  # "exact" or "no"
+    claim: str  # for these two models: "exact" or "no"
     changes: dict  # {axis: (old size, new size)}
     weights: Callable
     gradients: Callable | None
@@ -140,14 +143,17 @@ class Growth(NamedTuple):
     describe: str  # what changed, in words, e.g. "mlp 64 -> 128"
     source: str  # paper and section
     sources: dict = {}  # {axis: int [new size]}, the old unit that each copies; -1: fresh
+    masks: dict = {}  # {axis: bool [new size]}: what starts hidden, so that the claim holds
     needs: str = ""  # the moments policy without which the method does not work
+    exact_if: str = ""  # what the claim depends on, in words; "": it is always the same
+    low_cost: str = ""  # field of the low-cost form that it undoes; "": a smaller model
 
 
 class Family(NamedTuple):
     """A kind of model, found by entry point `bertgrow.families`.
 
     `config` is its frozen dataclass; `network(config) -> Network`;
-    `sizes(config) -> {axis: size}`;
+    `sizes(config) -> {axis: size}`, with `norm_order` where claims of growth depend on it;
     `flops(config, length, predictions) -> {part: forward FLOPs a row}`.
     `objectives` are what its stages can learn besides masked words, by name; `sections` the
     frozen dataclasses of the recipe's sections that these read, by name.

@@ -6,6 +6,7 @@ comparison in Gu et al. (2021): no embeddings, no norms, no softmax, and the gat
 head only at its predictions. `config` is anything with the fields of a BERT.
 """
 
+import dataclasses
 import math
 
 
@@ -40,9 +41,20 @@ def query_rows(config, length, predictions):
     return 1 + math.ceil((kept - 1) / config.pool) + predictions
 
 
-def train_step_flops(config, length, predictions, batch):
-    """FLOPs of one training step over `batch` rows: forward, and twice that backward."""
-    return 3 * batch * sum(forward(config, length, predictions).values())
+def train_step_flops(config, length, predictions, batch, forward=forward):
+    """FLOPs of one training step over `batch` rows: forward, and twice that backward.
+
+    Frozen layers and what feeds them have no backward pass; the head has one, but for the
+    gradient of its word table. `forward` is the formula of the model's family.
+    """
+    parts = forward(config, length, predictions)
+    total, frozen = sum(parts.values()), getattr(config, "frozen_layers", 0)
+    learnt = total
+    if frozen:
+        below = dataclasses.replace(config, num_layers=frozen, frozen_layers=0)
+        learnt -= forward(below, length, predictions)["layers"] + parts.get("resolution", 0)
+        learnt -= predictions * config.width * config.vocab_size
+    return batch * (total + 2 * learnt)
 
 
 def speedup(stages, full):

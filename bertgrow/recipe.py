@@ -33,11 +33,12 @@ def pretraining(seed=0):
             schedule=linear(),
             stages=stages(),
             growth=dict(  # a stage overrides it by grow=dict(...)
-                width="uneven",  # uneven | equal | fpi | sparkling
-                depth="stack",  # stack | interleave | random
+                width="uneven",  # uneven | equal | fpi | sparkling | msg
+                depth="stack",  # stack | interleave | mslt | random | msg
                 moments="reset",  # reset | copy | exact | asymmetric, or one a dimension
                 counts="auto",  # keep | reset; auto: as the moments
                 rewarmup_new=0,  # steps until new units and layers learn at the full rate
+                ramp=0,  # steps until msg has let in what is new
                 rewind=0,  # steps by which the schedule's clock goes back at a growth
                 on_broken_claim="stop",  # stop | warn
             ),
@@ -75,6 +76,7 @@ def bert(**fields):
         dtype="auto",  # auto: float32 on CPU, bfloat16 elsewhere
         remat="none",  # none | dots | full
         init_scale=0.02,
+        frozen_layers=0,  # lowest layers that do not learn, nor do the embeddings
     )
     return ConfigDict(_overlay(model, fields))
 

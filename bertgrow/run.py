@@ -269,7 +269,7 @@ def _evaluate_if_due(session, index, step, evaluate, state):
     session.log.flush()
     scores = evaluation.evaluate(
         session.job.stages[index].task, state.params, session.job.held_out(index),
-        mesh=session.mesh, step=evaluate, stop=lambda: session.stop.requested,
+        now=step, mesh=session.mesh, step=evaluate, stop=lambda: session.stop.requested,
     )  # fmt: skip
     if scores is not None:
         session.log.evaluated(step, scores | dict(unigram=session.job.unigram))

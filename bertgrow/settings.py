@@ -35,6 +35,7 @@ class GrowthConfig:
     moments: str | dict = "reset"
     counts: str = "auto"
     rewarmup_new: int = 0
+    ramp: int = 0
     rewind: int = 0
     on_broken_claim: str = "stop"
 
@@ -47,7 +48,7 @@ class GrowthConfig:
                 raise InputError(
                     f"{where}.{name} is {value!r}; expected one of {', '.join(known)}"
                 )
-        for name in ("rewarmup_new", "rewind"):
+        for name in ("rewarmup_new", "ramp", "rewind"):
             if (value := getattr(self, name)) < 0:
                 raise InputError(f"{where}.{name} is {value}; expected 0 or more")
 

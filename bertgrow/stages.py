@@ -1,6 +1,8 @@
 """From a resolved recipe to its stages: what each learns, with which optimiser, from where."""
 
-from bertgrow import objective, transition
+import functools
+
+from bertgrow import flops, learned, objective, transition
 from bertgrow.contracts import Objective, Stage
 from bertgrow.errors import InputError
 from bertgrow.train import optimizers, schedule
@@ -32,8 +34,11 @@ def make_one(settings, family, vocab, index):
 
 def task(settings, family, vocab, index):
     """What the stage number `index` learns, as a `Task` whose `frozen` is still empty."""
-    learns = find(family, settings.stages[index].task)
-    return learns.task(family, settings, index, vocab)
+    config, learns = settings.stages[index], find(family, settings.stages[index].task)
+    learnt = learns.task(family, settings, index, vocab)
+    if learns.enter is not grown_from_before:
+        return learnt
+    return transition.hide_new(learnt, _growths(family, settings, index), config)
 
 
 def find(family, name):
@@ -112,11 +117,19 @@ def _masked_lm(family, settings, index, vocab):
 
 def grown_from_before(family, settings, index, vocab, optimizer):
     """Enters a stage by growth out of the one before; the identity where sizes agree."""
-    operators = _operators(family, settings, index)
-    if operators is None:
+    if not index:
         return None
+    if _merges(settings, index):
+        return learned.merged(family, settings, index, vocab, optimizer, plain=_masked_lm)
+    operators = _growths(family, settings, index)
     old, new = settings.stages[index - 1], settings.stages[index]
     transition.check(operators, new.grow)
+    hides = any(operator.masks for operator in operators)
+    if hides and find(family, new.task).enter is not grown_from_before:
+        raise InputError(
+            f"growth: msg cannot hide what is new from the task {new.task!r} of stage "
+            f"{new.name}; choose another operator"
+        )
     before = task(settings, family, vocab, index - 1)
 
     def enter(state, shardings, probe, frozen):
@@ -133,27 +146,52 @@ def grown_from_before(family, settings, index, vocab, optimizer):
     return enter
 
 
-def _rewarming_new_units(family, settings, index, axes):
-    operators = _operators(family, settings, index) or ()
-    by_axis = transition.rate_by_axis(operators, settings.stages[index])
-    return make_optimizer(settings, index, axes, rate_by_axis=by_axis)
+def _with_rates_of_their_own(family, settings, index, axes):
+    operators = _growths(family, settings, index)
+    config = settings.stages[index]
+    by_axis = transition.rate_by_axis(operators, config)
+    frozen = transition.frozen_modules(config.model, axes)
+    return make_optimizer(settings, index, axes, rate_by_axis=by_axis, frozen=frozen)
 
 
-def _operators(family, settings, index):
-    """The growth into a stage; None at the beginning of a run."""
-    if not index:
-        return None
+def _growths(family, settings, index):
+    """The operators that lead into a stage; none at a run's beginning, nor where maps do."""
+    if not index or _merges(settings, index):
+        return ()
     return transition.growths(family, *settings.stages[index - 1 : index + 1])
 
 
 def _masked_lm_flops(family, settings, index):
     config = settings.stages[index]
     slots = settings.masking.slots(config.length)
-    return 3 * config.batch * sum(family.flops(config.model, config.length, slots).values())
+    return flops.train_step_flops(
+        config.model, config.length, slots, config.batch, family.flops
+    )
+
+
+def _small(family, settings, index):
+    """The small weights that a stage after `ligo` begins with."""
+    return learned.small(family, settings, index - 2) if _merges(settings, index) else None
+
+
+def _merges(settings, index):
+    return index > 0 and settings.stages[index - 1].task == "ligo"
+
+
+def _learned_flops(family, settings, index):
+    step = _masked_lm_flops(family, settings, index)
+    return learned.flops(family, settings, index, step=step)
 
 
 OBJECTIVES = {
     "masked_lm": Objective(
-        _masked_lm, grown_from_before, _rewarming_new_units, _masked_lm_flops
-    )
+        _masked_lm, grown_from_before, _with_rates_of_their_own, _masked_lm_flops, _small
+    ),
+    "ligo": Objective(
+        functools.partial(learned.task, plain=_masked_lm),
+        functools.partial(learned.begin, plain=_masked_lm),
+        lambda family, settings, index, axes: make_optimizer(settings, index, axes),
+        _learned_flops,
+        lambda family, settings, index: learned.small(family, settings, index - 1),
+    ),
 }

@@ -4,13 +4,19 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from bertgrow.growth import between, certificate, moments, named, sharded, state
+from bertgrow.errors import InputError
+from bertgrow.growth import between, certificate, masked, moments, named, sharded, state
 from bertgrow.nn import layers
 from bertgrow.train import schedule
 
-# What a dimension changes in a configuration; width is whatever else differs.
-FIELDS = dict(depth=("num_layers",), length=("pool", "pool_mode"))
+# What an axis changes in a configuration; those that widen, whatever else differs.
+FIELDS = dict(
+    layers=("num_layers", "frozen_layers"), rank=("ffn_rank",), light=("light_every",),
+    pool=("pool", "pool_mode"), positions=("max_length",), length=(),
+)  # fmt: skip
+BELOW = ("embeddings", "resolution")  # modules that feed the first layer
 
 
 def growths(family, old, new):
@@ -35,14 +41,41 @@ def check(operators, rules):
 
 
 def rate_by_axis(operators, stage):
-    """{axis: function step -> float [size]}: new units warm up alone, where asked to."""
+    """{axis: function step -> float [size]} of the units that learn at a rate of their own.
+
+    New ones warm up alone, where asked to; frozen layers stay as they are.
+    """
     steps = stage.grow.rewarmup_new
-    return {
+    factors = {
         axis: schedule.rewarm(named.is_new(index), start=stage.start, warmup=steps)
         for operator in operators
         for axis, index in operator.sources.items()
         if steps
     }
+    frozen = getattr(stage.model, "frozen_layers", 0)
+    if frozen:
+        learns = np.arange(stage.model.num_layers) >= frozen
+        warm = factors.get("layers", lambda step: 1.0)
+        factors["layers"] = lambda step: learns * warm(step)
+    return factors
+
+
+def hide_new(task, operators, stage):
+    """`task` with what is new hidden at first, where an operator asks for it."""
+    masks = between.compose(operators).masks
+    ramp = stage.grow.ramp
+    if masks and not 0 < ramp <= stage.steps:
+        raise InputError(
+            f"growth: msg lets new parts in over `ramp` steps, and stage {stage.name} has ramp "
+            f"{ramp}: set grow.ramp to 1 to {stage.steps}, the steps of the stage"
+        )
+    return masked.ramped(task, masks, start=stage.start, ramp=ramp)
+
+
+def frozen_modules(model, axes):
+    """Names of the modules that feed a model's frozen layers and stay as these do."""
+    frozen = getattr(model, "frozen_layers", 0)
+    return tuple(name for name in BELOW if name in axes) if frozen else ()
 
 
 def grow(current, operators, *, axes, optimizer, rules, shardings):
@@ -83,8 +116,12 @@ def certify(family, operators, params, axes, old, new, task, batch):
     """
     inputs = jax.jit(task.prepare)(batch)
     models = path(operators, old.model, new.model)
-    evaluations = [_evaluation(family.network(exactly(model)), inputs) for model in models]
-    trained = [_evaluation(family.network(model), inputs) for model in (models[0], models[-1])]
+    hidden = [between.compose(operators[:done]).masks for done in range(len(models))]
+    evaluations = [
+        _evaluation(family.network(exactly(model)), inputs, masks)
+        for model, masks in zip(models, hidden, strict=True)
+    ]
+    trained = [_evaluation(family.network(models[at]), inputs, hidden[at]) for at in (0, -1)]
     if all(layers.compute_dtype(model) == "float32" for model in models):
         trained = None
     return certificate.certificate(
@@ -96,19 +133,18 @@ def path(operators, old, new):
     """The configurations on the way: the old one, then one after each operator."""
     models = [old]
     for operator in operators:
-        changed = _fields(operator.dimension, new)
+        changed = _fields(operator.changes, new)
         models.append(dataclasses.replace(models[-1], **changed))
     return models
 
 
-def _fields(dimension, new):
-    fields = [field.name for field in dataclasses.fields(new)]
-    if dimension in FIELDS:
-        named = [name for name in fields if name in FIELDS[dimension]]
-    else:
-        others = {name for names in FIELDS.values() for name in names}
-        named = [name for name in fields if name not in others]
-    return {name: getattr(new, name) for name in named}
+def _fields(changes, new):
+    """The fields of `new` that an operator with these `changes` gives its model."""
+    elsewhere = {name for names in FIELDS.values() for name in names}
+    mine = {name for axis in changes for name in FIELDS.get(axis, ())}
+    if changes.keys() - FIELDS.keys():
+        mine |= {field.name for field in dataclasses.fields(new)} - elsewhere
+    return {f.name: getattr(new, f.name) for f in dataclasses.fields(new) if f.name in mine}
 
 
 def exactly(model):
@@ -116,9 +152,10 @@ def exactly(model):
     return dataclasses.replace(model, dtype="float32", remat="none")
 
 
-def _evaluation(network, inputs):
+def _evaluation(network, inputs, masks):
     @jax.jit
     def evaluate(params):
+        params = masked.hide(params, network.axes, masks, 0.0)
         logits = network.apply(params, inputs)["mlm_logits"]
         losses = -jnp.take_along_axis(
             jax.nn.log_softmax(logits), inputs["targets"][..., None], axis=-1

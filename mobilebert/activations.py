@@ -1,4 +1,4 @@
-"""How large a network's features grow, and a price that keeps them small.
+"""A price that keeps features small enough for float16.
 
 The released MobileBERT reaches 2.5e7 at [CLS], where float16 ends at 65,504: without a norm
 nothing holds the residual stream, and in float16 it ends as NaN.
@@ -7,20 +7,6 @@ nothing holds the residual stream, and in float16 it ends as NaN.
 import jax.numpy as jnp
 
 FLOAT16_MAX = 65504.0
-
-
-def magnitude(features):
-    """The largest absolute value of each block's output; padding counts.
-
-    A maximum does not add up over slices of a batch: take it over slices, or evaluate it.
-
-    Args:
-      features: float [layers, batch, length, width].
-
-    Returns:
-      float32 [layers].
-    """
-    return jnp.abs(features).max(axis=(1, 2, 3)).astype(jnp.float32)
 
 
 def penalty(features, limit, share):

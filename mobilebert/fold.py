@@ -1,6 +1,6 @@
 """Inference without NoNorm: gains and shifts go into the dense layers beside them.
 
-A NoNorm multiplies and shifts channels (Sun et al., 2020, section 3.2), which a dense layer
+A NoNorm multiplies and shifts channels ("NoNorm" of Sun et al., 2020), which a dense layer
 before it can do by itself. Where a residual joins in between, its other branch has to be
 multiplied too. Inside a block that branch is narrow and short: it is handed on already
 multiplied by all gains still to come, what reads it divides by them, and nothing is left to

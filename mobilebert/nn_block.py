@@ -42,7 +42,7 @@ def weights(config):
 
 
 def block(weights, hidden, mask, salt=None, *, config):
-    """One block (Sun et al., 2020, figure 1 and section 3; wiring as released).
+    """One block (Sun et al., 2020, figure 1; wiring as in Table 1 or as released).
 
     The residual around attention is the bottleneck's output, not the block's input.
     Dropout falls on the shares of attention and on what the block adds, nowhere else.
@@ -85,7 +85,7 @@ def block(weights, hidden, mask, salt=None, *, config):
 
 
 def normalise(weights, x, config):
-    """The norm of `config`: over channels, or scale and shift alone ("NoNorm", section 3.2).
+    """The norm of `config`: over channels, or scale and shift alone ("NoNorm").
 
     Nothing where `mobilebert.fold` has put scale and shift into the neighbours.
     """

@@ -18,7 +18,7 @@ MASKED = {**heads.MASKED, "extra": "vocab extra_in"}
 
 
 class Embeddings(nn.Module):
-    """Trigrams of words, positions and types, summed and normalised (Sun et al., 2020, 3.1)."""
+    """Trigrams of words, positions and types, summed and normalised (Sun et al., 2020)."""
 
     config: MobileBertConfig
 

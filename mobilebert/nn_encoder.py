@@ -68,7 +68,9 @@ def maps_at(active, weights, hidden, mask, *, config):
     """The `Maps` of one layer, their leading axis 1; layers above it do no work.
 
     A loop that ends early has no reverse mode. Here the scan still takes a turn for every
-    layer, but from `active` on a turn copies the carry, forwards and backwards.
+    layer, but from `active` on a turn copies the carry, forwards and backwards. Turns are
+    computed again in the backward pass whatever `config.remat`: a branch that is not taken
+    has to fill what the other one would have kept with zeros, which costs as much time.
 
     Args:
       active: int32 scalar, traced or not: one program serves all layers.
@@ -82,7 +84,7 @@ def maps_at(active, weights, hidden, mask, *, config):
         return jax.lax.cond(is_below, run, lambda hidden: hidden, hidden)
 
     # Around the branch, not inside it: a branch would hand out copies of its weights.
-    inside = encoder.remember(turn, config.remat, prevent_cse=False)
+    inside = encoder.remember(turn, "full", prevent_cse=False)
 
     def body(hidden, layer):
         weights, is_below = layer
@@ -90,10 +92,9 @@ def maps_at(active, weights, hidden, mask, *, config):
 
     is_below = jnp.arange(config.num_layers) < active
     hidden, _ = jax.lax.scan(body, hidden, (weights, is_below))
-    at = jax.tree.map(
-        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, active, 0, False), weights
-    )
-    maps = encoder.remember(observed, config.remat, prevent_cse=True)(at, hidden, mask)
+    pick = functools.partial(jax.lax.dynamic_index_in_dim, index=active, keepdims=False)
+    last = encoder.remember(observed, config.remat, prevent_cse=True)
+    maps = last(jax.tree.map(pick, weights), hidden, mask)
     return jax.tree.map(lambda each: each[None], maps)
 
 

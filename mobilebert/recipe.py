@@ -57,7 +57,7 @@ def teacher_alone():
 
 
 def published(student):
-    """Teacher, progressive transfer, distillation, as in Sun et al. (2020), section 4.2."""
+    """Teacher, progressive transfer, distillation, as in Sun et al. (2020)."""
     config = distillation(student)
     config.stages = recipe.stages(teacher(), progressive(), distill())
     return config

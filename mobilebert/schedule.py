@@ -1,6 +1,6 @@
 """Progressive transfer: which layer learns when, how fast, and with which moments.
 
-A phase for each layer from the bottom up (Sun et al., 2020, 3.3 and figure 2). As in
+A phase for each layer from the bottom up (Sun et al., 2020, figure 2). As in
 `bertgrow.train.schedule`, the update that makes step s into s + 1 uses the values at s + 1.
 """
 

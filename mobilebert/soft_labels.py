@@ -33,7 +33,7 @@ def top(logits, k):
 def distillation(logits, labels, targets, share, *, hard=0.5, temperature=1.0):
     """`hard` times the masked-token loss and `1 - hard` times that of the soft labels.
 
-    "Pre-training distillation" of Sun et al. (2020), 3.3, where `hard` is alpha, 0.5 in the
+    "Pre-training distillation" of Sun et al. (2020), where `hard` is alpha, 0.5 in the
     published code. The code's temperature multiplies the features before a layer norm, which
     removes it again; ours divides logits.
 

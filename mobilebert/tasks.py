@@ -35,7 +35,7 @@ class Terms(NamedTuple):
 
 
 def layer_transfer(student, teacher, terms, *, active=None):
-    """Layer-wise knowledge transfer (Sun et al., 2020, 3.3): of one layer, or all at once.
+    """Layer-wise knowledge transfer (Sun et al., 2020): of one layer, or all at once.
 
     The embeddings do not learn, and get no gradient.
 
@@ -61,7 +61,7 @@ def layer_transfer(student, teacher, terms, *, active=None):
 
 
 def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_sentence):
-    """Pre-training distillation (Sun et al., 2020, 3.3), alone or beside all transfer losses.
+    """Pre-training distillation (Sun et al., 2020), alone or beside all transfer losses.
 
     Args:
       student, teacher, terms: as in `layer_transfer`.

@@ -139,7 +139,7 @@ def _certificate(leaves, teacher, student, frozen, params, inputs):
         changed=words,
         sizes={},
         claim="no",
-        source="Sun et al. (2020), section 3.3",
+        source="Sun et al. (2020), training objectives",
         holds=None,
         ties={},
         loss_before=loss[0],

@@ -22,7 +22,7 @@ class Factors(NamedTuple):
 
 
 def layer_losses(student, teacher, share, *, num_layers, factors=None, features="split"):
-    """What a student's layers have still to learn of its teacher's (Sun et al., 2020, 3.3).
+    """What a student's layers have still to learn of its teacher's (Sun et al., 2020).
 
     Divided by the depth whether one layer is given or all, as in the published code: the
     loss of an active layer is 1/24 of its terms, that of all layers together their mean.

@@ -43,9 +43,12 @@ def real_data():
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory):
     """Real prose that is on every machine: docstrings of the standard library."""
+    return write_text(tmp_path_factory.mktemp("text") / "stdlib.txt")
+
+
+def write_text(path):
     folder = Path(sysconfig.get_paths()["stdlib"])
     documents = [_docstrings(folder / f"{name}.py") for name in MODULES.split()]
-    path = tmp_path_factory.mktemp("text") / "stdlib.txt"
     path.write_text("\n\n".join(documents), encoding="utf-8")
     return path
 

@@ -1,58 +1,77 @@
 """From two size tables to the growth that leads from one model to the other."""
 
 from bertgrow import contracts, errors
+from bertgrow.growth import aki, hyperclone, lemon, lowcost, masked
 from bertgrow.growth import depth as depths
 from bertgrow.growth import length as lengths
 from bertgrow.growth import width as widths
 
-# An operator is a function (old, new, fresh) -> Growth. To add one, write it in its file,
-# with its paper, and name it here; the contract test finds it by itself.
+# An operator is a function (old, new, fresh) -> Growth, which raises InputError where the two
+# models do not suit it. To add one, write it in its file, with its paper, and name it here;
+# the contract test finds it by itself.
 OPERATORS = {
     "width": {
         "equal": widths.equal,
         "uneven": widths.uneven,
         "fpi": widths.fpi,
         "sparkling": widths.sparkling,
+        "net2net": widths.net2net,
+        "aki": aki.aki,
+        "hyperclone": hyperclone.hyperclone,
+        "lemon": lemon.lemon,
+        "merge": lowcost.merge,
+        "unshare": lowcost.unshare,
+        "msg": masked.wider,
     },
     "depth": {
         "stack": depths.stack,
         "interleave": depths.interleave,
+        "mslt": depths.mslt,
         "random": depths.random,
+        "gradual": depths.gradual,
+        "midas": depths.midas,
+        "identity": depths.identity,
+        "msg": masked.deeper,
     },
-    "length": {"unpool": lengths.unpool, "lengthen": lengths.lengthen},
+    "length": {
+        "unpool": lengths.unpool,
+        "extend": lengths.extend,
+        "lengthen": lengths.lengthen,
+    },
 }
 
-DIMENSIONS = {
-    "mlp": "width",
-    "heads": "width",
-    "embed": "width",
-    "layers": "depth",
-    "pool": "length",
-    "length": "length",
+DIMENSIONS = {"mlp": "width", "heads": "width", "embed": "width", "layers": "depth"}
+# What grows in one way only, in the order to do it: needs no name, and takes none.
+ALONE = {
+    "rank": ("width", "merge"),
+    "light": ("width", "unshare"),
+    "pool": ("length", "unpool"),
+    "positions": ("length", "extend"),
+    "length": ("length", "lengthen"),
 }
 
 WHY_NOT = {
     "kv": "the size of a head scales the attention; keep width / num_heads, e.g. by raising "
     "num_heads together with width",
     "vocab": "the vocabulary belongs to the data; use one vocabulary in all stages",
-    "positions": "give the position table its final size from the start: set max_length of "
-    "all stages to the greatest",
     "types": "use the same number of segment types in all stages",
+    "norm_order": "weights of one order do nothing useful in the other; use one in all stages",
 }
 
 
 def between(old, new, *, width="uneven", depth="stack", fresh=None):
     """The operators that lead from one size table to another, in the order to apply them.
 
-    Width, then depth, then length, so that copied layers already have their new shapes.
+    Width, then depth, then length, so that copied layers already have their new shapes; what
+    undoes a low-cost form of a layer counts as width and comes after what widens.
     Only sizes count, so any family of models with these axis names can grow.
 
     Args:
       old: {axis: size} of the trained model, as `Family.sizes` gives it, with `pool`
         (1 or absent: none) and `length` (rows as fed) where they matter.
       new: the same of the model to come.
-      width: operator that widens, "uneven", "equal", "fpi" or "sparkling".
-      depth: operator that deepens, "stack", "interleave" or "random".
+      width: operator that widens, e.g. "uneven"; see `OPERATORS`.
+      depth: operator that deepens, e.g. "stack".
       fresh: function () -> new parameters, for operators that initialise some.
 
     Returns:
@@ -60,28 +79,33 @@ def between(old, new, *, width="uneven", depth="stack", fresh=None):
     """
     old, new = {"pool": 1, **old}, {"pool": 1, **new}
     _check_axes(old, new)
-    touched = {DIMENSIONS[axis] for axis in old if old[axis] != new[axis]}
+    changed = [axis for axis in old if old[axis] != new[axis]]
+    touched = {DIMENSIONS.get(axis) for axis in changed}
+    alone = [choice for axis, choice in ALONE.items() if axis in changed]
     makers = []
     if "width" in touched:
         makers.append(operator("width", width))
+    makers += [OPERATORS["width"][name] for dimension, name in alone if dimension == "width"]
     if "depth" in touched:
         makers.append(operator("depth", depth))
-    if old["pool"] != new["pool"]:
-        makers.append(operator("length", "unpool"))
-    if old.get("length") != new.get("length"):
-        makers.append(operator("length", "lengthen"))
+    makers += [OPERATORS["length"][name] for dimension, name in alone if dimension == "length"]
     return tuple(make(old, new, fresh) for make in makers)
 
 
 def operator(dimension, name):
-    """The function (old, new, fresh) -> Growth registered under `name`."""
-    known = OPERATORS[dimension]
+    """The function (old, new, fresh) -> Growth that a recipe may name."""
+    known = named(dimension)
     if name not in known:
         raise errors.InputError(
             f"growth: no operator {name!r} for {dimension}; expected one of "
             f"{', '.join(known)}: change {dimension} in grow=dict(...)"
         )
-    return known[name]
+    return OPERATORS[dimension][name]
+
+
+def named(dimension):
+    """Operators of a dimension among which a recipe chooses."""
+    return [name for name in OPERATORS[dimension] if (dimension, name) not in ALONE.values()]
 
 
 def apply(growths, params, axes):
@@ -115,6 +139,7 @@ def compose(growths):
         describe="; ".join(growth.describe for growth in growths),
         source="; ".join(dict.fromkeys(growth.source for growth in growths)),
         sources={axis: index for growth in growths for axis, index in growth.sources.items()},
+        masks={axis: mask for growth in growths for axis, mask in growth.masks.items()},
         needs=next((growth.needs for growth in growths if growth.needs), ""),
     )
 
@@ -132,7 +157,7 @@ def _check_axes(old, new):
                 f"growth: the {given} sizes have axis {axis} and the {lacking} ones do not; "
                 "growth leads between models of one family: use one family in all stages"
             )
-        if old[axis] != new[axis] and axis not in DIMENSIONS:
+        if old[axis] != new[axis] and axis not in DIMENSIONS | ALONE:
             reason = WHY_NOT.get(axis, "no operator grows this axis; keep it the same")
             raise errors.InputError(
                 f"growth: {axis} changes from {old[axis]} to {new[axis]}; {reason}"

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertgrow import errors, tree
-from bertgrow.growth import named, state, width
+from bertgrow.growth import copies, named, state
 
 # Of the largest logit. A split sum adds the same float32 terms in another order: measured
 # 1e-5 for 24 layers widened from 512 to 1024 in every axis. A wrong share or a missed leaf
@@ -85,10 +85,10 @@ def later(certificate, params, axes, step):
     rows = []
     for row in certificate["rows"]:
         if row["ties"]:
-            order = width.order_of(row["operator"])
             now = {
-                axis: ties(params, axes, axis, width.source_units(*row["sizes"][axis], order))
-                for axis in row["ties"]
+                axis: ties(params, axes, axis, copies.sources(row["operator"], axis, *sizes))
+                for axis, sizes in row["sizes"].items()
+                if axis in row["ties"]
             }
             row = row | {"ties_later": {"step": step, **now}}
         rows.append(row)
@@ -102,7 +102,8 @@ def ties(params, axes, name, index):
       params: grown parameters.
       axes: their axis names.
       name: the grown axis, e.g. "mlp".
-      index: int [new size], the old unit that each one copies, of `Growth.sources`.
+      index: int [new size], the old unit that each one copies, of `Growth.sources`; fresh
+        units do not count.
 
     Returns:
       {path: share} for every weight with that axis, and "units": the share of replicas
@@ -128,7 +129,7 @@ def ties(params, axes, name, index):
 
 def _equals_original(leaf, dim, names, index):
     """bool [layers or 1, replicas]: whether each replica has the weights of its original."""
-    replicas = np.flatnonzero(named.is_new(index))
+    replicas = np.flatnonzero(_is_copy(index))
     if not len(replicas):
         raise errors.InputError("ties: no unit has a copy; name an axis that grew")
     _, first, unit = np.unique(index, return_index=True, return_inverse=True)
@@ -142,10 +143,15 @@ def _equals_original(leaf, dim, names, index):
     return np.asarray(same.T if len(kept) == 2 else same[None])
 
 
+def _is_copy(index):
+    return named.is_new(index) & (index >= 0)
+
+
 def _ties_of(growth, params, axes):
     if growth.dimension != "width":
         return {}
-    return {axis: ties(params, axes, axis, i) for axis, i in growth.sources.items()}
+    copied = {axis: index for axis, index in growth.sources.items() if _is_copy(index).any()}
+    return {axis: ties(params, axes, axis, index) for axis, index in copied.items()}
 
 
 def _claim(growth):
@@ -155,6 +161,7 @@ def _claim(growth):
         "changed": growth.describe,
         "sizes": {axis: list(pair) for axis, pair in growth.changes.items()},
         "claim": growth.claim,
+        "exact_if": growth.exact_if,
         "source": growth.source,
     }
 

@@ -1,5 +1,10 @@
 """Length growth: the same weights read more positions."""
 
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
 from bertgrow import contracts, errors, tree
 from bertgrow.growth import named
 
@@ -21,20 +26,21 @@ def unpool(old, new, fresh=None):
     changes = {} if after == before else {"pool": (before, after)}
 
     def drop(params, axes):
-        keep(params, axes)
+        named.keep(params, axes)
         modules = _pooling_modules(axes, after)
-        return _without(params, modules), _without(axes, modules)
+        return named.without(params, modules), named.without(axes, modules)
 
     return contracts.Growth(
         name="unpool",
         dimension="length",
         claim="no" if changes else "exact",
         changes=changes,
-        weights=drop if changes else keep,
-        gradients=None if changes else keep,
-        copies=drop if changes else keep,
+        weights=drop if changes else named.keep,
+        gradients=None if changes else named.keep,
+        copies=drop if changes else named.keep,
         describe=f"pool {before} -> {after}",
         source=SOURCE,
+        low_cost="pool",
     )
 
 
@@ -59,17 +65,60 @@ def lengthen(old, new, fresh=None):
         dimension="length",
         claim="exact",
         changes={} if after == before else {"length": (before, after)},
-        weights=keep,
-        gradients=keep,
-        copies=keep,
+        weights=named.keep,
+        gradients=named.keep,
+        copies=named.keep,
         describe=f"length {before} -> {after}",
         source=SOURCE,
+        low_cost="length",
     )
 
 
-def keep(params, axes):
-    """Every leaf as it is, but only if growth knows what it is."""
-    return named.map_leaves(lambda leaf, names, path: leaf, params, axes), axes
+def extend(old, new, fresh=None):
+    """A longer position table: the old rows, then the same rows over again.
+
+    As Longformer starts from a shorter model (Beltagy et al., 2020, section 5): the same
+    distances between neighbours, except where one copy meets the next. Rows of the old
+    length read the old rows alone, so nothing changes for them, and their gradients are none
+    in the new rows.
+    """
+    before, after = old["positions"], new["positions"]
+    if after < before:
+        raise errors.InputError(
+            f"growth: positions fall from {before} to {after}; a later stage needs at least "
+            f"{before}: change max_length of one of the two stages"
+        )
+    changes = {} if after == before else {"positions": (before, after)}
+    index = np.arange(after) % before
+    grow = functools.partial(_extend, old=before, index=index)
+    return contracts.Growth(
+        name="extend",
+        dimension="length",
+        claim="exact",
+        changes=changes,
+        weights=grow,
+        gradients=functools.partial(grow, is_empty=True),
+        copies=grow,
+        describe=f"positions {before} -> {after} (extend)",
+        source="Beltagy et al. (2020), Longformer, section 5",
+        sources={"positions": index} if changes else {},
+        low_cost="max_length",
+    )
+
+
+def _extend(params, axes, *, old, index, is_empty=False):
+    """Rows of the table by `index`; `is_empty`: zero where that is a second time."""
+
+    def at_leaf(leaf, names, path):
+        if "positions" not in names:
+            return leaf
+        dim = names.index("positions")
+        named.check_size(path, "positions", leaf.shape[dim], old)
+        longer = jnp.take(leaf, index, axis=dim, mode="clip")
+        is_new = named.along(named.is_new(index), dim, longer)
+        return jnp.where(is_new, 0, longer).astype(leaf.dtype) if is_empty else longer
+
+    return named.map_leaves(at_leaf, params, axes), axes
 
 
 def _pooling_modules(axes, after):
@@ -84,15 +133,3 @@ def _pooling_modules(axes, after):
             "set pool to 1 in the later stage, or pool_mode to mean or max in both"
         )
     return modules
-
-
-def _without(nodes, modules, path=""):
-    """The nested dict `nodes` without the given paths."""
-    if not isinstance(nodes, dict):
-        return nodes
-    inside = {name: f"{path}/{name}".removeprefix("/") for name in nodes}
-    return {
-        name: _without(child, modules, inside[name])
-        for name, child in nodes.items()
-        if inside[name] not in modules
-    }

@@ -93,8 +93,7 @@ def asymmetric(growth):
             for dim, name in enumerate(names):
                 if tree.base(name) in growth.sources:
                     old = ~named.is_new(growth.sources[tree.base(name)])
-                    others = [d for d in range(leaf.ndim) if d != dim]
-                    leaf = leaf * jnp.expand_dims(jnp.asarray(old, leaf.dtype), others)
+                    leaf = leaf * named.along(jnp.asarray(old, leaf.dtype), dim, leaf)
             return leaf
 
         return named.map_leaves(at_leaf, params, axes), axes

@@ -1,6 +1,7 @@
 """Walks a tree whose leaves have named axes and lets no leaf pass unknown."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from bertgrow import errors, tree
@@ -31,6 +32,43 @@ def map_leaves(function, params, axes):
         return function(leaf, tuple(names), tree.path_name(path))
 
     return jax.tree_util.tree_map_with_path(at_leaf, axes, params, is_leaf=tree.is_spec)
+
+
+def then(first, second):
+    """One map `(tree, axes) -> (tree, axes)` of two in turn."""
+
+    def run(params, axes):
+        return second(*first(params, axes))
+
+    return run
+
+
+def along(vector, dim, leaf):
+    """`vector` shaped to meet `leaf` along its dimension `dim`."""
+    return jnp.expand_dims(vector, [d for d in range(leaf.ndim) if d != dim])
+
+
+def keep(params, axes):
+    """Every leaf as it is, but only if growth knows what it is."""
+    return map_leaves(lambda leaf, names, path: leaf, params, axes), axes
+
+
+def without(nodes, modules, path=""):
+    """The nested dict `nodes` without what lies at the given paths, e.g. {"layers/up"}."""
+    if not isinstance(nodes, dict):
+        return nodes
+    inside = {name: f"{path}/{name}".removeprefix("/") for name in nodes}
+    return {
+        name: without(child, modules, inside[name])
+        for name, child in nodes.items()
+        if inside[name] not in modules
+    }
+
+
+def replace(nodes, path, leaf):
+    """The nested dict `nodes` with another leaf at the path, e.g. "layers/up/kernel"."""
+    name, _, rest = path.partition("/")
+    return {**nodes, name: replace(nodes[name], rest, leaf) if rest else leaf}
 
 
 def by_path(nodes, is_leaf=None):

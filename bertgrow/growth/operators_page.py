@@ -2,19 +2,29 @@
 
 import inspect
 
-from bertgrow.growth import between
+from bertgrow.growth import between, copies
 
 # Sizes that every operator of a dimension accepts, to read from it what it promises.
 EXAMPLES = {
-    "width": (dict(mlp=64, heads=4, embed=32), dict(mlp=128, heads=8, embed=64)),
-    "depth": (dict(layers=2), dict(layers=4)),
-    "length": (dict(pool=2, length=16), dict(pool=1, length=32)),
+    "width": (
+        dict(mlp=64, heads=4, embed=32, rank=16, light=2),
+        dict(mlp=128, heads=8, embed=64, rank=0, light=0),
+    ),
+    "depth": (dict(layers=4), dict(layers=6)),
+    "length": (
+        dict(pool=2, positions=16, length=16),
+        dict(pool=1, positions=32, length=32),
+    ),
 }
-AXES = {
-    "unpool": "pool", "lengthen": "length",
-    "equal": "mlp, heads at any ratio; embed at whole ratios",
-    "uneven": "mlp, heads at any ratio; embed at whole ratios",
-}  # fmt: skip
+RATIOS = {
+    "whole": "{} at whole ratios",
+    "any": "{} at any ratio",
+    "whole embed": "mlp, heads at any ratio; embed at whole ratios",
+}
+FOR_ONE = {  # where an operator does not accept them
+    ("width", "msg"): (dict(mlp=64, heads=4), dict(mlp=128, heads=8)),
+    ("depth", "msg"): (dict(layers=2), dict(layers=4, norm_order="pre")),
+}
 HEAD = """\
 # Growth operators
 
@@ -22,10 +32,12 @@ Written from the registry by `python -m bertgrow.growth.operators_page > docs/op
 test holds it up to date. docs/growth.md tells why and when.
 
 A recipe names them by dimension: `config.growth.width = "fpi"`, or for one stage
-`dict(steps=..., grow=dict(width="fpi", depth="interleave"))`. Length needs no name.
+`dict(steps=..., grow=dict(width="fpi", depth="interleave"))`. What undoes a low-cost form of
+the model comes by itself and needs no name. An operator that does not suit two stages says so
+before a run begins, and what to change.
 
-| dimension | name | grows | claim | exact moments | needs moments | source |
-|---|---|---|---|---|---|---|
+| dimension | name | grows | out of | claim | exact moments | needs moments | source |
+|---|---|---|---|---|---|---|---|
 """
 
 
@@ -41,21 +53,34 @@ def page():
     return HEAD + "\n".join(rows) + "\n\n" + "\n\n".join(sections) + "\n"
 
 
+def _example(dimension, name):
+    return FOR_ONE.get((dimension, name), EXAMPLES[dimension])
+
+
 def _row(dimension, name, make):
-    growth = make(*EXAMPLES[dimension], dict)
-    exact = "yes" if growth.gradients else "no"
-    if name == "uneven":
-        exact = "unless embed grows"
-    grows = AXES.get(name) or ", ".join(growth.changes) + (
-        " at whole ratios" if dimension == "width" else ""
-    )
-    cells = (dimension, f"`{name}`", grows, growth.claim, exact, growth.needs or "any")
-    return "| " + " | ".join((*cells, growth.source)) + " |"
+    growth, rule = make(*_example(dimension, name), dict), copies.RULES.get(name)
+    grows = ", ".join(growth.changes)
+    if rule:
+        grows = RATIOS[rule.ratios].format(grows)
+    smaller = {"width": "narrower", "depth": "shallower"}.get(dimension)
+    small = f"`{growth.low_cost}`" if growth.low_cost else smaller
+    claim = f"exact if {growth.exact_if}" if growth.exact_if else growth.claim
+    cells = (dimension, f"`{name}`", grows, small, claim, _moments(growth, rule))
+    return "| " + " | ".join((*cells, growth.needs or "any", growth.source)) + " |"
+
+
+def _moments(growth, rule):
+    """When moments may be exact."""
+    if growth.exact_if and growth.gradients:
+        return "where exact"
+    if rule and rule.split == "uneven":
+        return "unless embed grows"
+    return "yes" if growth.gradients else "no"
 
 
 def _section(dimension, name, make):
     """The docstring up to its arguments, and what it does to the example."""
-    growth = make(*EXAMPLES[dimension], dict)
+    growth = make(*_example(dimension, name), dict)
     story = inspect.getdoc(make).partition("\nArgs:")[0].strip()
     return (
         f"## {dimension}: `{name}`\n\n{story}\n\nAs a certificate tells it: {growth.describe}."

@@ -11,17 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertgrow import contracts, errors, tree
-from bertgrow.growth import named
+from bertgrow.growth import copies, named
 
 AXES = {"mlp": "ffn_width", "heads": "num_heads", "embed": "width"}  # and the recipe's field
-
-PAPERS = {
-    "equal": "Gu et al. (2021), section 3, parameter sharing; Chen et al. (2016), Net2Net",
-    "uneven": "Chen et al. (2016), Net2Net; uneven fan-out after Wang et al. (2024), LEMON",
-    "fpi": "Chen et al. (2022), bert2BERT, function-preserving initialization",
-    "sparkling": "Yu et al. (2026), SPARKLING, arXiv 2602.02472",
-}
-WHOLE = ("fpi", "sparkling")  # rules that copy every unit equally often
+WHOLE_EMBED = "embed keeps its width or grows by a whole factor"
 
 
 def equal(old, new, fresh=None):
@@ -65,52 +58,68 @@ def sparkling(old, new, fresh=None):
     return widen(old, new, rule="sparkling")._replace(needs="asymmetric")
 
 
-def widen(old, new, *, rule):
-    """Growth of `mlp` and `heads` at any ratio and `embed` at whole ratios, all at once.
+def net2net(old, new, fresh=None):
+    """Old units first, then units drawn at random, at any ratio.
 
-    `fpi` and `sparkling` grow all of them at whole ratios.
+    Net2WiderNet (Chen et al., 2016). We draw without replacement until all units have had
+    their turn, always the same for the same two sizes. Where some units of `embed` get more
+    copies than others, LayerNorm weighs them more: then the function changes.
+    """
+    return widen(old, new, rule="net2net")
+
+
+def widen(old, new, *, rule):
+    """Growth of `mlp`, `heads` and `embed`, all at once, by one of `copies.RULES`.
 
     Args:
       old: {axis: size} of the trained model.
       new: {axis: size} of the model to come.
-      rule: "equal", "uneven", "fpi" or "sparkling".
+      rule: e.g. "equal".
 
     Returns:
-      Growth; exact for post-LN and pre-LN models.
+      Growth; exact for post-norm and pre-norm models where every unit of `embed` is copied
+      equally often.
     """
     changes = {a: (old[a], new[a]) for a in AXES if a in old and old[a] != new[a]}
     for axis, (before, after) in changes.items():
         check(axis, before, after, rule)
-    grow = functools.partial(_spread, changes=changes, rule=rule)
-    has_dual = rule != "uneven" or "embed" not in changes
+    how = copies.RULES[rule]
+    index = {axis: copies.sources(rule, axis, *pair) for axis, pair in changes.items()}
+    grow = functools.partial(_spread, index=index, changes=changes, rule=rule)
+    is_exact = "embed" not in changes or copies.is_whole(*changes["embed"])
+    has_dual = is_exact and (how.split == "equal" or "embed" not in changes)
     return contracts.Growth(
         name=rule,
         dimension="width",
-        claim="exact",
+        claim="exact" if is_exact else "no",
         changes=changes,
         weights=functools.partial(grow, split=lambda name: name.endswith("_in")),
         gradients=functools.partial(grow, split=is_output) if has_dual else None,
         copies=functools.partial(grow, split=lambda name: False),
         describe=", ".join(f"{a} {b} -> {c}" for a, (b, c) in changes.items()) + f" ({rule})",
-        source=PAPERS[rule],
-        sources={a: source_units(*pair, order_of(rule)) for a, pair in changes.items()},
+        source=how.paper,
+        sources=index,
+        exact_if=WHOLE_EMBED if how.ratios == "any" else "",
+        low_cost=how.low_cost,
     )
 
 
 def check(axis, before, after, rule):
     """InputError where `axis` cannot go from `before` to `after` units."""
-    field = AXES[axis]
+    field, ratios = AXES[axis], copies.RULES[rule].ratios
     if after < before:
         raise errors.InputError(
             f"growth: {axis} shrinks from {before} to {after}; a later stage needs at least "
             f"{before}: change {field} of one of the two stages"
         )
-    if axis == "embed" and after % before:
+    if ratios == "any" or copies.is_whole(before, after):
+        return
+    if axis == "embed":
         raise errors.InputError(
             f"growth: embed goes from {before} to {after}; LayerNorm stays exact only where "
             f"every unit is copied equally often: set {field} to a multiple of {before}"
         )
-    if rule in WHOLE and after % before:
+    if ratios == "whole":
         raise errors.InputError(
             f"growth: {axis} goes from {before} to {after}; {rule} copies every unit equally "
             f"often: set {field} to a multiple of {before}, or choose width 'uneven'"
@@ -121,60 +130,21 @@ def is_output(name):
     return not name.endswith("_in")
 
 
-def order_of(rule):
-    """Where copies lie: "beside" their original, or all of them "behind" the old units."""
-    return "behind" if rule == "fpi" else "beside"
-
-
-def source_units(old, new, order="beside"):
-    """int [new]: the old unit that each new unit copies, e.g. [0, 0, 1, 1] or [0, 1, 0, 1]."""
-    units = np.arange(new)
-    return units % old if order == "behind" else units * old // new
-
-
-def shares(old, new, rule):
-    """float [new]: what each copy keeps of an outgoing weight.
-
-    A unit with c copies: 1/c each, or by the rule `uneven` (2j + 1) / c^2 for copy j, e.g.
-    1/4 and 3/4. Powers of two keep the sum exact in floating point too.
-    """
-    index = source_units(old, new, order_of(rule))
-    copies = np.bincount(index, minlength=old)[index]
-    if rule != "uneven":
-        return 1 / copies
-    nth = np.arange(new) - np.searchsorted(index, index)
-    return (2 * nth + 1) / copies**2
-
-
-def copy_units(leaf, dim, new, order="beside"):
-    """Repeats units along `dim`, beside their original or behind all, up to `new` of them.
-
-    At a whole ratio by broadcast and reshape: every copy stays on the shard of its
-    original, while a `take` along a sharded axis gathers the axis on every device.
-    """
-    old = leaf.shape[dim]
-    if new % old:
-        return jnp.take(leaf, source_units(old, new, order), axis=dim, mode="clip")
-    at = dim if order == "behind" else dim + 1
-    copies = jnp.expand_dims(leaf, at)
-    copies = jnp.broadcast_to(copies, (*leaf.shape[:at], new // old, *leaf.shape[at:]))
-    return copies.reshape(*leaf.shape[:dim], new, *leaf.shape[dim + 1 :])
-
-
-def _spread(params, axes, *, changes, rule, split):
+def _spread(params, axes, *, index, changes, rule, split):
     """Copies along every axis in `changes`; multiplies by share where `split(axis name)`."""
 
     def grow(leaf, names, path):
         for dim, name in enumerate(names):
-            if tree.base(name) not in changes:
+            axis = tree.base(name)
+            if axis not in changes:
                 continue
-            old, new = changes[tree.base(name)]
+            old, new = changes[axis]
             named.check_size(path, name, leaf.shape[dim], old)
-            leaf = copy_units(leaf, dim, new, order_of(rule))
+            units = np.where(index[axis] < 0, np.arange(new) % old, index[axis])
+            leaf = copies.take(leaf, dim, units)
             if split(name):
-                others = [d for d in range(leaf.ndim) if d != dim]
-                share = jnp.asarray(shares(old, new, rule), leaf.dtype)
-                leaf = leaf * jnp.expand_dims(share, others)
+                share = jnp.asarray(copies.shares(rule, index[axis]), leaf.dtype)
+                leaf = leaf * named.along(share, dim, leaf)
         return leaf
 
     return named.map_leaves(grow, params, axes), axes

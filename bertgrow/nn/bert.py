@@ -3,6 +3,7 @@
 import functools
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from bertgrow.contracts import Network
@@ -51,6 +52,8 @@ class Bert(nn.Module):
 
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
+        if config.frozen_layers:
+            words = jax.lax.stop_gradient(words)  # the head reads them too
         run = functools.partial(Encoder(config, name="layers"), salts=on_layers)
         if self.two_streams:
             hidden, stacked = run(*Streams(config, name="resolution")(hidden, mask, inputs))

@@ -40,6 +40,7 @@ class BertConfig:
     dtype: str = "auto"  # auto: float32 on a CPU, bfloat16 elsewhere
     remat: str = "none"  # none | dots | full
     init_scale: float = 0.02
+    frozen_layers: int = 0  # the lowest, which get no gradient, nor does what feeds them
 
     @property
     def mlp_width(self):
@@ -74,6 +75,7 @@ class BertConfig:
         if self.light_every:
             expect(self.light_every > 1, "light_every", self.light_every, "0 or at least 2")
             divides(self, "light_every", "num_layers")
+            divides(self, "light_every", "frozen_layers")
         expect(self.pool < self.max_length, "pool", self.pool, "below max_length")
 
 
@@ -91,6 +93,8 @@ def check_fields(config, choices):
             expect(value >= 0, name, value, "at least 0")
         elif name == "pad_id":
             expect(0 <= value < config.vocab_size, name, value, "below vocab_size")
+        elif name == "frozen_layers":
+            expect(0 <= value < config.num_layers, name, value, "at least 0, below num_layers")
         elif field.type is not bool:
             expect(value >= 1, name, value, "at least 1")
 

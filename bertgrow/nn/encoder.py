@@ -55,7 +55,11 @@ class Encoder(nn.Module):
 
 
 def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=None):
-    """Scans `group` over the stacked weights; with a memory the first group runs apart."""
+    """Scans `group` over the stacked weights; with a memory the first group runs apart.
+
+    No gradient reaches the frozen layers or what feeds them. They have a scan of their own, so
+    that there is no backward pass of it and nothing is kept for one.
+    """
     step = functools.partial(group, config=config)
     if salts is not None:
         salts = salts.reshape(config.num_layers, 3, *salts.shape[1:])
@@ -64,12 +68,16 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
     def in_groups(leaf):
         return leaf.reshape(-1, size, *leaf.shape[1:])
 
-    stack, outputs = jax.tree.map(in_groups, (weights, salts)), []
+    parts, outputs = [jax.tree.map(in_groups, (weights, salts))], []
+    if frozen := config.frozen_layers // size:
+        hidden, memory = jax.lax.stop_gradient((hidden, memory))
+        below, above = (_at(parts[0], at) for at in (slice(frozen), slice(frozen, None)))
+        parts = [jax.lax.stop_gradient(below), above]
     if memory is not None:
-        (first, salt), stack = _at(stack, 0), _at(stack, slice(1, None))
+        (first, salt), parts[0] = _at(parts[0], 0), _at(parts[0], slice(1, None))
         apart = remember(step, config.remat, prevent_cse=True)
         hidden, output = apart(first, hidden, mask, memory, memory_mask, salt)
-        outputs = [output[None]]
+        outputs.append(output[None])
 
     # In a scan the compiler sees no two copies to merge, and the guard would cost time.
     inside = remember(step, config.remat, prevent_cse=False)
@@ -78,8 +86,10 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
         weights, salt = layers_of_one
         return inside(weights, hidden, mask, None, None, salt)
 
-    hidden, rest = jax.lax.scan(body, hidden, stack)
-    every = jnp.concatenate([*outputs, rest])  # [groups, layers of one, ...]
+    for part in parts:
+        hidden, rest = jax.lax.scan(body, hidden, part)
+        outputs.append(rest)
+    every = jnp.concatenate(outputs)  # [groups, layers of one, ...]
     return hidden, every.reshape(-1, *hidden.shape)
 
 

@@ -18,6 +18,7 @@ RULES = {
     "embed": "fsdp",
     "body": "fsdp",
     "table": "fsdp",
+    "extra": "fsdp",
     "vocab": "tensor",
     "heads": "tensor",
     "mlp": "tensor",

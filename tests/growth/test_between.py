@@ -22,17 +22,21 @@ def test_equal_tables_need_no_growth():
 
 
 def test_operators_come_as_width_depth_length():
+    old = {**OLD, "rank": 6, "light": 2, "positions": 16}
     new = {**OLD, "length": 32, "pool": 1, "layers": 4, "mlp": 128}
 
-    growths = between.between(OLD, new, width="equal", depth="interleave")
+    growths = between.between(old, new, width="equal", depth="interleave")
 
     assert names(growths) == [
         ("width", "equal"),
+        ("width", "merge"),
+        ("width", "unshare"),
         ("depth", "interleave"),
         ("length", "unpool"),
+        ("length", "extend"),
         ("length", "lengthen"),
     ]
-    table = OLD
+    table = old
     for growth in growths:
         table = between.sizes_after(growth, table)
     assert table == new
@@ -48,7 +52,10 @@ def test_operators_come_as_width_depth_length():
         ({"embed": 16}, "change width"),
         ({"kv": 16}, "num_heads together with width"),
         ({"vocab": 200}, "one vocabulary"),
-        ({"positions": 64}, "max_length"),
+        ({"positions": 16}, "change max_length"),
+        ({"rank": 8}, "set ffn_rank of the later stage to 0"),
+        ({"light": 2}, "set light_every of the later stage to 0"),
+        ({"norm_order": "pre"}, "norm_order changes from post to pre.*in all stages"),
         ({"types": 3}, "segment types"),
         ({"length": 8}, "length falls from 16 to 8"),
         ({"length": 64}, "position table of 32"),
@@ -72,10 +79,10 @@ def test_an_unknown_axis_may_exist_but_not_change():
 
 
 def test_an_unknown_operator_names_the_known_ones():
-    with pytest.raises(
-        errors.InputError, match="expected one of equal, uneven, fpi, sparkling"
-    ):
+    with pytest.raises(errors.InputError, match="expected one of equal, uneven, .*, msg:"):
         between.between(OLD, {**OLD, "mlp": 128}, width="wide")
+    with pytest.raises(errors.InputError, match="no operator 'merge' for width"):
+        between.between(OLD, {**OLD, "mlp": 128}, width="merge")
 
 
 def test_width_and_depth_compose_in_one_step():

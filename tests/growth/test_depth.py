@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+import small
 
 from bertgrow import errors
 from bertgrow.growth import between
@@ -29,6 +31,13 @@ def deepen(name, old, new, fresh=None):
         ("stack", 1, 4, [0, 0, 0, 0]),
         ("interleave", 3, 6, [0, 0, 1, 1, 2, 2]),
         ("interleave", 2, 5, [0, 0, 0, 1, 1]),
+        ("gradual", 4, 6, [0, 1, 2, 3, 2, 3]),
+        ("gradual", 2, 4, [0, 1, 0, 1]),
+        ("midas", 6, 8, [0, 1, 2, 3, 2, 3, 4, 5]),
+        ("midas", 4, 6, [0, 1, 0, 1, 2, 3]),
+        ("midas", 3, 4, [0, 1, 1, 2]),
+        ("mslt", 3, 5, [0, 1, 2, 1, 2]),
+        ("mslt", 3, 6, [0, 1, 2, 0, 1, 2]),
     ],
 )
 def test_layers_come_from_where_the_map_says(name, old, new, expected):
@@ -57,6 +66,63 @@ def test_random_layers_need_a_fresh_model_of_the_right_sizes():
         deepen("random", 3, 5, lambda: numbered(4)).weights(numbered(3), AXES)
 
 
+def test_the_top_layers_are_copied_only_once():
+    with pytest.raises(errors.InputError, match="3 to 7; mslt .* at most 6"):
+        deepen("mslt", 3, 7)
+
+
 def test_weights_of_another_model_are_refused():
     with pytest.raises(errors.InputError, match="layers of gain has 3 units .* 2"):
         deepen("stack", 2, 4).weights(numbered(3), AXES)
+
+
+@pytest.mark.parametrize(
+    "name, old, new, words",
+    [
+        ("gradual", 2, 5, "set num_layers to at most 4"),
+        ("midas", 5, 7, "set num_layers to 5 plus one of its divisors"),
+        ("midas", 4, 3, "layers shrink"),
+        ("gradual", 4, 3, "layers shrink"),
+    ],
+)
+def test_depths_that_a_method_cannot_reach_are_refused(name, old, new, words):
+    with pytest.raises(errors.InputError, match=words):
+        deepen(name, old, new)
+
+
+def test_light_layers_stay_where_they_are():
+    old, new = {"layers": 2, "light": 2}, {"layers": 4, "light": 2}
+
+    assert between.operator("depth", "stack")(old, new).changes
+    with pytest.raises(errors.InputError, match="set light_every .* to 0"):
+        between.operator("depth", "interleave")(old, new)
+
+
+def test_layers_that_add_nothing_are_zero_in_what_they_write_alone():
+    net, large = small.network(norm_order="pre"), small.network(norm_order="pre", num_layers=3)
+    fresh = small.trained(large, 7)
+    old, new = (small.sizes(norm_order="pre", num_layers=number) for number in (2, 3))
+    growth = between.operator("depth", "identity")(old, new, lambda: fresh)
+
+    grown, _ = small.grow(growth.weights, small.trained(net), net.axes)
+
+    zero = {
+        path
+        for path, leaf in small.paths(grown["layers"]).items()
+        if not np.asarray(leaf)[2].any()
+    }
+    assert zero == {"out/kernel", "out/bias", "down/kernel", "down/bias"}
+    np.testing.assert_array_equal(
+        grown["layers"]["up"]["kernel"][2], fresh["layers"]["up"]["kernel"][2]
+    )
+
+
+def test_identity_layers_claim_to_be_exact_only_where_norms_come_first():
+    def claim(old, new, **both):
+        make = between.operator("depth", "identity")
+        return make({"layers": old, **both}, {"layers": new, **both}, dict).claim
+
+    assert claim(2, 3, norm_order="pre") == "exact"
+    assert claim(2, 3, norm_order="post") == "no"
+    assert claim(2, 3) == "no"
+    assert claim(2, 2, norm_order="post") == "exact"

@@ -7,9 +7,11 @@ import jax
 import numpy as np
 import pytest
 import recipes
+import tiny
 
-from bertgrow import config, families, recipe, run, stages, transition
+from bertgrow import calibration, config, families, recipe, run, stages, transition
 from bertgrow.errors import CheckFailed, InputError
+from bertgrow.growth import between
 
 
 def resolved(grow=None, stage=2, **growth):
@@ -114,6 +116,26 @@ def test_warm_up_stable_decay_cools_once_at_the_end_of_all_stages():
     np.testing.assert_allclose(rates(settings), expected, atol=1e-6)
 
 
+def test_msg_lets_the_new_in_over_the_steps_that_a_stage_says():
+    settings = resolved(dict(width="msg", ramp=4), stage=3)  # mlp 16 -> 32, at step 21
+    task = stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
+
+    down = [np.array(task.view(ones, at)["layers"]["down"]["kernel"]) for at in (21, 23, 25)]
+
+    assert [kernel[0, 16, 0] for kernel in down] == [0, 0.5, 1]
+    assert [kernel[0, 15, 0] for kernel in down] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("ramp", [0, 8])
+def test_a_ramp_ends_within_its_stage(ramp):
+    settings = resolved(dict(width="msg", ramp=ramp), stage=3)
+
+    with pytest.raises(InputError, match=f"stage 3 has ramp {ramp}: set grow.ramp to 1 to 7"):
+        stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
+
+
 def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
     given = recipes.get_config()
     given.schedule = recipe.published()
@@ -122,6 +144,20 @@ def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
 
     with pytest.raises(InputError, match="'published' starts again .* set grow.rewind to 0"):
         config.resolve(given)
+
+
+def test_each_model_on_the_way_has_the_sizes_that_its_operator_leaves():
+    old = tiny.config(ffn_rank=6, light_every=2, pool=2, max_length=16)
+    new = tiny.config(num_layers=4, ffn_width=128)
+    steps = between.between(old.sizes(), new.sizes())
+
+    models = transition.path(steps, old, new)
+
+    table = old.sizes()
+    for operator, model in zip(steps, models[1:], strict=True):
+        table = between.sizes_after(operator, table)
+        assert model.sizes() == table
+    assert models[-1] == new
 
 
 def judge(settings, change):

@@ -9,7 +9,7 @@ import small
 from hypothesis import strategies as st
 
 from bertgrow import errors, tree
-from bertgrow.growth import between, width
+from bertgrow.growth import between, copies
 
 PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
     {"mlp": 128},
@@ -26,7 +26,9 @@ PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
 @pytest.mark.slow
 @hypothesis.settings(max_examples=6, deadline=None)
 @hypothesis.given(
-    st.sampled_from(PAIRS), st.sampled_from(["equal", "uneven"]), st.integers(0, 9)
+    st.sampled_from(PAIRS),
+    st.sampled_from(["equal", "uneven", "net2net", "lemon"]),
+    st.integers(0, 9),
 )
 def test_widening_preserves_the_function(wider, rule, seed):
     net, old = small.network(), small.sizes()
@@ -57,6 +59,7 @@ def test_the_plain_model_is_the_real_one():
     "wider, rule",
     [
         ({"mlp": 96, "heads": 6}, "uneven"),
+        pytest.param({"embed": 64, "mlp": 96}, "net2net", marks=pytest.mark.slow),
         pytest.param({"embed": 64, "heads": 8, "mlp": 128}, "equal", marks=pytest.mark.slow),
     ],
 )
@@ -116,17 +119,43 @@ def test_tiling_gives_each_copy_its_part_of_the_gradient():
 
 
 @pytest.mark.parametrize(
-    "old, new, rule, expected",
+    "index, rule, expected",
     [
-        (2, 4, "equal", [1 / 2, 1 / 2, 1 / 2, 1 / 2]),
-        (2, 4, "uneven", [1 / 4, 3 / 4, 1 / 4, 3 / 4]),
-        (1, 3, "uneven", [1 / 9, 3 / 9, 5 / 9]),
-        (2, 3, "uneven", [1 / 4, 3 / 4, 1]),
-        (2, 3, "equal", [1 / 2, 1 / 2, 1]),
+        ([0, 0, 1, 1], "equal", [1 / 2, 1 / 2, 1 / 2, 1 / 2]),
+        ([0, 0, 1, 1], "uneven", [1 / 4, 3 / 4, 1 / 4, 3 / 4]),
+        ([0, 0, 0], "uneven", [1 / 9, 3 / 9, 5 / 9]),
+        ([0, 0, 1], "uneven", [1 / 4, 3 / 4, 1]),
+        ([0, 0, 1], "equal", [1 / 2, 1 / 2, 1]),
+        ([0, 1, 0, 1], "lemon", [1 / 4, 1 / 4, 3 / 4, 3 / 4]),
+        ([0, 1, -1, -1], "lemon", [1, 1, 1, 1]),
     ],
 )
-def test_shares_are_those_of_the_rule(old, new, rule, expected):
-    np.testing.assert_allclose(width.shares(old, new, rule), expected)
+def test_shares_are_those_of_the_rule(index, rule, expected):
+    np.testing.assert_allclose(copies.shares(rule, np.array(index)), expected)
+
+
+@pytest.mark.parametrize(
+    "rule, axis, old, new, expected",
+    [
+        ("uneven", "mlp", 3, 4, [0, 0, 1, 2]),
+        ("fpi", "embed", 2, 4, [0, 1, 0, 1]),
+        ("lemon", "mlp", 2, 5, [0, 1, 0, 1, 0]),
+        ("lemon", "embed", 2, 5, [0, 1, 0, 1, -1]),
+    ],
+)
+def test_copies_lie_where_the_rule_says(rule, axis, old, new, expected):
+    assert copies.sources(rule, axis, old, new).tolist() == expected
+
+
+def test_units_are_drawn_in_rounds_and_always_the_same():
+    index = copies.sources("net2net", "mlp", 6, 15)
+
+    again = copies.sources("net2net", "mlp", 6, 15)
+
+    assert index.tolist() == again.tolist()
+    assert index[:6].tolist() == [0, 1, 2, 3, 4, 5]
+    assert sorted(index[6:12]) == [0, 1, 2, 3, 4, 5] != index[6:12].tolist()
+    assert len(set(index[12:])) == 3
 
 
 def test_fpi_is_equal_but_for_the_order_of_units():
@@ -180,19 +209,25 @@ def test_sparkling_keeps_the_rms_of_activations():
 
 
 @hypothesis.settings(max_examples=50, deadline=None)
-@hypothesis.given(st.integers(1, 40), st.integers(0, 100), st.sampled_from(["equal", "uneven"]))
+@hypothesis.given(st.integers(1, 40), st.integers(0, 100), st.sampled_from([*copies.RULES]))
 def test_shares_of_every_unit_sum_to_one(old, more, rule):
-    shares, index = width.shares(old, old + more, rule), width.source_units(old, old + more)
+    index = copies.sources(rule, "mlp", old, old + more)
+
+    shares = copies.shares(rule, index)
 
     np.testing.assert_allclose(np.bincount(index, shares, minlength=old), 1, rtol=1e-12)
-    if rule == "uneven":
-        neighbours = index[1:] == index[:-1]
-        assert np.all(shares[1:][neighbours] > shares[:-1][neighbours])
+    if copies.RULES[rule].split == "uneven":
+        for unit in set(index):
+            assert np.all(np.diff(shares[index == unit]) > 0)
 
 
-def test_copies_lie_beside_their_original_at_every_ratio():
+def test_units_are_taken_by_their_index_at_every_ratio():
     leaf = jnp.arange(6).reshape(2, 3)
 
-    assert width.copy_units(leaf, 1, 6).tolist() == [[0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]]
-    assert width.copy_units(leaf, 1, 4).tolist() == [[0, 0, 1, 2], [3, 3, 4, 5]]
-    assert width.copy_units(leaf, 0, 4).tolist() == [[0, 1, 2]] * 2 + [[3, 4, 5]] * 2
+    def taken(dim, *index):
+        return copies.take(leaf, dim, np.array(index)).tolist()
+
+    assert taken(1, 0, 0, 1, 1, 2, 2) == [[0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]]
+    assert taken(1, 0, 1, 2, 0, 1, 2) == [[0, 1, 2, 0, 1, 2], [3, 4, 5, 3, 4, 5]]
+    assert taken(1, 0, 0, 1, 2) == [[0, 0, 1, 2], [3, 3, 4, 5]]
+    assert taken(0, 0, 0, 1, 1) == [[0, 1, 2]] * 2 + [[3, 4, 5]] * 2

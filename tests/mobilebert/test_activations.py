@@ -14,19 +14,6 @@ def features(**at):
     return jnp.zeros((2, 2, 3, 4)).at[1, 0, 2].set(jnp.float32(at["token"]))
 
 
-def test_the_magnitude_is_the_largest_absolute_value_of_each_block():
-    found = activations.magnitude(features(token=[1.0, -7.0, 3.0, 0.0]))
-
-    np.testing.assert_array_equal(found, [0, 7])
-
-
-def test_half_precision_that_has_overflowed_is_seen():
-    found = activations.magnitude(features(token=[1e5, 0, 0, 0]).astype(jnp.float16))
-
-    assert found.dtype == jnp.float32
-    assert np.isinf(found[1])
-
-
 def test_features_within_the_limit_cost_nothing_and_are_not_pushed():
     within = features(token=[10.0, -10.0, 9.0, 0.0])
 
@@ -69,5 +56,5 @@ def test_descent_brings_features_of_the_released_size_into_float16():
     for _ in range(40):
         given = given - 2e8 * push(given)
 
-    assert activations.magnitude(given)[1] < activations.FLOAT16_MAX
+    assert np.abs(given).max() < activations.FLOAT16_MAX
     assert given[1, 0, 2, 3] == 1.0

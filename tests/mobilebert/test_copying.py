@@ -8,7 +8,7 @@ import small_mobilebert as small
 import tiny
 
 from bertgrow import errors
-from mobilebert import copying, transfer
+from mobilebert import copying, nn, transfer
 
 SIZES = dict(vocab=9, embed=8, table=3, positions=5, types=2, heads=2, layers=6, body=4)
 SHARED = {
@@ -125,7 +125,12 @@ def test_least_squares_finds_the_gain_and_shift_of_a_teacher_that_has_them():
 def test_least_squares_brings_a_networks_embeddings_close_to_the_teachers(form):
     config, teaching = small.form(form), small.teacher()
     student, teacher = small.built(config)[1], small.built(teaching)[1]
-    embed = copying.probe(config, teaching, teacher, tiny.inputs())
+    inputs = tiny.inputs()
+    share = transfer.token_share(inputs["tokens"] != config.pad_id)
+
+    def embed(copied):
+        ours, theirs = nn.embed(config), nn.embed(teaching)
+        return ours(copied, inputs), theirs(teacher, inputs), share
 
     plain, _ = copying.copy(student, teacher)
     fitted, rows = copying.copy(student, teacher, embedding_norm="least_squares", embed=embed)

@@ -133,6 +133,25 @@ def test_the_scan_equals_a_loop_over_blocks(form):
     np.testing.assert_allclose(scanned, jnp.stack(outputs), rtol=1e-5, atol=1e-5)
 
 
+def test_attention_on_the_input_is_that_on_a_shared_bottleneck_that_changes_nothing():
+    """So the wiring that no other implementation runs rests on one that is compared."""
+    sizes, inputs = dict(body_width=24, width=24), tiny.inputs()
+    net, params = small.built(small.config(**sizes))
+    same = jax.tree.map(np.zeros_like, params["layers"]["shared_norm"]) | {
+        "scale": np.ones((3, 24), np.float32)
+    }
+    through = {"kernel": np.tile(np.eye(24, dtype=np.float32), (3, 1, 1)), "bias": same["bias"]}
+    kept = {name: part for name, part in params["layers"].items() if "shared" not in name}
+
+    shared = kept | {"shared": through, "shared_norm": same}
+    expected = net.apply({**params, "layers": shared}, inputs)
+    straight = network(small.config(**sizes, attention_input="input"))
+    found = jax.jit(straight.apply)({**params, "layers": kept}, inputs)
+
+    for name in ("hidden", "mlm_logits"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
+
+
 def test_the_word_before_padding_sees_that_padding_follows():
     """The trigram reads [PAD] like any word, as published, so padding is not invisible."""
     config = small.config()

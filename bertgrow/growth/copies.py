@@ -1,0 +1,106 @@
+"""Which old unit each unit of a wider axis copies, and what it keeps of outgoing weights."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+
+class Rule(NamedTuple):
+    """How one method widens."""
+
+    order: str  # copies lie "beside" their original, "behind" all old units, or are "drawn"
+    split: str  # of outgoing weights: "equal", or "uneven", which tells copies apart
+    ratios: str  # that it takes: "whole"; "any"; "whole embed", and any elsewhere
+    paper: str
+    low_cost: str = ""
+    fills: bool = False  # `embed` beyond a whole ratio is no copy
+
+
+NET2NET = "Chen et al. (2016), Net2Net"
+BERT2BERT = "Chen et al. (2022), bert2BERT"
+LEMON = "Wang et al. (2024), LEMON"
+SHARING = "Gu et al. (2021), section 3, parameter sharing"
+RULES = {
+    "equal": Rule("beside", "equal", "whole embed", f"{SHARING}; {NET2NET}", "ffn_share"),
+    "uneven": Rule(
+        "beside", "uneven", "whole embed", f"{NET2NET}; uneven after {LEMON}", "ffn_share"
+    ),
+    "fpi": Rule("behind", "equal", "whole", f"{BERT2BERT}, function-preserving initialization"),
+    "sparkling": Rule(
+        "beside", "equal", "whole", "Yu et al. (2026), SPARKLING, arXiv 2602.02472"
+    ),
+    "net2net": Rule("drawn", "equal", "any", f"{NET2NET}, Net2WiderNet"),
+    "aki": Rule("behind", "equal", "any", f"{BERT2BERT}, advanced knowledge initialization"),
+    "hyperclone": Rule(
+        "behind", "equal", "whole", "Samragh et al. (2024), HyperCloning, arXiv 2409.12903"
+    ),
+    "lemon": Rule("behind", "uneven", "any", LEMON, fills=True),
+}
+SEED = 2016  # of units drawn at random: a growth that is done again has to be the same
+
+
+def is_whole(old, new):
+    return new % old == 0
+
+
+def sources(name, axis, old, new):
+    """int [new]: the old unit that each new unit of `axis` copies; -1: none.
+
+    E.g. [0, 0, 1, 1] where copies lie beside their original, [0, 1, 0, 1] behind all.
+    """
+    rule, units = RULES[name], np.arange(new)
+    if rule.order == "beside":
+        return units * old // new
+    if rule.order == "drawn":
+        return _drawn(old, new)
+    filled = rule.fills and axis == "embed"
+    return np.where(filled & (units >= new // old * old), -1, units % old)
+
+
+def shares(name, index):
+    """float [new]: what each copy keeps of an outgoing weight.
+
+    A unit with c copies: 1/c each, or where the split is uneven (2j + 1) / c^2 for copy j,
+    e.g. 1/4 and 3/4. Powers of two keep the sum exact in floating point too. A unit that
+    copies none keeps all.
+    """
+    unit = np.where(index < 0, np.arange(len(index)) + index.max() + 1, index)
+    number = np.bincount(unit)[unit]
+    if RULES[name].split == "equal":
+        return 1 / number
+    order = np.argsort(unit, kind="stable")
+    nth = np.empty_like(unit)
+    nth[order] = np.arange(len(unit)) - np.searchsorted(unit[order], unit[order])
+    return (2 * nth + 1) / number**2
+
+
+def take(leaf, dim, index):
+    """Unit `index[i]` along `dim` becomes unit i.
+
+    Where all units are repeated equally often, beside their original or behind all, by
+    broadcast and reshape: beside, every copy stays on the shard of its original, while a
+    `take` along a sharded axis gathers the axis on every device.
+    """
+    old, new = leaf.shape[dim], len(index)
+    units, times = np.arange(old), new // old
+    if np.array_equal(index, np.repeat(units, times)):
+        at = dim + 1
+    elif np.array_equal(index, np.tile(units, times)):
+        at = dim
+    else:
+        return jnp.take(leaf, index, axis=dim, mode="clip")
+    copies = jnp.expand_dims(leaf, at)
+    copies = jnp.broadcast_to(copies, (*leaf.shape[:at], times, *leaf.shape[at:]))
+    return copies.reshape(*leaf.shape[:dim], new, *leaf.shape[dim + 1 :])
+
+
+def _drawn(old, new):
+    """The old units, then all of them in random order, round after round.
+
+    Net2Net draws each unit anew; without replacement all of them have equally many copies
+    at whole ratios, without which LayerNorm does not give the same outputs.
+    """
+    random = np.random.default_rng((SEED, old, new))
+    rounds = [random.permutation(old) for _ in range(new // old)]
+    return np.concatenate([np.arange(old), *rounds])[:new]

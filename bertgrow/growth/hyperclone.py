@@ -1,0 +1,51 @@
+"""Width growth by tiles that noise tells apart (HyperCloning)."""
+
+import functools
+import zlib
+
+import jax
+import jax.numpy as jnp
+
+from bertgrow import tree
+from bertgrow.growth import named, width
+
+SIGNAL_TO_NOISE = 10.0  # of powers, the 10 dB of the paper
+SEED = 2024  # a growth that is done again has to be the same
+
+
+def hyperclone(old, new, fresh=None):
+    """The model tiled as by `fpi`, and noise in the tiles of a matrix that sums to zero.
+
+    HyperCloning (Samragh et al., 2024), symmetric with noise: all tiles of a matrix read
+    equal inputs, so noise that cancels over them changes nothing, and copies part at the
+    first step. Its power is a tenth of the matrix's, 10 dB. For more than two tiles, where
+    they add pairs, we subtract the mean. Without noise it is `fpi`. Heads keep their
+    size and grow in number, as they advise.
+    """
+    growth = width.widen(old, new, rule="hyperclone")
+    if not growth.changes:
+        return growth
+    noise = functools.partial(_with_noise, changes=growth.changes)
+    return growth._replace(weights=named.then(growth.weights, noise), gradients=None)
+
+
+def _with_noise(params, axes, *, changes):
+    def at_leaf(leaf, names, path):
+        outputs = [name for name in names if width.is_output(name) and name != "layers"]
+        for dim, name in enumerate(names):
+            if outputs and not width.is_output(name) and tree.base(name) in changes:
+                key = jax.random.fold_in(jax.random.key(SEED), zlib.crc32(path.encode()))
+                noise = _cancelling(key, leaf.shape, dim, *changes[tree.base(name)])
+                scale = jnp.sqrt(jnp.square(leaf.astype(jnp.float32)).mean() / SIGNAL_TO_NOISE)
+                leaf = (leaf + scale * noise).astype(leaf.dtype)
+        return leaf
+
+    return named.map_leaves(at_leaf, params, axes), axes
+
+
+def _cancelling(key, shape, dim, old, new):
+    """Normal values, float32 of `shape`, whose sum over the tiles along `dim` is zero."""
+    tiles = new // old
+    noise = jax.random.normal(key, (*shape[:dim], tiles, old, *shape[dim + 1 :]))
+    noise = noise - noise.mean(axis=dim, keepdims=True)
+    return (noise * (tiles / (tiles - 1)) ** 0.5).reshape(shape)

@@ -1,0 +1,142 @@
+"""Masked growth: hidden at first, exactly; whole after the ramp; and no step counts twice."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertgrow import contracts, errors, tree
+from bertgrow.growth import between, masked
+
+OLD = {"embed": 2, "mlp": 2, "heads": 1, "layers": 2, "norm_order": "pre"}
+AXES = {
+    "layers": {
+        "norm": {"scale": jax.P("layers", "embed")},
+        "out": {
+            "kernel": jax.P("layers", "heads_in", "embed"),
+            "bias": jax.P("layers", "embed"),
+        },
+        "up": {"kernel": jax.P("layers", "embed_in", "mlp"), "bias": jax.P("layers", "mlp")},
+        "down": {
+            "kernel": jax.P("layers", "mlp_in", "embed"),
+            "bias": jax.P("layers", "embed"),
+        },
+    },
+    "table": jax.P("vocab", "embed"),
+}
+
+
+def ones(sizes, value=1.0):
+    """A tree of the sizes, `value` everywhere."""
+    sizes = sizes | {"vocab": 3}
+    return jax.tree.map(
+        lambda names: np.full([sizes[tree.base(name)] for name in names], np.float32(value)),
+        AXES, is_leaf=tree.is_spec,
+    )  # fmt: skip
+
+
+def grow(new):
+    """The grown tree, ones where it is old and fives where it is new, and the masks."""
+    growth = between.compose(
+        between.between(OLD, new, width="msg", depth="msg", fresh=lambda: ones(new, 5.0))
+    )
+    return growth.weights(ones(OLD), AXES)[0], growth.masks
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    mlp=st.sampled_from([2, 5]), heads=st.sampled_from([1, 3]),
+    layers=st.sampled_from([2, 3]), share=st.floats(0, 1),
+)  # fmt: skip
+def test_masks_scale_what_sums_over_the_new_and_what_new_layers_add(mlp, heads, layers, share):
+    grown, masks = grow(OLD | {"mlp": mlp, "heads": heads, "layers": layers})
+
+    hidden = masked.hide(grown, AXES, masks, share)
+
+    layer = np.where(np.arange(layers) < 2, 1.0, share)  # of what layers add
+    for name, units, old in (("down", mlp, 2), ("out", heads, 1)):
+        unit = np.where(np.arange(units) < old, 1.0, share)
+        factor = layer[:, None, None] * unit[:, None]
+        kernel = grown["layers"][name]["kernel"]
+        np.testing.assert_allclose(hidden["layers"][name]["kernel"], kernel * factor, rtol=1e-6)
+        bias = grown["layers"][name]["bias"]
+        np.testing.assert_allclose(hidden["layers"][name]["bias"], bias * layer[:, None], 1e-6)
+    for name in ("norm", "up"):
+        jax.tree.map(
+            np.testing.assert_array_equal, hidden["layers"][name], grown["layers"][name]
+        )
+    np.testing.assert_array_equal(hidden["table"], grown["table"])
+
+
+def test_old_units_and_layers_come_first_and_stay_as_they_were():
+    grown, masks = grow(OLD | {"mlp": 3, "layers": 3})
+
+    up = [[[1, 1, 5], [1, 1, 5]], [[1, 1, 5], [1, 1, 5]], [[5, 5, 5], [5, 5, 5]]]
+    np.testing.assert_array_equal(grown["layers"]["up"]["kernel"], up)
+    assert masks["mlp"].tolist() == masks["layers"].tolist() == [False, False, True]
+
+
+def test_the_share_rises_in_a_line_from_the_growth_to_the_end_of_the_ramp():
+    grown, masks = grow(OLD | {"mlp": 3})
+    task = contracts.Task(None, None, None, None, AXES)
+
+    ramped = masked.ramped(task, masks, start=100, ramp=4)
+
+    new = [
+        float(jax.jit(ramped.view)(grown, step)["layers"]["down"]["kernel"][0, 2, 0]) / 5
+        for step in (100, 101, 103, 104, 900)
+    ]
+    np.testing.assert_allclose(new, [0, 0.25, 0.75, 1, 1])
+    assert masked.ramped(task, {}, start=100, ramp=0) is task
+
+
+def test_gradients_of_what_is_hidden_are_the_dual_of_the_old_ones():
+    """So moments may be exact: new units have had no gradient. One FFN stands for a model."""
+    axes = {"up": jax.P("embed_in", "mlp"), "down": jax.P("mlp_in", "embed")}
+    draw = np.random.default_rng(0)
+    small, large = (
+        {
+            "up": draw.normal(size=(2, mlp)).astype(np.float32),
+            "down": draw.normal(size=(mlp, 2)).astype(np.float32),
+        }
+        for mlp in (2, 3)
+    )
+    new = OLD | {"mlp": 3}
+    growth = between.operator("width", "msg")(OLD, new, lambda: large)
+
+    def loss(params, masks):
+        params = masked.hide(params, axes, masks, 0.0)
+        return jnp.square(jnp.tanh(jnp.ones((1, 2)) @ params["up"]) @ params["down"]).sum()
+
+    found = jax.grad(loss)(growth.weights(small, axes)[0], growth.masks)
+
+    expected, _ = growth.gradients(jax.grad(loss)(small, {}), axes)
+    assert expected["up"][0, 2] == expected["down"][2, 0] == 0
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), found, expected)
+
+
+@pytest.mark.parametrize(
+    "new, words",
+    [
+        (OLD | {"embed": 4}, "embed goes from 2 to 4; msg .* 'uneven'"),
+        (OLD | {"mlp": 1}, "mlp shrinks from 2 to 1; .* ffn_width"),
+        (OLD | {"layers": 4, "norm_order": "post"}, "takes norm_order 'pre'; .* 'stack'"),
+    ],
+)
+def test_what_cannot_be_hidden_is_refused(new, words):
+    old = OLD | {"norm_order": new["norm_order"]}
+
+    with pytest.raises(errors.InputError, match=words):
+        between.between(old, new, width="msg", depth="msg", fresh=dict)
+
+
+def test_what_is_new_has_to_come_from_somewhere():
+    with pytest.raises(errors.InputError, match="pass fresh"):
+        between.between(OLD, OLD | {"mlp": 3}, width="msg")
+    with pytest.raises(errors.InputError, match="layers/down/kernel of at least .2, 3, 2."):
+        growth = between.operator("width", "msg")(OLD, OLD | {"mlp": 3}, lambda: ones(OLD))
+        growth.weights(ones(OLD), AXES)

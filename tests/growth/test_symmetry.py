@@ -1,0 +1,105 @@
+"""New units that are no plain copies: from the layer above, noisy, or a mean."""
+
+import jax
+import numpy as np
+import pytest
+import small
+
+from bertgrow import errors
+from bertgrow.growth import between
+from bertgrow.nn import layers
+
+
+def grown(rule, fewer=None, **more):
+    """The tiny model and a wider one made of it: (network, parameters) of both, and Growth."""
+    fewer = fewer or {}
+    old, new = small.network(**fewer), small.network(**fewer, **more)
+    growth = between.between(small.sizes(**fewer), small.sizes(**fewer, **more), width=rule)[0]
+    params = small.trained(old)
+    after, _ = small.grow(growth.weights, params, old.axes)
+    return (old, params), (new, after), growth
+
+
+def test_new_units_come_from_the_layer_above():
+    (_, before), (_, after), _ = grown("aki", ffn_width=128)
+    up, wider = (params["layers"]["up"]["kernel"] for params in (before, after))
+    down, taller = (params["layers"]["down"]["kernel"] for params in (before, after))
+
+    np.testing.assert_array_equal(wider[0, :, 64:], up[1])
+    np.testing.assert_array_equal(wider[1, :, 64:], up[1])  # the last has none above
+    np.testing.assert_array_equal(wider[:, :, :64], up)
+    np.testing.assert_array_equal(taller[:, :64], down / 2)
+    np.testing.assert_array_equal(taller[:, 64:], down / 2)
+
+
+def test_one_layer_has_none_above():
+    old = small.sizes(num_layers=1)
+
+    with pytest.raises(
+        errors.InputError, match="num_layers of 2 or more, or choose width 'fpi'"
+    ):
+        between.between(old, {**old, "mlp": 128}, width="aki")
+
+
+def test_noise_cancels_over_the_tiles_and_is_ten_decibel_below_them():
+    (_, before), (_, after), _ = grown("hyperclone", width=96, num_heads=12)
+    kernel = np.asarray(before["layers"]["up"]["kernel"])  # [layers, 32, 64]
+    tiles = np.asarray(after["layers"]["up"]["kernel"]).reshape(2, 3, 32, 64)
+
+    noise = tiles - kernel[:, None] / 3
+
+    np.testing.assert_allclose(noise.sum(axis=1), 0, atol=1e-6)
+    # 12,288 draws of two degrees of freedom in three: three deviations are 5 %.
+    assert np.square(kernel / 3).mean() / np.square(noise).mean() == pytest.approx(10, rel=0.05)
+
+
+def test_no_two_tiles_are_alike():
+    (_, _), (_, after), _ = grown("hyperclone", width=64, num_heads=8)
+
+    for name in ("query", "value", "up"):
+        first, second = np.split(np.asarray(after["layers"][name]["kernel"]), 2, axis=1)
+        assert np.abs(first - second).min() > 0
+
+
+@pytest.mark.parametrize("rule, is_kept", [("lemon", True), ("net2net", False)])
+def test_layer_norm_at_any_ratio(rule, is_kept):
+    """12 units become 20; with LEMON the norm gives the old ones, and zero beyond."""
+    random = np.random.default_rng(0)
+    axes = {
+        "table": jax.P("vocab", "embed"),
+        "norm": {"scale": jax.P("embed"), "bias": jax.P("embed")},
+    }
+    norm = {"scale": random.standard_normal(12), "bias": random.standard_normal(12)}
+    params = {"table": random.standard_normal((5, 12)), "norm": norm}
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float32), params)
+    growth = between.operator("width", rule)({"embed": 12}, {"embed": 20})
+
+    after, _ = growth.weights(params, axes)
+
+    expected, found = (layers.layer_norm(p["norm"], p["table"]) for p in (params, after))
+    # Means of 12 and of 20 numbers of order 1 in float32.
+    assert np.allclose(found[:, :12], expected, atol=2e-6) == is_kept
+    if is_kept:
+        np.testing.assert_allclose(found[:, 12:], 0, atol=2e-6)
+
+
+@pytest.mark.parametrize("norm_order, is_kept", [("pre", True), ("post", False)])
+def test_a_mean_passes_through_pre_norm_layers(norm_order, is_kept):
+    fewer = dict(norm_order=norm_order, ffn_width=40)
+    (old, before), (new, after), growth = grown("lemon", fewer, width=48, num_heads=6)
+
+    outputs = (net.apply(p, small.batch()) for net, p in ((old, before), (new, after)))
+    expected, found = outputs
+
+    assert growth.claim == "no"  # for the head of masked tokens either way
+    kept = np.allclose(found["hidden"][..., :32], expected["hidden"], atol=2e-5)
+    assert kept == is_kept
+    if is_kept:  # float32 sums in another order through two layers
+        np.testing.assert_allclose(found["hidden"][..., 32:], 0, atol=2e-5)
+        np.testing.assert_allclose(found["nsp_logits"], expected["nsp_logits"], atol=2e-5)
+
+
+def test_filled_units_are_no_replicas():
+    *_, growth = grown("lemon", width=48, num_heads=6)
+
+    assert growth.sources["embed"].tolist() == [*range(32)] + [-1] * 16

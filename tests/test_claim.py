@@ -1,0 +1,66 @@
+"""The claim itself, in two minutes: a grown BERT needs less to reach the same held-out loss.
+
+    python tests/test_claim.py      # trains both arms again and writes golden/claim.json
+
+The margin is half of what that calibration gained.
+"""
+
+import json
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import conftest
+import jax
+import pytest
+
+from bertgrow import cli
+from bertgrow.data import prepare
+
+RECIPE = Path(__file__).with_name("claim_recipe.py")
+CALIBRATION = Path(__file__).with_name("golden") / "claim.json"
+
+
+def compare(folder):
+    """Trains both arms in `folder`; the figures of compare.json that the claim is about."""
+    text = conftest.write_text(folder / "stdlib.txt")
+    store = prepare.prepare([str(text)], folder / "store", vocab_size=200, held_out=0.15)
+    arms = [f"scratch={RECIPE}:scratch", f"grown={RECIPE}:grown"]
+    given = [f"--config.data.store={store.folder}", "--workdir", str(folder / "arms")]
+    assert cli.main(["compare", "--arms", *arms, *given]) == 0
+    arms = json.loads((folder / "arms" / "compare.json").read_text())["arms"]
+    against = arms[1]["against_first"]
+    return {
+        "unigram": arms[0]["unigram"],
+        "mask_loss": {arm["name"]: arm["mask_loss"] for arm in arms},
+        "obstacle": against["obstacle"],
+        "speed_up": against["speed_up"],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_growing_gains_half_of_what_the_calibration_gained_or_more(tmp_path):
+    calibrated = json.loads(CALIBRATION.read_text())["found"]
+
+    found = compare(tmp_path)
+
+    # Another processor or Python (its docstrings are the text) takes another path down, so
+    # the figures of the calibration are not repeated to the digit.
+    assert not found["obstacle"]
+    gained = found["speed_up"]["flops"] - 1
+    assert gained >= (calibrated["speed_up"]["flops"] - 1) / 2, found
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch_folder:
+        figures = compare(Path(scratch_folder))
+    made = {
+        "command": "python tests/test_claim.py",
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "found": figures,
+    }
+    CALIBRATION.write_text(json.dumps(made, indent=1) + "\n")
+    sys.exit(bool(figures["obstacle"]))
