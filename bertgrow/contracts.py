@@ -97,6 +97,7 @@ class Objective(NamedTuple):
     `optimizer(..., axes)`, the recipe's, and what the objective asks of it beyond that.
     `flops(...) -> float`, model FLOPs a step, forward and backward, the mean of the stage.
     `frozen(...) -> Frozen | None`.
+    `remarks(...)` are sentences that a plan adds on how its FLOPs were counted.
     """
 
     task: Callable
@@ -104,6 +105,7 @@ class Objective(NamedTuple):
     optimizer: Callable
     flops: Callable
     frozen: Callable = lambda family, settings, index: None
+    remarks: Callable = lambda family, settings, index: ()
 
 
 class TrainState(NamedTuple):

@@ -110,6 +110,17 @@ def _frozen(family, settings, index):
     return teaching.frozen(teaching.find(settings, index), dtype)
 
 
+def _remarks(family, settings, index, *, name):
+    del family
+    yield "a teacher works forwards only, and its frozen weights have no gradients or moments"
+    if name == "progressive":
+        depth = settings.stages[index].model.num_layers
+        yield (
+            "in layer phases both networks end at the active layer, which spares "
+            f"{(depth - 1) / (2 * depth):.0%} of the blocks; a step costs the mean over phases"
+        )
+
+
 def _objective(name):
     return Objective(
         task=functools.partial(_task, name=name),
@@ -117,6 +128,7 @@ def _objective(name):
         optimizer=functools.partial(_optimizer, name=name),
         flops=functools.partial(_flops, name=name),
         frozen=_frozen,
+        remarks=functools.partial(_remarks, name=name),
     )
 
 

@@ -18,7 +18,7 @@ def teacher(steps=6, **fields):
 
 
 def transfer(task, steps):
-    return dict(task=task, steps=steps, schedule=constant(2e-3))
+    return dict(task=task, steps=steps, schedule=constant(3e-4))
 
 
 STAGES = {

@@ -122,18 +122,16 @@ def _moments(state):
     return [_adam(state).mu, _adam(state).nu]
 
 
-def test_every_layer_comes_closer_to_its_teacher(finished):
-    factors = dict(hidden=100, attention=1, mean=5000, variance=5)
+def test_every_layer_comes_closer_to_its_teacher_in_its_phase(finished):
     begin, *_, end = rows(finished, "eval", "1")
+    training = rows(finished, "train", "1")
 
-    before, after = (
-        sum(factor * np.array(row[f"transfer_{name}"]) for name, factor in factors.items())
-        for row in (begin, end)
-    )
+    losses = [row["loss"] for row in training]
 
-    assert before.shape == (2,)
-    assert (after < before).all()
-    assert "mlm_loss" not in rows(finished, "train", "1")[0]
+    assert losses[0] > losses[2] and losses[3] > losses[5]
+    assert len(end["transfer_hidden"]) == 2
+    assert (np.array(end["transfer_hidden"]) < begin["transfer_hidden"]).all()
+    assert not any("mlm_loss" in row for row in training)
 
 
 def test_a_run_that_crashes_in_the_phases_reads_its_teacher_again_and_ends_equal(
