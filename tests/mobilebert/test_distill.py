@@ -154,6 +154,20 @@ def test_a_run_that_crashes_in_the_phases_reads_its_teacher_again_and_ends_equal
     assert metrics.differences(*found) == []
 
 
+@pytest.mark.parametrize("strategy", ["joint", "auxiliary"])
+def test_other_strategies_learn_from_a_model_of_another_run(
+    finished, store, tmp_path, strategy
+):
+    taught_by = f"--config.transfer.teacher={finished}"
+
+    assert distil(store, tmp_path, taught_by, variant=strategy) == 0
+
+    losses = [row["loss"] for row in rows(tmp_path, "train", "0")]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+    assert len(rows(tmp_path, "eval", "0")[-1]["transfer_attention"]) == 2
+    assert certificate(tmp_path, "start-0")["leaves"]
+
+
 def test_the_tasks_of_the_family_are_the_strategies_of_the_paper():
     assert set(objectives.OBJECTIVES) == {"progressive", "joint", "auxiliary", "distill"}
 
