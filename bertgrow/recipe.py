@@ -33,8 +33,8 @@ def pretraining(seed=0):
             schedule=linear(),
             stages=stages(),
             growth=dict(  # a stage overrides it by grow=dict(...)
-                width="uneven",  # uneven | equal | fpi | sparkling | msg
-                depth="stack",  # stack | interleave | mslt | random | msg
+                width="uneven",  # or another of docs/operators.md, e.g. equal | fpi | sparkling
+                depth="stack",  # or another of docs/operators.md, e.g. interleave | midas
                 moments="reset",  # reset | copy | exact | asymmetric, or one a dimension
                 counts="auto",  # keep | reset; auto: as the moments
                 rewarmup_new=0,  # steps until new units and layers learn at the full rate
