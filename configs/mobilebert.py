@@ -13,5 +13,4 @@ from mobilebert import presets, recipe
 
 
 def get_config(variant=""):
-    config = recipe.published(presets.mobilebert())
-    return recipe.smoke(config) if variant == "smoke" else config
+    return recipe.sized(recipe.published(presets.mobilebert()), variant)

@@ -3,6 +3,7 @@
 import dataclasses
 
 from bertgrow import recipe
+from bertgrow.errors import InputError
 from bertgrow.recipe import ConfigDict
 from mobilebert import presets
 from mobilebert.settings import TransferConfig
@@ -48,11 +49,26 @@ def distill(**fields):
     return dict(task="distill", steps=500_000, schedule=schedule) | fields
 
 
+def teacher_alone():
+    """A run that trains the teacher and nothing else; others name its working directory."""
+    config = distillation(presets.ib_bert_large())
+    config.stages = recipe.stages(teacher())
+    return config
+
+
 def published(student):
     """Teacher, progressive transfer, distillation, as in Sun et al. (2020)."""
     config = distillation(student)
     config.stages = recipe.stages(teacher(), progressive(), distill())
     return config
+
+
+def sized(config, variant):
+    """The recipe as published (""), for two minutes ("smoke") or for an hour ("small")."""
+    sizes = {"": lambda config: config, "smoke": smoke, "small": small}
+    if variant not in sizes:
+        raise InputError(f"variant {variant!r} of a recipe; expected smoke, small or none")
+    return sizes[variant](config)
 
 
 def smoke(config):
@@ -82,4 +98,46 @@ def _smoke_stage(stage, small):
         stage.length = 64 if stage.length >= 512 else 32
     if "schedule" in stage and "decay_steps" in stage.schedule:
         stage.schedule.update(peak=2e-3, warmup=10, rewarmup=5)
+    return stage
+
+
+SMALL = dict(num_layers=4, width=128, table_width=64, num_heads=4, max_length=32)
+PLAIN = dict(dropout=0.0, attention_dropout=0.0, next_sentence=False, pooler=False)
+SMALL_STEPS = dict(masked_lm=1200, progressive=400, distill=800)
+
+
+def small(config):
+    """The same stages, small enough for an hour on two cores, and past the unigram plateau.
+
+    Packed rows of 32 without next sentences, sinusoids for positions, wider initial weights,
+    and AdamW in place of LAMB; on the default corpus unless a store is named.
+    """
+    config = config.copy_and_resolve_references()
+    config.model.update(
+        SMALL, **PLAIN, vocab_size=0, body_width=32, ffn_width=128,
+        positions_init="sinusoids", init_scale=0.05,
+    )  # fmt: skip
+    config.data.update(vocab_size=1000, rows="packed")
+    config.optimizer = recipe.adamw(b2=0.98)
+    config.update(batch=64, length=32, log_every=50)
+    config.eval.update(every=100, rows=512)
+    config.checkpoint.every = 200
+    config.stages = tuple(_small_stage(stage) for stage in config.stages)
+    return config
+
+
+def small_stage(task, steps):
+    """A stage at the rate of `small`: fixed for layers in turn, else sinking to zero."""
+    schedule = recipe.published(peak=1e-3, warmup=100, decay_steps=steps)
+    if task == "progressive":
+        schedule = recipe.constant(1e-3)
+    return dict(task=task, steps=steps, schedule=schedule)
+
+
+def _small_stage(stage):
+    stage = ConfigDict(stage.to_dict() | small_stage(stage.task, SMALL_STEPS[stage.task]))
+    if "body_width" in stage:
+        stage.update(SMALL, **PLAIN, body_width=128, ffn_width=512)
+    if "batch" in stage:
+        stage.batch = 64
     return stage

@@ -1,0 +1,35 @@
+"""Tables 8 and 9 of Sun et al. (2020) in miniature: what each part of the transfer is worth.
+
+    bertgrow pretrain --config configs/ib_bert_large.py:small --config.data.store=STORE \\
+        --workdir T
+    bertgrow distill --config configs/mobilebert_objectives.py:bare --config.data.store=STORE \\
+        --config.transfer.teacher=T --workdir bare-seed0
+
+Variants, all the small student without operational optimisation, as in Table 9, for as many
+steps over the same rows: bare; pd, distillation alone; fmt, feature maps layer by layer, then
+distillation; at, attention maps too, which is the whole (progressive) method; jkt, both maps of
+all layers at once, then distillation; akt, all losses in one stage. What came out:
+docs/results/mobilebert.md.
+"""
+
+from bertgrow.recipe import stages
+from mobilebert import presets, recipe
+
+STEPS, TRANSFER = 1200, 400
+
+
+def get_config(variant="at"):
+    config = recipe.small(recipe.distillation(presets.mobilebert_without_opt()))
+    config.transfer.embedding_norm = "copy"
+    config.transfer.attention = 0.0 if variant == "fmt" else 1.0
+    two = (("progressive", TRANSFER), ("distill", STEPS - TRANSFER))
+    planned = {
+        "bare": (("masked_lm", STEPS),),
+        "pd": (("distill", STEPS),),
+        "fmt": two,
+        "at": two,
+        "jkt": (("joint", TRANSFER), two[1]),
+        "akt": (("auxiliary", STEPS),),
+    }
+    config.stages = stages(*(recipe.small_stage(*stage) for stage in planned[variant]))
+    return config

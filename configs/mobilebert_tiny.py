@@ -1,0 +1,14 @@
+"""MobileBERT-tiny: two FFNs a block, and attention inside the bottleneck.
+
+    bertgrow distill --config configs/mobilebert_tiny.py --config.data.store=STORE --workdir W
+    bertgrow distill --config configs/mobilebert_tiny.py:small --workdir runs/tiny-small
+
+Teacher, layer transfer and distillation are those of configs/mobilebert.py (Sun et al., 2020,
+Table 1 and section 4.2).
+"""
+
+from mobilebert import presets, recipe
+
+
+def get_config(variant=""):
+    return recipe.sized(recipe.published(presets.mobilebert_tiny()), variant)

@@ -1,0 +1,17 @@
+"""MobileBERT without operational optimisation: LayerNorm and gelu instead of NoNorm and relu.
+
+    bertgrow distill --config configs/mobilebert_without_opt.py --config.data.store=STORE \\
+        --workdir W
+    bertgrow distill --config configs/mobilebert_without_opt.py:small --workdir runs/no-opt
+
+Slower on a phone and a little better (Sun et al., 2020, Tables 4 and 7); the student of their
+Table 9. It has the teacher's embedding norm, so that one is copied too.
+"""
+
+from mobilebert import presets, recipe
+
+
+def get_config(variant=""):
+    config = recipe.published(presets.mobilebert_without_opt())
+    config.transfer.embedding_norm = "copy"
+    return recipe.sized(config, variant)
