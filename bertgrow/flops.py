@@ -13,13 +13,15 @@ def forward(config, length, predictions):
     """{part: forward FLOPs of one row} of `length` tokens with `predictions` slots.
 
     A layer of n query rows and m key rows takes
-    2nD^2 + 4mD^2 + 2nD^2 + 4nmD + 4nDF; only the first pooled layer has n != m.
+    2nD^2 + 4mD^2 + 2nD^2 + 4nmD + 4nDF; only the first pooled layer has n != m. Factors of
+    rank r take 4nr(D + F) for the last term, and a light layer has neither queries nor keys
+    nor scores: 2nD^2 + 2nD^2 + 2nnD.
     """
     rows, width = query_rows(config, length, predictions), config.width
     first = _layer(config, rows, length if config.pool > 1 else rows)
     others = (config.num_layers - 1) * _layer(config, rows, rows)
     parts = {
-        "layers": first + others,
+        "layers": first + others - _saved_by_light(config, rows),
         "head": predictions * (2 * width**2 + 2 * width * config.vocab_size),
         "pooler": 2 * width**2,
     }
@@ -56,4 +58,16 @@ def speedup(stages, full):
 def _layer(config, rows, keys):
     width = config.width
     products = 4 * rows * width**2 + 4 * keys * width**2
-    return products + 4 * rows * keys * width + 4 * rows * width * config.mlp_width
+    ffn = width * config.mlp_width
+    if config.ffn_rank:
+        ffn = config.ffn_rank * (width + config.mlp_width)
+    return products + 4 * rows * keys * width + 4 * rows * ffn
+
+
+def _saved_by_light(config, rows):
+    """What light layers need not do; one right behind a pooled layer does not read, either."""
+    if not config.light_every:
+        return 0
+    count = config.num_layers // config.light_every
+    reads = count + 1 if config.pool > 1 and config.light_every == 2 else count
+    return count * 4 * rows * config.width**2 + reads * 2 * rows**2 * config.width

@@ -61,10 +61,13 @@ def bert(**fields):
         num_heads=12,
         ffn_width=3072,
         ffn_share=1,  # k: the FFN is one block shared k times
+        ffn_rank=0,  # FFN matrices as products of two through this many; 0: whole
+        light_every=0,  # each such layer attends as the one before it; 0: none
         pool=1,  # window over the embeddings of unmasked tokens
         pool_mode="mean",  # mean | max | concat
         max_length=512,  # rows of the position table
         num_types=2,
+        norm_order="post",  # post | pre
         activation="gelu",  # gelu | gelu_tanh | relu
         dropout=0.1,
         attention_dropout=0.1,

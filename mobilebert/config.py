@@ -6,7 +6,7 @@ from bertgrow.nn import config as common
 
 CHOICES = common.CHOICES | {
     "attention_input": ("shared", "bottleneck", "input"),
-    "norm": ("layer", "none"),
+    "norm": ("layer", "none", "folded"),
     "activation": (*common.CHOICES["activation"], "relu6"),
 }
 TRIGRAM = 3  # neighbours that the embeddings merge
@@ -30,7 +30,7 @@ class MobileBertConfig:
     num_ffns: int = 4  # stacked in a block
     ffn_width: int = 512  # of the full model; `mlp_width` is what an FFN holds
     ffn_share: int = 1  # one narrow FFN stands for this many, CompoundGrow's width axis
-    norm: str = "none"  # none: scale and shift alone | layer
+    norm: str = "none"  # none: scale and shift alone | layer | folded: see fold.py
     activation: str = "relu"  # gelu | gelu_tanh | relu | relu6
     pooler: bool = False  # dense and tanh on the first token
     max_length: int = 512

@@ -12,6 +12,8 @@ import numpy as np
 
 from bertgrow import errors, tree
 from bertgrow.growth import named
+from mobilebert import transfer
+from mobilebert.nn_embeddings import Embeddings
 
 FIELDS = {  # axes that must agree, and the configuration field that gives each
     "vocab": "vocab_size",
@@ -66,9 +68,8 @@ def copy(student, teacher, *, embedding_norm="identity", embed=None):
       embedding_norm: of a student without LayerNorm, "identity": fresh, as published; or
         "least_squares": gain and shift that come closest to the teacher's embeddings, see
         `fit`. Of a student with LayerNorm, "copy".
-      embed: for "least_squares", a function (parameters of the student) -> the embeddings of
-        both on one probe batch, student's and teacher's float [batch, length, width], and
-        `share` float [batch, length].
+      embed: for "least_squares", a function (parameters of the student) -> arguments of
+        `fit`, see `probe`.
 
     Returns:
       Parameters of the student, and rows {"path", "what", "why"} in the order of its tree,
@@ -102,6 +103,23 @@ def copy(student, teacher, *, embedding_norm="identity", embed=None):
             if row["what"] == "fitted":
                 row["why"] += f"; {float(rest):.1%} of its variance is left"
     return copied, rows
+
+
+def probe(student, teacher, params, inputs):
+    """The function `embed` of `copy`, on one batch.
+
+    Args:
+      student, teacher: configurations.
+      params: of the teacher.
+      inputs: `tokens` and `types`, int32 [batch, length].
+    """
+
+    def embedded(config, params):
+        given = {"params": params["embeddings"]}
+        return Embeddings(config).apply(given, inputs["tokens"], inputs["types"])[0]
+
+    share = transfer.token_share(inputs["tokens"] != student.pad_id)
+    return lambda copied: (embedded(student, copied), embedded(teacher, params), share)
 
 
 def fit(before, after, share):

@@ -23,7 +23,7 @@ def weights(config):
     table = {"bottleneck": bottleneck, "bottleneck_norm": layers.norm("layers body")}
     if config.attention_input == "shared":
         table |= {"shared": bottleneck, "shared_norm": layers.norm("layers body")}
-    return table | {
+    table |= {
         "query": layers.linear(f"layers {query}_in heads kv", "layers heads kv"),
         "key": layers.linear(f"layers {query}_in heads kv", "layers heads kv"),
         "value": layers.linear(f"layers {value}_in heads kv", "layers heads kv"),
@@ -35,6 +35,10 @@ def weights(config):
         "expand": layers.linear("layers body_in embed", "layers embed"),
         "expand_norm": layers.norm("layers embed"),
     }
+    if config.norm == "folded":
+        table = {name: axes for name, axes in table.items() if not name.endswith("_norm")}
+        table["expand_norm"] = {"scale": "layers embed"}
+    return table
 
 
 def block(weights, hidden, mask, salt=None, *, config):
@@ -66,35 +70,43 @@ def block(weights, hidden, mask, salt=None, *, config):
     query, keys = dense(weights["query"], asked), dense(weights["key"], asked)
     values, rate = dense(weights["value"], read), config.attention_dropout
     context = encoder.read(query, keys, values, mask, on_shares, rate)
-    body = norm(weights["attention_norm"], dense(weights["out"], context, dims=2) + body)
+    body = norm(weights.get("attention_norm"), dense(weights["out"], context, dims=2) + body)
 
     def ffn(body, weights):
         inner = layers.activation(config)(dense(weights["up"], body))
-        return norm(weights["mlp_norm"], dense(weights["down"], inner) + body), None
+        return norm(weights.get("mlp_norm"), dense(weights["down"], inner) + body), None
 
-    body, _ = jax.lax.scan(ffn, body, {name: weights[name] for name in FFN})
+    stack = {name: weights[name] for name in FFN if name in weights}
+    body, _ = jax.lax.scan(ffn, body, stack)
     changed = layers.dropout(dense(weights["expand"], body), on_output, config.dropout)
+    if config.norm == "folded":
+        hidden = hidden * weights["expand_norm"]["scale"][None, None]
     return norm(weights["expand_norm"], changed + hidden), (query, keys)
 
 
 def normalise(weights, x, config):
-    """The norm of `config`: over channels, or scale and shift alone ("NoNorm", section 3.2)."""
+    """The norm of `config`: over channels, or scale and shift alone ("NoNorm", section 3.2).
+
+    Nothing where `mobilebert.fold` has put scale and shift into the neighbours.
+    """
     if config.norm == "layer":
         return layers.layer_norm(weights, x)
+    if config.norm == "folded":
+        return x
     scale, bias = (jnp.expand_dims(weights[name], (0, 1)) for name in ("scale", "bias"))
     return (x.astype(jnp.float32) * scale + bias).astype(x.dtype)
 
 
 def stream_dtype(config):
     """The dtype of what residual connections carry."""
-    return jnp.dtype("float32") if config.norm == "none" else layers.compute_dtype(config)
+    return layers.compute_dtype(config) if config.norm == "layer" else jnp.dtype("float32")
 
 
 def _bottleneck(weights, name, hidden, config):
     """[batch, length, embed] -> [batch, length, body]."""
     narrow = _dense(weights[name], hidden, layers.compute_dtype(config))
     narrow = narrow.astype(stream_dtype(config))
-    return normalise(weights[f"{name}_norm"], narrow, config)
+    return normalise(weights.get(f"{name}_norm"), narrow, config)
 
 
 def _dense(weights, x, dtype, dims=1):

@@ -27,13 +27,15 @@ class Embeddings(nn.Module):
         """int32 [batch, length] twice -> [batch, length, embed] and the word table."""
         config, length = self.config, tokens.shape[1]
         layers.check_length(length, config)
-        weights = layers.declare(self, WEIGHTS, **embeddings.starts(config))
+        table = {name: axes for name, axes in WEIGHTS.items() if name != "norm"}
+        table = table if config.norm == "folded" else WEIGHTS
+        weights = layers.declare(self, table, **embeddings.starts(config))
 
         words = trigrams(weights["words"][tokens].astype(layers.compute_dtype(config)))
         summed = layers.dense(weights["trigram"], words, dims=2)
         summed = summed + weights["positions"][None, :length]
         summed = summed + embeddings.look_up_types(weights["types"], types)
-        hidden = nn_block.normalise(weights["norm"], summed, config)
+        hidden = nn_block.normalise(weights.get("norm"), summed, config)
         hidden = hidden.astype(nn_block.stream_dtype(config))
         return layers.dropout(hidden, salt, config.dropout), weights["words"]
 

@@ -4,19 +4,12 @@ Every loss is a sum over tokens of `share` times a distance, so that slices of a
 once `share` sums to one over the global batch (`contracts.Task`). All float32.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 EPSILON = 1e-12
-
-
-class Maps(NamedTuple):
-    """What a network shows of its layers; `layers` may be 1, the active one."""
-
-    features: Any  # float [layers, batch, length, width], each block's output
-    scores: Any  # float [layers, batch, heads, length, length], masked, before the softmax
 
 
 class Factors(NamedTuple):
@@ -39,8 +32,8 @@ def layer_losses(student, teacher, share, *, num_layers, factors=None, features=
     and teacher agree, where its cross-entropy adds the teacher's entropy, a constant.
 
     Args:
-      student: `Maps`; shapes as those of the teacher.
-      teacher: `Maps`; no gradient flows into it.
+      student: `nn.Maps`; shapes as those of the teacher.
+      teacher: `nn.Maps`; no gradient flows into it.
       share: float [batch, length], see `token_share`.
       num_layers: of the whole student, also where one layer is given.
       factors: `Factors`; None for the published ones. A term of factor 0 is left out, and
@@ -52,15 +45,16 @@ def layer_losses(student, teacher, share, *, num_layers, factors=None, features=
       float32 [layers], and {name of the term: float32 [layers]} before factors and depth.
     """
     factors, teacher = factors or Factors(), jax.lax.stop_gradient(teacher)
-    distances = {
-        "hidden": hidden_distance,
-        "mean": mean_distance,
-        "variance": variance_distance,
+    forms = {
+        "split": {
+            "hidden": hidden_distance,
+            "mean": mean_distance,
+            "variance": variance_distance,
+        },
+        "plain": {"hidden": feature_distance},
     }
-    if features == "plain":
-        distances = {"hidden": feature_distance}
     terms = {}
-    for name, distance in distances.items():
+    for name, distance in forms[features].items():
         if getattr(factors, name):
             terms[name] = distance(student.features, teacher.features, share)
     if factors.attention:

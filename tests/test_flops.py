@@ -48,10 +48,13 @@ def test_full_models_cost_100_and_340_gigaflops_a_row():
         {"num_layers": 1},
         {"num_layers": 2, "pool": 2, "ffn_share": 2},
         {"num_layers": 2, "pool": 2, "pool_mode": "concat"},
+        {"num_layers": 1, "ffn_rank": 154},
+        {"num_layers": 2, "light_every": 2},
+        {"num_layers": 2, "light_every": 2, "pool": 2},
     ],
 )
 def test_the_compiler_counts_the_same(overrides):
-    """A loop's body is counted once, so no more than one layer is in the scan here.
+    """A loop's body is counted once, so no more than one turn is in the scan here.
 
     The compiler also counts elementwise work, under 2 % at this width.
     """

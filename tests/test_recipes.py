@@ -17,7 +17,10 @@ RECIPES = [
         "bert_large", "bert_large_grow", "bert_large_stack",
     )
     for variant in ("", ":smoke")
-] + ["demo:grow", "demo:scratch"]  # fmt: skip
+] + [
+    "demo:grow", "demo:scratch",
+    "study:full", "study:uneven", "study:equal", "study:normal", "study:stack",
+]  # fmt: skip
 
 
 def read(name, *given):

@@ -6,7 +6,7 @@ import numpy as np
 from bertgrow import errors, tree
 
 KNOWN = ("layers", "ffn", "vocab", "positions", "types", "table", "extra", "embed", "body")
-KNOWN += ("heads", "kv", "mlp", "pool", "classes", "trigram")
+KNOWN += ("heads", "kv", "mlp", "pool", "classes", "trigram", "rank")
 
 
 def map_leaves(function, params, axes):

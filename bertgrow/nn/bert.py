@@ -56,6 +56,9 @@ class Bert(nn.Module):
             hidden, stacked = run(*Streams(config, name="resolution")(hidden, mask, inputs))
         else:
             hidden, stacked = run(hidden, mask)
+        if config.norm_order == "pre":  # no layer has normalised what it leaves behind
+            final = layers.declare(self, {"final_norm": layers.norm("embed")})
+            hidden = layers.layer_norm(final["final_norm"], hidden)
 
         outputs = {"hidden": hidden, "layers": stacked}
         outputs["first_token"] = Pooler(config, name="pooler")(hidden[:, 0])

@@ -6,6 +6,7 @@ from bertgrow import errors
 
 CHOICES = {
     "pool_mode": ("mean", "max", "concat"),
+    "norm_order": ("post", "pre"),
     "activation": ("gelu", "gelu_tanh", "relu"),
     "positions_init": ("normal", "sinusoids"),
     "dtype": ("auto", "float32", "bfloat16"),
@@ -23,10 +24,13 @@ class BertConfig:
     num_heads: int = 12
     ffn_width: int = 3072  # of the full model; `mlp_width` is what a layer holds
     ffn_share: int = 1  # one narrow FFN stands for this many, CompoundGrow's width axis
+    ffn_rank: int = 0  # FFN matrices are products of two through this many; 0: whole
+    light_every: int = 0  # each such layer attends as the one before it; 0: none
     pool: int = 1  # kept tokens to a query, CompoundGrow's length axis
     pool_mode: str = "mean"  # mean | max | concat
     max_length: int = 512
     num_types: int = 2
+    norm_order: str = "post"  # post | pre: norms behind, or before, what a layer does
     activation: str = "gelu"  # gelu | gelu_tanh | relu
     dropout: float = 0.1
     attention_dropout: float = 0.1
@@ -46,7 +50,7 @@ class BertConfig:
         return self.width // self.num_heads
 
     def sizes(self):
-        """{axis: size}, which shapes the weights and which growth compares."""
+        """{axis: size}, which shapes the weights, and `norm_order`; growth compares both."""
         return {
             "layers": self.num_layers,
             "vocab": self.vocab_size,
@@ -56,7 +60,10 @@ class BertConfig:
             "heads": self.num_heads,
             "kv": self.head_width,
             "mlp": self.mlp_width,
+            "rank": self.ffn_rank,
+            "light": self.light_every,
             "pool": self.pool,
+            "norm_order": self.norm_order,
         }
 
     def check(self):
@@ -64,6 +71,9 @@ class BertConfig:
         check_fields(self, CHOICES)
         divides(self, "num_heads", "width")
         divides(self, "ffn_share", "ffn_width")
+        if self.light_every:
+            expect(self.light_every > 1, "light_every", self.light_every, "0 or at least 2")
+            divides(self, "light_every", "num_layers")
         expect(self.pool < self.max_length, "pool", self.pool, "below max_length")
 
 
@@ -77,6 +87,8 @@ def check_fields(config, choices):
             expect(0 <= value < 1, name, value, "at least 0 and below 1")
         elif name == "init_scale":
             expect(value > 0, name, value, "above 0")
+        elif name in ("ffn_rank", "light_every"):
+            expect(value >= 0, name, value, "at least 0")
         elif name == "pad_id":
             expect(0 <= value < config.vocab_size, name, value, "below vocab_size")
         elif field.type is not bool:

@@ -14,12 +14,15 @@ WEIGHTS = {
     "words": "vocab embed",
     "positions": "positions embed",
     "types": "types embed",
-    "norm": layers.norm("embed"),
 }
+NORM = {"norm": layers.norm("embed")}
 
 
 class Embeddings(nn.Module):
-    """The three tables, summed, normalised and dropped out."""
+    """The three tables, summed, normalised and dropped out.
+
+    Not normalised where layers are pre-norm: the first of them does it.
+    """
 
     config: BertConfig
 
@@ -28,10 +31,14 @@ class Embeddings(nn.Module):
         """int32 [batch, length] twice -> [batch, length, embed] and the word table."""
         config, length = self.config, tokens.shape[1]
         layers.check_length(length, config)
-        weights = layers.declare(self, WEIGHTS, **starts(config))
+        is_pre = config.norm_order == "pre"
+        table = WEIGHTS if is_pre else WEIGHTS | NORM
+        weights = layers.declare(self, table, **starts(config))
         typed = look_up_types(weights["types"], types)
-        summed = weights["words"][tokens] + weights["positions"][None, :length] + typed
-        hidden = layers.layer_norm(weights["norm"], summed).astype(layers.compute_dtype(config))
+        hidden = weights["words"][tokens] + weights["positions"][None, :length] + typed
+        if not is_pre:
+            hidden = layers.layer_norm(weights["norm"], hidden)
+        hidden = hidden.astype(layers.compute_dtype(config))
         return layers.dropout(hidden, salt, config.dropout), weights["words"]
 
 

@@ -1,4 +1,4 @@
-"""Post-norm transformer layers, stacked on one axis and walked by a scan."""
+"""Transformer layers, post-norm or pre-norm, stacked on one axis and walked by a scan."""
 
 import functools
 
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from bertgrow.nn import layers
 from bertgrow.nn.config import BertConfig
 
+ALONE = ()  # queries and keys that match every row with itself
 NEVER = -1e30  # a score that gets no attention; finite, so a row of padding is no NaN
 WEIGHTS = {
     "query": layers.linear("layers embed_in heads kv", "layers heads kv"),
@@ -19,6 +20,12 @@ WEIGHTS = {
     "up": layers.linear("layers embed_in mlp", "layers mlp"),
     "down": layers.linear("layers mlp_in embed", "layers embed"),
     "mlp_norm": layers.norm("layers embed"),
+}
+FACTORISED = {  # both matrices of the FFN as products of two
+    "up_rank": {"kernel": "layers embed_in rank"},
+    "up": layers.linear("layers rank_in mlp", "layers mlp"),
+    "down_rank": {"kernel": "layers mlp_in rank"},
+    "down": layers.linear("layers rank_in embed", "layers embed"),
 }
 
 
@@ -41,56 +48,131 @@ class Encoder(nn.Module):
         Returns:
           [batch, rows, embed] and, stacked, every layer's output [layers, batch, rows, embed].
         """
-        weights = layers.declare(self, WEIGHTS)
+        table = WEIGHTS | FACTORISED if self.config.ffn_rank else WEIGHTS
+        weights = layers.declare(self, table)
         given = {"memory": memory, "memory_mask": memory_mask, "salts": salts}
         return run(weights, hidden, mask, config=self.config, **given)
 
 
 def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=None):
-    """Scans `block` over the stacked weights; with a memory the first layer runs apart."""
-    step = functools.partial(block, config=config)
+    """Scans `group` over the stacked weights; with a memory the first group runs apart."""
+    step = functools.partial(group, config=config)
     if salts is not None:
         salts = salts.reshape(config.num_layers, 3, *salts.shape[1:])
-    stack, outputs = (weights, salts), []
+    size = config.light_every or 1
+
+    def in_groups(leaf):
+        return leaf.reshape(-1, size, *leaf.shape[1:])
+
+    stack, outputs = jax.tree.map(in_groups, (weights, salts)), []
     if memory is not None:
         (first, salt), stack = _at(stack, 0), _at(stack, slice(1, None))
         apart = remember(step, config.remat, prevent_cse=True)
-        hidden = apart(first, hidden, memory, memory_mask, salt)
-        outputs = [hidden[None]]
+        hidden, output = apart(first, hidden, mask, memory, memory_mask, salt)
+        outputs = [output[None]]
 
     # In a scan the compiler sees no two copies to merge, and the guard would cost time.
     inside = remember(step, config.remat, prevent_cse=False)
 
-    def body(hidden, layer):
-        weights, salt = layer
-        hidden = inside(weights, hidden, hidden, mask, salt)
-        return hidden, hidden
+    def body(hidden, layers_of_one):
+        weights, salt = layers_of_one
+        return inside(weights, hidden, mask, None, None, salt)
 
     hidden, rest = jax.lax.scan(body, hidden, stack)
-    return hidden, jnp.concatenate([*outputs, rest])
+    every = jnp.concatenate([*outputs, rest])  # [groups, layers of one, ...]
+    return hidden, every.reshape(-1, *hidden.shape)
 
 
-def block(weights, hidden, memory, mask, salt, *, config):
-    """One post-norm layer (Devlin et al., 2019; Vaswani et al., 2017, section 3.1).
+def group(weights, hidden, mask, memory, memory_mask, salts, *, config):
+    """`light_every` layers, the last of them with light attention; or a single layer.
 
-    No dropout between the two products of the FFN.
+    Args:
+      weights: of the group's layers, stacked.
+      hidden: [batch, rows, embed].
+      mask: bool [batch, rows].
+      memory: [batch, keys, embed], what the first layer attends to; None: `hidden`.
+      memory_mask: bool [batch, keys], or None.
+      salts: uint32 [layers, 3, 2, batch], or None.
+
+    Returns:
+      [batch, rows, embed] and every layer's output [layers, batch, rows, embed].
+    """
+    outputs, matched = [], None
+    for at in range(config.light_every or 1):
+        layer, salt = _at((weights, salts), at)
+        read, read_mask = hidden, mask
+        if memory is not None and at == 0:
+            read, read_mask = memory, memory_mask
+        is_light = config.light_every and at == config.light_every - 1
+        hidden, matched = block(
+            layer, hidden, read, read_mask, salt, config=config,
+            matched=matched if is_light else None,
+        )  # fmt: skip
+        if read is memory:  # its keys are no rows of the next layer
+            matched = ALONE
+        outputs.append(hidden)
+    return hidden, jnp.stack(outputs)
+
+
+def block(weights, hidden, memory, mask, salt, *, config, matched=None):
+    """One layer: attention, then the FFN, each added to what it reads.
+
+    Norms lie behind the sums ("post": Devlin et al., 2019; Vaswani et al., 2017, section 3.1)
+    or before what a part reads ("pre": Xiong et al., 2020; Shoeybi et al., 2019, section 5.3),
+    which leaves the sum of all parts, the residual stream, as it is. No dropout between the
+    two products of the FFN. Returns what `attention` matched beside the layer's output.
     """
     on_scores, on_attention, on_ffn = (None,) * 3 if salt is None else salt
     drop = functools.partial(layers.dropout, rate=config.dropout)
+    first = functools.partial(layers.layer_norm, weights["attention_norm"])
+    second = functools.partial(layers.layer_norm, weights["mlp_norm"])
 
-    attended = attention(weights, hidden, memory, mask, on_scores, config.attention_dropout)
-    hidden = layers.layer_norm(weights["attention_norm"], hidden + drop(attended, on_attention))
-    inner = layers.activation(config)(layers.dense(weights["up"], hidden))
-    changed = drop(layers.dense(weights["down"], inner), on_ffn)
-    return layers.layer_norm(weights["mlp_norm"], hidden + changed)
+    def attend(hidden, memory):
+        rate = config.attention_dropout
+        read, found = attention(weights, hidden, memory, mask, on_scores, rate, matched)
+        return drop(read, on_attention), found
+
+    def feed(hidden):
+        inner = layers.activation(config)(_product(weights, "up", hidden))
+        return drop(_product(weights, "down", inner), on_ffn)
+
+    if config.norm_order == "pre":
+        attended, found = attend(first(hidden), first(memory))
+        hidden = hidden + attended
+        return hidden + feed(second(hidden)), found
+    attended, found = attend(hidden, memory)
+    hidden = first(hidden + attended)
+    return second(hidden + feed(hidden)), found
 
 
-def attention(weights, hidden, memory, mask, salt, rate):
-    """Every row of `hidden` reads the rows of `memory` where `mask` [batch, keys] is true."""
-    query = layers.dense(weights["query"], hidden)  # [batch, rows, heads, kv]
-    keys = layers.dense(weights["key"], memory)
+def attention(weights, hidden, memory, mask, salt, rate, matched=None):
+    """Every row of `hidden` reads the rows of `memory` where `mask` [batch, keys] is true.
+
+    Light attention (Gu et al., 2021, released code) reads with the shares that the layer
+    before had, before dropout; its own queries and keys rest. The shares are those of the
+    same products, so the compiler computes them once and no layer has to hand them on.
+
+    Args:
+      matched: queries and keys of the layer before, if this one is light; `ALONE` where there
+        are none over the same rows: then each row reads itself.
+
+    Returns:
+      [batch, rows, embed], and the queries and keys [batch, rows or keys, heads, kv].
+    """
     values = layers.dense(weights["value"], memory)
-    return layers.dense(weights["out"], read(query, keys, values, mask, salt, rate), dims=2)
+    if matched is None:
+        matched = layers.dense(weights["query"], hidden), layers.dense(weights["key"], memory)
+    else:
+        salt = None
+    context = values if matched == ALONE else read(*matched, values, mask, salt, rate)
+    return layers.dense(weights["out"], context, dims=2), matched
+
+
+def _product(weights, name, x):
+    """Through the FFN matrix `name`, whole or the product of two (Gu et al., 2021)."""
+    if f"{name}_rank" in weights:
+        x = layers.product(x, weights[f"{name}_rank"]["kernel"].astype(x.dtype))
+    return layers.dense(weights[name], x)
 
 
 @functools.partial(jax.checkpoint, static_argnums=5, prevent_cse=False)

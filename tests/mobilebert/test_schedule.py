@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import small_mobilebert as small
 
-from bertgrow import errors
+from bertgrow import errors, tree
 from bertgrow.train import optimizers
-from mobilebert import schedule
+from mobilebert import nn, schedule
 
 LAYERS, PHASE, START = 3, 4, 100
 AXES = {
@@ -179,3 +180,17 @@ def test_moments_of_layers_below_go_on_gathering():
 
     found, expected = (moments(s)[0]["layers"]["up"]["kernel"][0] for s in (state, gathered))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", [*small.FORMS, "teacher"])
+def test_biases_and_norms_of_a_network_and_nothing_else_have_no_decay_or_trust_ratio(form):
+    """The published exclusions: LayerNorm, FakeLayerNorm (its NoNorm) and bias."""
+    axes = nn.network(small.form(form)).axes
+
+    pairs = jax.tree_util.tree_leaves_with_path(axes, is_leaf=tree.is_spec)
+    plain = {tree.path_name(path) for path, names in pairs if not optimizers.is_matrix(names)}
+
+    paths = {tree.path_name(path) for path, _ in pairs}
+    ends = ("/bias", "/scale", "/output_bias")
+    assert plain == {path for path in paths if path.endswith(ends)}
+    assert plain >= {"mlm/output_bias", "embeddings/norm/scale", "layers/mlp_norm/scale"}

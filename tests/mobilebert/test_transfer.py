@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_mobilebert as small
+import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilebert import transfer
+from bertgrow import tree
+from mobilebert import nn, schedule, transfer
 
 LAYERS, BATCH, HEADS, LENGTH, WIDTH = 2, 4, 2, 5, 8
 IS_REAL = np.arange(LENGTH) < np.array([[5], [4], [2], [5]])
@@ -27,7 +30,7 @@ def maps(seed, scale=1.0):
     features = scale * rng.normal(size=(LAYERS, BATCH, LENGTH, WIDTH)) + rng.normal()
     scores = scale * rng.normal(size=(LAYERS, BATCH, HEADS, LENGTH, LENGTH))
     scores = np.where(IS_REAL[:, None, None], scores, -1e30)
-    return transfer.Maps(jnp.float32(features), jnp.float32(scores))
+    return nn.Maps(jnp.float32(features), jnp.float32(scores))
 
 
 def of(name, given):
@@ -168,7 +171,7 @@ def test_padding_is_excluded_by_its_share(name):
     student, other, teacher = maps(0), maps(2), maps(1)
     features = jnp.where(IS_REAL[:, :, None], student.features, other.features)
     queries = jnp.where(IS_REAL[:, None, :, None], student.scores, other.scores)
-    noisy = transfer.Maps(features, queries)
+    noisy = nn.Maps(features, queries)
     real, every = (transfer.token_share(IS_REAL, count=count) for count in ("real", "all"))
 
     clean = distance(name, student, teacher, real)
@@ -203,3 +206,43 @@ def test_slices_of_a_batch_add_up(cut, seed, count):
     whole = loss(slice(None))
 
     np.testing.assert_allclose(loss(slice(cut)) + loss(slice(cut, None)), whole, rtol=1e-5)
+
+
+def test_the_active_layers_loss_moves_it_and_what_lies_below():
+    """Nothing above it and no head; in one program for all phases."""
+    student, inputs = small.config(), tiny.inputs(batch=2, length=8)
+    params = small.trained(nn.network(student))
+    shapes = jax.eval_shape(nn.maps(student), params, inputs, 0)
+    teacher = jax.tree.map(
+        lambda leaf: jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), shapes
+    )
+    share = transfer.token_share(inputs["tokens"] != student.pad_id)
+
+    @jax.jit
+    def gradients(step):
+        active = schedule.active_layer(step, start=0, steps_per_layer=1, num_layers=3)
+
+        def loss(params):
+            own = nn.maps(student)(params, inputs, active)
+            return transfer.layer_losses(own, teacher, share, num_layers=3)[0].sum()
+
+        return jax.grad(loss)(params)
+
+    for active in (0, 1):
+        found = by_path(gradients(jnp.int32(active)))
+
+        moved = {path for path, leaf in found.items() if leaf.any()}
+        # Softmax ignores what is added to a whole row of scores: rounding or nothing there.
+        certain = moved - {"layers/key/bias"}
+        blocks = {path for path in found if path.startswith("layers/")}
+        assert not any(found[path][active + 1 :].any() for path in blocks)
+        assert all(
+            leaf.any() for path in blocks & certain for leaf in found[path][: active + 1]
+        )
+        assert blocks - moved <= {"layers/key/bias"}
+        assert {path.split("/")[0] for path in moved} == {"layers", "embeddings"}
+
+
+def by_path(nodes):
+    pairs = jax.tree_util.tree_leaves_with_path(nodes)
+    return {tree.path_name(path): leaf for path, leaf in pairs}

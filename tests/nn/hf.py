@@ -1,4 +1,4 @@
-"""The weights of a Hugging Face `BertForPreTraining` under our names."""
+"""The weights of a Hugging Face `BertForPreTraining`, or Megatron's, under our names."""
 
 import numpy as np
 
@@ -13,6 +13,7 @@ PARTS = {
     "down": "output.dense",
     "mlp_norm": "output.LayerNorm",
 }
+PRE_NORMS = {"attention_norm": "attention.ln", "mlp_norm": "ln"}
 
 
 def params(state, num_heads):
@@ -21,14 +22,19 @@ def params(state, num_heads):
     def table(name):
         return state[f"bert.embeddings.{name}_embeddings.weight"]
 
-    return {
-        "embeddings": {
-            "words": table("word"),
-            "positions": table("position"),
-            "types": table("token_type"),
-            "norm": _norm(state, "bert.embeddings.LayerNorm"),
-        },
-        "layers": encoder(state, num_heads),
+    is_pre = "bert.encoder.ln.weight" in state
+    tables = {
+        "words": table("word"),
+        "positions": table("position"),
+        "types": table("token_type"),
+    }
+    if is_pre:
+        norm = {"final_norm": _norm(state, "bert.encoder.ln")}
+    else:
+        norm, tables["norm"] = {}, _norm(state, "bert.embeddings.LayerNorm")
+    return norm | {
+        "embeddings": tables,
+        "layers": encoder(state, num_heads, PARTS | PRE_NORMS if is_pre else PARTS),
         "pooler": _dense(state, "bert.pooler.dense"),
         "mlm": {
             **_dense(state, "cls.predictions.transform.dense"),
@@ -39,11 +45,11 @@ def params(state, num_heads):
     }
 
 
-def encoder(state, num_heads):
+def encoder(state, num_heads, parts=PARTS):
     """The stacked layers alone."""
     num_layers = sum(name.endswith("intermediate.dense.bias") for name in state)
     stacked = {}
-    for part, name in PARTS.items():
+    for part, name in parts.items():
         read = _norm if part.endswith("norm") else _dense
         each = [read(state, LAYER.format(i) + name) for i in range(num_layers)]
         stacked[part] = {leaf: np.stack([one[leaf] for one in each]) for leaf in each[0]}

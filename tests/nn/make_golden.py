@@ -1,4 +1,4 @@
-"""Asks Hugging Face for the outputs of a small random BERT; writes golden.npz when run.
+"""Asks Hugging Face for the outputs of small random BERTs; writes golden.npz when run.
 
     python tests/nn/make_golden.py
 
@@ -31,17 +31,19 @@ def batch(*, vocab_size, length):
     return tokens, types
 
 
-def reference(config, activation, tokens, types, seed=0):
+def reference(config, activation, tokens, types, seed=0, norm_order="post"):
     """Weights with Hugging Face's names, and what its model makes of the batch.
 
-    Every weight is random, biases and norms too, so that each one is seen in the output.
+    Every weight is random, biases and norms too, so that each one is seen in the output. The
+    pre-norm BERT is that of Megatron-LM (Shoeybi et al., 2019).
     """
     import torch
     import transformers
 
+    kind = "Bert" if norm_order == "post" else "MegatronBert"
     torch.manual_seed(seed)
-    model = transformers.BertForPreTraining(
-        transformers.BertConfig(
+    model = getattr(transformers, f"{kind}ForPreTraining")(
+        getattr(transformers, f"{kind}Config")(
             vocab_size=config["vocab_size"],
             hidden_size=config["width"],
             num_hidden_layers=config["num_layers"],
@@ -50,11 +52,12 @@ def reference(config, activation, tokens, types, seed=0):
             max_position_embeddings=config["max_length"],
             hidden_act=ACTIVATIONS[activation],
             attn_implementation="eager",
+            layer_norm_eps=1e-12,
         )
     ).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            offset = 1.0 if name.endswith("LayerNorm.weight") else 0.0
+            offset = 1.0 if name.endswith(("LayerNorm.weight", "ln.weight")) else 0.0
             weight.copy_(offset + 0.2 * torch.randn_like(weight))
         out = model(
             input_ids=torch.tensor(tokens),
@@ -72,6 +75,9 @@ def main():
         weights, mlm, nsp = reference(CONFIG, activation, tokens, types)
         arrays |= {f"{activation}/mlm": mlm, f"{activation}/nsp": nsp}
     arrays |= {f"weights/{name}": weight for name, weight in weights.items()}
+    weights, mlm, nsp = reference(CONFIG, "gelu", tokens, types, norm_order="pre")
+    arrays |= {"pre/mlm": mlm, "pre/nsp": nsp}
+    arrays |= {f"pre/weights/{name}": weight for name, weight in weights.items()}
     np.savez_compressed(GOLDEN, **arrays)
 
 

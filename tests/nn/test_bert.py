@@ -17,6 +17,8 @@ FORMS = {
     "plain": {},
     "mean": {"pool": 2, "ffn_share": 2},
     "concat": {"pool": 2, "pool_mode": "concat"},
+    "pre": {"norm_order": "pre"},
+    "cheap": {"ffn_rank": 6, "light_every": 2},
 }
 
 
@@ -294,6 +296,10 @@ def test_sinusoidal_positions_turn_by_one_angle_a_step():
         ({"dropout": 1.0}, "dropout"),
         ({"activation": "swish"}, "activation"),
         ({"pool_mode": "sum"}, "pool_mode"),
+        ({"norm_order": "sandwich"}, "norm_order"),
+        ({"ffn_rank": -1}, "ffn_rank"),
+        ({"light_every": 1}, "light_every"),
+        ({"light_every": 3}, "light_every 3 does not divide num_layers"),
         ({"pool": 32}, "pool"),
         ({"pad_id": 100}, "pad_id"),
         ({"init_scale": 0.0}, "init_scale"),

@@ -26,8 +26,7 @@ def compare(config, params, tokens, types, mlm, nsp):
 
 @pytest.mark.parametrize("activation", make_golden.ACTIVATIONS)
 def test_logits_equal_the_stored_reference(activation):
-    golden = np.load(make_golden.GOLDEN)
-    weights = {name[8:]: golden[name] for name in golden if name.startswith("weights/")}
+    golden, weights = stored("")
     config = BertConfig(**make_golden.CONFIG, activation=activation, dtype="float32")
 
     compare(
@@ -40,17 +39,43 @@ def test_logits_equal_the_stored_reference(activation):
     )
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu"])
-def test_logits_equal_hugging_face(activation):
+def stored(form):
+    """The file, and the weights of one of its models by Hugging Face's names."""
+    golden, start = np.load(make_golden.GOLDEN), f"{form}weights/"
+    found = {name: golden[name] for name in golden if name.startswith(start)}
+    return golden, {name.removeprefix(start): weight for name, weight in found.items()}
+
+
+def test_pre_norm_logits_equal_the_stored_reference():
+    golden, weights = stored("pre/")
+    config = BertConfig(**make_golden.CONFIG, norm_order="pre", dtype="float32")
+
+    compare(
+        config,
+        hf.params(weights, config.num_heads),
+        golden["tokens"],
+        golden["types"],
+        golden["pre/mlm"],
+        golden["pre/nsp"],
+    )
+
+
+@pytest.mark.parametrize(
+    "activation, norm_order", [("gelu", "post"), ("relu", "post"), ("gelu", "pre")]
+)
+def test_logits_equal_hugging_face(activation, norm_order):
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     sizes = dict(vocab_size=500, num_layers=3, width=64, num_heads=4, ffn_width=128)
     sizes["max_length"] = 40
     tokens, types = make_golden.batch(vocab_size=500, length=40)
 
-    weights, mlm, nsp = make_golden.reference(sizes, activation, tokens, types, seed=1)
+    weights, mlm, nsp = make_golden.reference(
+        sizes, activation, tokens, types, seed=1, norm_order=norm_order
+    )
 
-    config = BertConfig(**sizes, activation=activation, dtype="float32")
+    sizes |= dict(activation=activation, norm_order=norm_order, dtype="float32")
+    config = BertConfig(**sizes)
     compare(config, hf.params(weights, config.num_heads), tokens, types, mlm, nsp)
 
 

@@ -24,10 +24,13 @@ def built(**overrides):
     return net._replace(apply=jax.jit(net.apply)), net.init(jax.random.key(0))
 
 
-@pytest.mark.parametrize("pool_mode", ["mean", "max"])
-def test_a_window_of_one_is_the_plain_encoder(pool_mode):
-    (plain, params), inputs = built(), tiny.inputs()
-    apart = network(tiny.config(pool_mode=pool_mode), two_streams=True)
+@pytest.mark.parametrize(
+    "pool_mode, norm_order", [("mean", "post"), ("max", "post"), ("mean", "pre")]
+)
+def test_a_window_of_one_is_the_plain_encoder(pool_mode, norm_order):
+    (plain, params), inputs = built(norm_order=norm_order), tiny.inputs()
+    form = tiny.config(pool_mode=pool_mode, norm_order=norm_order)
+    apart = network(form, two_streams=True)
 
     left, right = plain.apply(params, inputs), jax.jit(apart.apply)(params, inputs)
 

@@ -1,0 +1,43 @@
+"""Six layers on Wikipedia, half an hour of one core an arm: is growing faster?
+
+    bertgrow compare --arms full=configs/study.py:full uneven=configs/study.py:uneven \\
+        equal=configs/study.py:equal normal=configs/study.py:normal \\
+        stack=configs/study.py:stack --config.data.store=STORE --workdir runs/study
+
+Every arm ends as the same model after the same steps of 2048 tokens. What came out, how STORE
+is made and how the sizes were found: docs/results/compoundgrow.md.
+"""
+
+from bertgrow import recipe
+
+
+def get_config(variant="uneven"):
+    config = recipe.pretraining(seed=0)
+    config.model = recipe.bert(
+        vocab_size=1000, num_layers=6, width=128, num_heads=2, ffn_width=512, max_length=32,
+        dropout=0.0, attention_dropout=0.0, init_scale=0.05,
+        positions_init="normal" if variant == "normal" else "sinusoids",
+    )  # fmt: skip
+    config.optimizer = recipe.adamw(b2=0.98)
+    config.schedule = recipe.wsd(peak=1e-3, warmup=200, rewarmup=100, decay=0.2)
+    config.update(batch=64, length=32, log_every=50)
+    config.eval.update(every=100, rows=512)
+    config.checkpoint.every = 500
+
+    short = dict(length=16, batch=128)  # as many tokens a step as 64 rows of 32
+    compound = (  # the paper's split, its first two stages as one: 40, 30 and 30 %
+        dict(steps=720, num_layers=2, ffn_share=2, **short),
+        dict(steps=540, ffn_share=2, **short),
+        dict(steps=540),
+    )
+    stages = {
+        "full": (dict(steps=1800),),
+        "normal": (dict(steps=1800),),
+        "stack": (dict(steps=720, num_layers=2), dict(steps=1080)),
+        "equal": compound,
+        "uneven": compound,
+    }
+    config.stages = recipe.stages(*stages[variant])
+    if variant == "equal":  # as published; "uneven" is the default of every recipe
+        config.growth.width = "equal"
+    return config
