@@ -15,7 +15,7 @@ import numpy as np
 from bertgrow import units, workdir
 from bertgrow.data import entries
 from bertgrow.errors import InputError
-from bertgrow.train import checksums, disk
+from bertgrow.train import disk
 
 HINT = "choose another --cache, keep less (docs/cache.md) or leave --cache away"
 

@@ -76,8 +76,8 @@ class Frozen(NamedTuple):
     """Weights that a stage uses and does not train: where they come from.
 
     `shapes(mesh)` is their tree of `jax.ShapeDtypeStruct` with shardings; `load(saves,
-    shapes)` reads them into it, `saves` being the checkpoints of the run itself. `digest(saves)`
-    is the identity of the weights, None while they are not trained.
+    shapes)` reads them into it, `saves` being the checkpoints of the run itself.
+    `digest(saves)` is the identity of the weights, None while they are not trained.
     """
 
     shapes: Callable

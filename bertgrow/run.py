@@ -17,7 +17,7 @@ import jax
 from bertgrow import cache, entering, journal, progress
 from bertgrow.contracts import Stage
 from bertgrow.data import pipeline
-from bertgrow.errors import CheckFailed, Stopped
+from bertgrow.errors import Stopped
 from bertgrow.growth import certificate as certificates
 from bertgrow.settings import RunConfig
 from bertgrow.train import (
@@ -136,11 +136,6 @@ def _begin(session):
     return index, state, False
 
 
-
-
-
-
-
 def _train(session, index, state):
     """Trains one stage to its end and returns its last state."""
     log, stage = session.log, session.job.stages[index]
@@ -174,7 +169,6 @@ def _batches(session, index, step):
         hosts=jax.process_count(), host=jax.process_index(),
         workers=job.settings.data.workers, beside=cached and cached.entries(),
     )  # fmt: skip
-
 
 
 def _after_step(session, index, info, evaluate):

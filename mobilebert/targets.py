@@ -8,12 +8,12 @@ the best one. Feature maps are not bounded: float16 ends at 65,504, bfloat16 doe
 import jax
 import jax.numpy as jnp
 
-from mobilebert import soft_labels, transfer
+from bertgrow.nn import encoder
+from mobilebert import nn, soft_labels
 
 FEATURES, ATTENTION, LOGITS, PIECES = NAMES = (
     "teacher_features", "teacher_attention", "teacher_logits", "teacher_pieces",
 )  # fmt: skip
-NEVER = -1e30  # the score of what gets no attention at all
 
 
 def fields(model, *, layers, length, slots, dtype, attention, top_k):
@@ -71,10 +71,10 @@ def maps(frozen, inputs, now):
     del frozen, now
     features = jnp.swapaxes(inputs[FEATURES], 0, 1)
     if ATTENTION not in inputs:
-        return transfer.Maps(features, None)
+        return nn.Maps(features, None)
     shares = jnp.swapaxes(inputs[ATTENTION], 0, 1).astype(jnp.float32)
-    scores = jnp.where(shares > 0, jnp.log(jnp.where(shares > 0, shares, 1)), NEVER)
-    return transfer.Maps(features, scores)
+    scores = jnp.where(shares > 0, jnp.log(jnp.where(shares > 0, shares, 1)), encoder.NEVER)
+    return nn.Maps(features, scores)
 
 
 def labels(frozen, inputs):
