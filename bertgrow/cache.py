@@ -114,9 +114,13 @@ def _recipe(settings, index):
     masking, data = vars(settings.masking), settings.data
     before = [[each.steps, each.batch, each.length] for each in settings.stages[: index + 1]]
     return dict(
-        seed=settings.seed, masking=dict(masking), rows=data.rows, weights=data.weights,
-        mask_epochs=data.mask_epochs, steps_batch_length=before,
-    )  # fmt: skip
+        seed=settings.seed,
+        masking=dict(masking),
+        rows=data.rows,
+        weights=data.weights,
+        mask_epochs=data.mask_epochs,
+        steps_batch_length=before,
+    )
 
 
 def check_all(caches, stages, saves, say):
@@ -129,7 +133,10 @@ def check_all(caches, stages, saves, say):
     (root,) = {cache.root for cache in caches.values()}
     check_room(root, needed)
     each = [f"{c.name} {units.si(c.layout.bytes, 'B')}" for c in caches.values()]
-    say(f"cache {root} takes {needed / 1e9:.3g} GB ({', '.join(each)})")
+    say(
+        f"cache {root} takes {needed / 1e9:.3g} GB ({', '.join(each)}); `bertgrow plan` with "
+        "--device tells whether it is cheaper than the teacher"
+    )
 
 
 def check_room(root, needed):
