@@ -200,6 +200,11 @@ def _check(run):
             "config.model.next_sentence needs pairs of segments; set config.data.rows='pairs' "
             "or config.model.next_sentence=False"
         )
+    if run.data.mask_epochs < 0:
+        raise InputError(
+            f"config.data.mask_epochs is {run.data.mask_epochs}; expected 0 (rows and masks "
+            "never repeat) or after how many epochs they do"
+        )
     if not 0 < run.masking.rate < 1:
         raise InputError(f"config.masking.rate is {run.masking.rate}; expected between 0 and 1")
     for stage in run.stages:

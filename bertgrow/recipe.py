@@ -20,6 +20,7 @@ def pretraining(seed=0):
                 rows="packed",  # packed: full sentences | pairs: next-sentence pairs
                 vocab_size=0,  # pieces of the store that a run without one makes; 0: refuse
                 workers=0,  # worker processes that make rows; 0: in the training process
+                mask_epochs=0,  # after so many, rows and masks repeat; 0: they never do
             ),
             masking=dict(
                 rate=0.15,

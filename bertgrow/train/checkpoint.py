@@ -76,6 +76,11 @@ class Checkpoints:
         """What was given to `save` beside the state."""
         return self._record(step)["record"]
 
+    def digest(self, step):
+        """The identity of a checkpoint: sha256 of its checksums; None where there is none."""
+        file = self._checksum(step)
+        return checksums.digest(file) if file.exists() else None
+
     def restore(self, step, target):
         """The state and the record of a step.
 
