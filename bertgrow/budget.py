@@ -19,11 +19,11 @@ def add(plan, settings, family, stages, *, device, chips, mfu, price, calibrate)
             measured=calibrate,
             **_bill(stage.steps * each, chips, price),
         )
-    plain = plan["plain"]
-    plain |= _bill(plain["steps"] * seconds[-1], chips, price)
     total = sum(stage.steps * each for stage, each in zip(stages, seconds, strict=True))
     plan |= _bill(total, chips, price)
-    plan["speedup_percent_time"] = 100 * (plain["hours"] / plan["hours"] - 1)
+    if plain := plan.get("plain"):
+        plain |= _bill(plain["steps"] * seconds[-1], chips, price)
+        plan["speedup_percent_time"] = 100 * (plain["hours"] / plan["hours"] - 1)
     plan["device"] = device._asdict()
     plan["assumptions"] += _assumptions(plan, settings, family, device, chips, mfu, price)
 
@@ -32,9 +32,7 @@ def assumed(settings, family, stages, device, chips, mfu):
     """Seconds a step of each stage, from its FLOPs and a share of the peak."""
     rate = chips * device.peak * (mfu or device.utilisation)
     return [
-        stage.flops
-        / rate
-        * (LOW_COST if is_low_cost(family, config.model, settings.model) else 1)
+        stage.flops / rate * (LOW_COST if is_low_cost(family, settings, config) else 1)
         for stage, config in zip(stages, settings.stages, strict=True)
     ]
 
@@ -44,16 +42,25 @@ def measured(settings, stages, chips):
     mesh = sharding.make_mesh(vars(settings.mesh))
     return [
         calibration.seconds_per_step(
-            stage, mesh, vocab_size=settings.model.vocab_size, accumulate=settings.accumulate
+            stage,
+            mesh,
+            vocab_size=settings.model.vocab_size,
+            accumulate=settings.accumulate,
+            start=config.start,
         )
         * (mesh.size / chips)
-        for stage in stages
+        for stage, config in zip(stages, settings.stages, strict=True)
     ]
 
 
-def is_low_cost(family, model, last):
-    """Whether a model differs from the last in more than its number of layers."""
-    ours, theirs = (family.sizes(each) | dict(layers=0, positions=0) for each in (model, last))
+def is_low_cost(family, settings, stage):
+    """Whether a model differs from the last of its task in more than its number of layers.
+
+    A teacher is as wide as it will ever be; the student after it does not make it narrow.
+    """
+    last = next(each for each in reversed(settings.stages) if each.task == stage.task)
+    ignored = dict(layers=0, positions=0)
+    ours, theirs = (family.sizes(each.model) | ignored for each in (stage, last))
     return ours != theirs
 
 
@@ -75,7 +82,7 @@ def _assumptions(plan, settings, family, device, chips, mfu, price):
     else:
         given = "as given" if mfu else "assumed: --mfu changes it, --calibrate measures it"
         yield f"{mfu or device.utilisation:.0%} of the peak is reached, {given}"
-        if any(is_low_cost(family, stage.model, settings.model) for stage in settings.stages):
+        if any(is_low_cost(family, settings, stage) for stage in settings.stages):
             yield (
                 f"a stage that is narrower or pooled takes {LOW_COST} times as long as its "
                 "FLOPs say, as reported for TPU v3; --calibrate measures it"

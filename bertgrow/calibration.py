@@ -14,10 +14,11 @@ from bertgrow.train import loop, sharding
 WARM_UP, TIMED = 3, 20
 
 
-def seconds_per_step(stage, mesh, *, vocab_size, accumulate=1):
+def seconds_per_step(stage, mesh, *, vocab_size, accumulate=1, start=0):
     """Seconds of one step of a `Stage` on random tokens, the mean of 20 after 3.
 
-    Reading data, evaluating and saving are not in it.
+    The 20 are spread evenly over the stage, which begins at step `start`: what a step does may
+    depend on when it is, as in layer phases. Reading data, evaluating and saving are not in it.
     """
     where = sharding.state_shardings(stage.task, stage.optimizer, mesh)
     batch = sharding.put(random_batch(stage.batch, stage.length, vocab_size), mesh)
@@ -31,6 +32,8 @@ def seconds_per_step(stage, mesh, *, vocab_size, accumulate=1):
             if number == WARM_UP:
                 jax.block_until_ready(state)
                 begun = time.perf_counter()
+            now = start + (2 * max(0, number - WARM_UP) + 1) * stage.steps // (2 * TIMED)
+            state = state._replace(step=jax.device_put(np.int32(now), state.step.sharding))
             state, _ = step(state, task.frozen, batch)
         jax.block_until_ready(state)
     except jax.errors.JaxRuntimeError as error:

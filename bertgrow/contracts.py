@@ -17,6 +17,7 @@ class Vocab(NamedTuple):
     mask_id: int
     starts: np.ndarray  # bool [size], true where a piece begins a word
     special: np.ndarray  # bool [size], true at [PAD] [UNK] [CLS] [SEP] [MASK]
+    hash: str = ""  # of the pieces; empty where there is no store, as in a plan
 
 
 class Network(NamedTuple):
@@ -117,6 +118,7 @@ class Objective(NamedTuple):
     `flops(...) -> float`, model FLOPs a step, forward and backward, the mean of the stage.
     `frozen(...) -> Frozen | None`.
     `targets(..., vocab) -> Targets | None`.
+    `remarks(...)` are sentences that a plan adds on how its FLOPs were counted.
     """
 
     task: Callable
@@ -125,6 +127,7 @@ class Objective(NamedTuple):
     flops: Callable
     frozen: Callable = lambda family, settings, index: None
     targets: Callable = lambda family, settings, index, vocab: None
+    remarks: Callable = lambda family, settings, index: ()
 
 
 class TrainState(NamedTuple):

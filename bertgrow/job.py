@@ -122,13 +122,7 @@ def _first(settings, state, shardings, opened):
     """The first state: random weights, or those of the run that `init_from` names."""
     if not settings.init_from:
         return state
-    known = workdir.read(settings.init_from)
-    theirs, ours = known["store"]["vocabulary"], opened.meta["vocab"]["hash"]
-    if theirs != ours:
-        raise InputError(
-            f"config.init_from {settings.init_from} has vocabulary {theirs[:12]}, the store "
-            f"has {ours[:12]}; use one for both"
-        )
+    workdir.check_vocabulary(settings.init_from, opened.vocab, "config.init_from")
     with checkpoint.Checkpoints(Path(settings.init_from) / "checkpoints") as saves:
         step = saves.latest()
         if step is None:

@@ -49,7 +49,7 @@ def tables(plan):
 
 def findings(plan):
     """The lines to remember."""
-    if len(plan["stages"]) > 1:
+    if len(plan["stages"]) > 1 and "plain" in plan:
         told = f"predicted speed-up: {plan['speedup_percent']:+.1f} % in FLOPs"
         if "hours" in plan:
             told += f", {plan['speedup_percent_time']:+.1f} % in time"
@@ -64,6 +64,9 @@ def findings(plan):
     yield from cache_cost.findings(plan)
     yield from _unfit(plan)
     for before, row in zip(plan["stages"], plan["stages"][1:], strict=False):
+        if row["task"] != before["task"]:
+            yield f"hand-over {before['name']}-{row['name']}: {before['task']} to {row['task']}"
+            continue
         changes = [growth["changed"] for growth in row["growth"]] or ["no change of size"]
         yield f"growth {before['name']}-{row['name']}: {'; '.join(changes)}"
     for axis in plan["whole"]:
@@ -75,7 +78,7 @@ def findings(plan):
 
 def _clock(plan):
     """Seconds in the unit that suits the plan, and its name."""
-    return (3600, "hours") if plan["plain"]["hours"] >= 0.1 else (1, "seconds")
+    return (3600, "hours") if plan.get("plain", plan)["hours"] >= 0.1 else (1, "seconds")
 
 
 def _time(hours, unit):
@@ -84,12 +87,17 @@ def _time(hours, unit):
 
 
 def _models(plan):
-    header = ["stage", "steps", "batch", "length", "pool", "layers", "width", "ffn"]
+    stages = plan["stages"]
+    is_mixed = any(row["task"] != stages[-1]["task"] for row in stages)
+    is_pooled = not is_mixed or any(row["pool"] > 1 for row in stages)
+    shape = ["batch", "length", *["pool"] * is_pooled, "layers", "width"]
+    header = ["stage", *["task"] * is_mixed, "steps", *shape, "ffn"]
     rows = [
         [
             row["name"],
+            *[row["task"]] * is_mixed,
             f"{row['steps']:,}",
-            *(str(row[name]) for name in ("batch", "length", "pool", "layers", "width")),
+            *(str(row[name]) for name in shape),
             str(row["ffn_width"]),
             units.si(row["parameters"]["encoder"]),
             units.si(row["parameters"]["heads"]),
@@ -100,7 +108,7 @@ def _models(plan):
 
 
 def _costs(plan):
-    header = ["stage", "FLOP/step", "FLOPs", "of plain"]
+    header = ["stage", "FLOP/step", "FLOPs", "of plain" if "plain" in plan else "of all"]
     if "hours" in plan:
         header += ["of peak", "per step", _clock(plan)[1]] + ["cost"] * (
             plan["cost"] is not None
@@ -109,14 +117,16 @@ def _costs(plan):
         [row["name"], *_flops(row, plan), *_times(row.get("time", {}), plan)]
         for row in plan["stages"]
     ]
-    for name, all_of in (("all", plan), ("plain", plan["plain"])):
-        rows.append([name, *_flops(all_of, plan), *_times(all_of, plan)])
+    for name, all_of in (("all", plan), ("plain", plan.get("plain"))):
+        if all_of:
+            rows.append([name, *_flops(all_of, plan), *_times(all_of, plan)])
     return header, rows
 
 
 def _flops(row, plan):
     per_step = units.si(row["flops_per_step"]) if "flops_per_step" in row else ""
-    return [per_step, units.si(row["flops"]), f"{row['flops'] / plan['plain']['flops']:.1%}"]
+    whole = plan.get("plain", plan)["flops"]
+    return [per_step, units.si(row["flops"]), f"{row['flops'] / whole:.1%}"]
 
 
 def _times(bill, plan):
@@ -131,6 +141,8 @@ def _times(bill, plan):
 
 def _memory(plan):
     names = ["parameters", "moments", "gradients", "activations"]
+    if any(row["memory"]["frozen"] for row in plan["stages"]):
+        names.insert(1, "frozen")
     has_limit = "device" in plan
     rows = []
     for row in plan["stages"]:

@@ -63,7 +63,7 @@ def make(
         whole=_whole(todo, states, mesh),
         disk_bytes=disk.bytes_needed(states, settings.checkpoint.keep),
     )
-    plan["assumptions"] = list(_assumptions(settings, plan))
+    plan["assumptions"] = [*_assumptions(settings, plan), *_remarks(settings, family)]
     rate = device and chips * device.peak * (mfu or device.utilisation)
     cache_cost.add(plan, todo, root=cached_in, read_rate=read_rate, rate=rate)
     if device:
@@ -150,10 +150,15 @@ def _with(settings, index, stage):
 
 
 def _compare(rows):
-    """The stages against the plain recipe: the last one's model, batch, length all along."""
+    """The stages against the plain recipe: the last one's model, batch, length all along.
+
+    Where stages learn different things there is no such recipe, and no `plain`.
+    """
     last = rows[-1]
     steps, total = sum(row["steps"] for row in rows), sum(row["flops"] for row in rows)
     tokens = sum(row["tokens"] for row in rows)
+    if any(row["task"] != last["task"] for row in rows):
+        return dict(stages=rows, steps=steps, tokens=tokens, flops=total)
     plain = dict(
         steps=steps,
         tokens=steps * last["batch"] * last["length"],
@@ -187,16 +192,19 @@ def _whole(stages, states, mesh):
 
 
 def _assumptions(settings, plan):
-    plain = plan["plain"]
     yield (
         "FLOPs are those of matrix products, forward once and backward twice; tokens count "
         "padding"
     )
-    yield (
-        f"the plain recipe trains the last stage's model, batch and length for all "
-        f"{plan['steps']:,} steps"
-    )
-    if plain["tokens"] != plan["tokens"]:
+    plain = plan.get("plain")
+    if plain:
+        yield (
+            f"the plain recipe trains the last stage's model, batch and length for all "
+            f"{plan['steps']:,} steps"
+        )
+    else:
+        yield "stages learn different things: there is no plain recipe to compare them with"
+    if plain and plain["tokens"] != plan["tokens"]:
         read, speedup = units.si(plan["tokens"]), plan["speedup_percent_equal_tokens"]
         yield (
             f"that is {units.si(plain['tokens'])} tokens against {read} of the stages; per "
@@ -216,3 +224,12 @@ def _assumptions(settings, plan):
         f"disk holds each stage's last state, the newest {settings.checkpoint.keep} and one "
         "being written, uncompressed"
     )
+
+
+def _remarks(settings, family):
+    """What the objectives say of their FLOPs, each sentence once."""
+    every = (
+        stages.find(family, stage.task).remarks(family, settings, index)
+        for index, stage in enumerate(settings.stages)
+    )
+    return dict.fromkeys(sentence for sentences in every for sentence in sentences)

@@ -11,13 +11,17 @@ ROOM = 300  # points a line keeps
 
 
 class Line(NamedTuple):
-    """`points` are (x, y, words shown where the pointer rests)."""
+    """`points` are (x, y, words shown where the pointer rests).
+
+    `shade` puts the line of one layer between the first, 0, and the last, 1.
+    """
 
     colour: int
     points: list
     is_dashed: bool = False
     has_dots: bool = False
     is_faint: bool = False
+    shade: float | None = None
 
 
 class Span(NamedTuple):
@@ -40,18 +44,22 @@ class Frame(NamedTuple):
     x_max: float
     y_min: float
     y_max: float
+    is_log: bool = False
 
     def x(self, value):
         return round(self.left + value / self.x_max * (self.right - self.left), 1)
 
     def y(self, value):
-        share = (value - self.y_min) / (self.y_max - self.y_min)
+        levels = [self.y_min, self.y_max, value]
+        low, high, at = map(math.log10, levels) if self.is_log else levels
+        share = (at - low) / (high - low)
         return round(self.bottom - share * (self.bottom - self.top), 1)
 
 
 def chart(
-    lines, *, x, y, y_range=None, marks=(), band=None, spans=(), width=380, height=265
-) -> str:
+    lines, *, x, y, y_range=None, is_log=False, marks=(), band=None, spans=(), width=380,
+    height=265,
+) -> str:  # fmt: skip
     """One picture as SVG.
 
     Args:
@@ -59,6 +67,7 @@ def chart(
       x: name and unit of the x axis, e.g. ("compute", "FLOP"); it gets an SI prefix.
       y: name of the y axis.
       y_range: (least, greatest); what lies outside is cut off. By default from zero.
+      is_log: whether a step up is ten times as much; needs a `y_range` above zero.
       marks: (x, colour) of each growth.
       band: (from, to, words) of a level region.
       spans: `Span`s.
@@ -70,7 +79,7 @@ def chart(
         return '<p class="empty">nothing to draw yet</p>'
     x_max = max(x for x, *_ in points) or 1.0
     y_min, y_max = y_range or (0.0, max(y for _, y, *_ in points) * 1.08 or 1.0)
-    frame = Frame(54, 30, width - 14, height - 38, x_max, y_min, y_max)
+    frame = Frame(54, 30, width - 14, height - 38, x_max, y_min, y_max, is_log)
     drawn = [_mark(frame, *mark) for mark in marks]
     drawn += [_line(frame, line) for line in lines]
     drawn += [_span(frame, *span) for span in _labelled(frame, spans)]
@@ -137,6 +146,12 @@ def ticks(low, high, room=5):
     return [i * step for i in range(first, last + 1)]
 
 
+def decades(low, high, room=5):
+    """Powers of ten from `low` to `high`, at most about `room` of them."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    return [10.0**n for n in range(first, last + 1, max(1, math.ceil((last - first) / room)))]
+
+
 def scale(greatest, unit):
     """(factor, unit with its prefix) in which an axis that ends at `greatest` reads well."""
     if unit == "s":
@@ -151,9 +166,10 @@ def _axes(frame, x, y):
     label = f"{x[0]} ({unit})" if unit else x[0]
     yield f'<text class="label" x="6" y="16">{html.escape(y)}</text>'
     yield f'<text class="label middle" x="{middle:g}" y="{frame.bottom + 34:g}">{label}</text>'
-    for value in ticks(frame.y_min, frame.y_max):
+    for value in (decades if frame.is_log else ticks)(frame.y_min, frame.y_max):
         at = frame.y(value)
-        text = units.si(value) if frame.y_max >= 1e4 else f"{value:.4g}"
+        is_long = frame.y_max >= 1e4 and not frame.is_log
+        text = units.si(value) if is_long else f"{value:.4g}"
         yield f'<path class="grid" d="M{frame.left} {at}H{frame.right}"/>'
         yield f'<text class="tick end" x="{frame.left - 6}" y="{at + 4:.1f}">{text}</text>'
     for value in ticks(0, frame.x_max / factor):
@@ -168,14 +184,20 @@ def _line(frame, line):
     path = "L".join(f"{frame.x(x)} {frame.y(y)}" for x, y, *_ in line.points)
     style = " dashed" if line.is_dashed else ""
     style += " faint" if line.is_faint else ""
-    drawn = [f'<path class="line {colour}{style}" d="M{path}"/>' if path else ""]
+    own = "" if line.shade is None else f' style="--run: {shaded(line.shade)}"'
+    drawn = [f'<path class="line {colour}{style}"{own} d="M{path}"/>' if path else ""]
     if line.has_dots:
         drawn += [
-            f'<circle class="{colour}" cx="{frame.x(x)}" cy="{frame.y(y)}" r="2.6">'
+            f'<circle class="{colour}"{own} cx="{frame.x(x)}" cy="{frame.y(y)}" r="2.6">'
             f"<title>{html.escape(''.join(words))}</title></circle>"
             for x, y, *words in line.points
         ]
     return "\n".join(drawn)
+
+
+def shaded(share):
+    """The colour of a layer, from the first, 0, to the last, 1."""
+    return f"color-mix(in oklab, var(--run1) {share:.0%}, var(--run5))"
 
 
 def _mark(frame, x, colour):

@@ -1,5 +1,6 @@
 """The curves of a report: held-out loss against its price, and how training went."""
 
+import itertools
 import math
 
 from bertgrow import report_chart, summary, units
@@ -42,29 +43,25 @@ def training(runs):
     """One small chart a figure of the training steps."""
     for name, label in TRAINING.items():
         lines = [
-            report_chart.Line(colour, report_chart.thin(_points(run.training, "step", name)))
+            report_chart.Line(colour, report_chart.thin(points))
             for colour, run in enumerate(runs)
+            for points in _pieces(run.training, "step", name)
         ]
         # Losses live far from zero; the rest is read as shares of its greatest value.
         values = [y for line in lines for _, y in line.points]
         y_range = _around(values) if name == "mlm_loss" and values else None
-        marks = [(s["start"], i) for i, run in enumerate(runs) for s in _grown(run)]
+        marks = [(s["start"], i) for i, run in enumerate(runs) for s in grown(run)]
         yield report_chart.chart(
             lines, x=("step", ""), y=label, y_range=y_range, marks=marks, width=290, height=200
         )
 
 
 def _loss_lines(runs, price, is_faint=False):
-    """Each run in pieces, one a row length; dashed where that is not yet the final one."""
+    """Each run in pieces; dashed where rows are not yet of the final length."""
     lines = []
     for colour, run in runs:
         rows = run.evaluations
-        pieces = []
-        for row in rows:
-            if not pieces or pieces[-1][-1].get("length") != row.get("length"):
-                pieces.append([])
-            pieces[-1].append(row)
-        for piece in pieces:
+        for piece in pieces(run, "length"):
             is_final = piece[0].get("length") == rows[-1].get("length")
             points = [
                 (row[price], row["mask_loss"], _tip(run, row))
@@ -76,6 +73,19 @@ def _loss_lines(runs, price, is_faint=False):
                 points = report_chart.thin([point[:2] for point in points])
             lines.append(report_chart.Line(colour, points, not is_final, has_dots, is_faint))
     return lines
+
+
+def pieces(run, *fields):
+    """Evaluations in pieces, parted where a field or what the stage learns changes.
+
+    A student does not go on from its teacher's loss: a line between them would say so.
+    """
+    tasks = {stage["name"]: stage.get("task") for stage in run.stages}
+
+    def kind(row):
+        return [tasks.get(row.get("stage")), *(row.get(name) for name in fields)]
+
+    return [list(rows) for _, rows in itertools.groupby(run.evaluations, key=kind)]
 
 
 def _tip(run, row):
@@ -123,15 +133,20 @@ def _spans(arms, price):
 def _growths(runs, price):
     """(price paid until then, colour) of every growth that has happened."""
     for colour, run in enumerate(runs):
-        for stage in _grown(run):
+        for stage in grown(run):
             paid = [r[price] for r in run.rows if r["step"] <= stage["start"] and price in r]
             if paid:
                 yield paid[-1], colour
 
 
-def _grown(run):
+def grown(run):
+    """Stages that began after the first, as far as the run has come."""
     return [stage for stage in run.stages[1:] if stage["start"] <= (run.last("step") or 0)]
 
 
-def _points(rows, x, y):
-    return [(r[x], r[y]) for r in rows if y in r and math.isfinite(r[y])]
+def _pieces(rows, x, y):
+    """Points of the rows that have a figure, parted where rows in between lack it."""
+    groups = itertools.groupby(rows, key=lambda row: y in row)
+    return [
+        [(r[x], r[y]) for r in group if math.isfinite(r[y])] for has, group in groups if has
+    ]

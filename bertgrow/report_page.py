@@ -4,7 +4,7 @@ import html
 import json
 from importlib import resources
 
-from bertgrow import report_chart, report_curves, summary, units
+from bertgrow import report_chart, report_curves, report_layers, summary, units
 
 SHAPE = ("layers", "width", "ffn_width", "heads", "pool", "length", "batch")
 OPERATOR = {  # column of a certificate's table: its heading
@@ -27,7 +27,7 @@ def page(runs, arms) -> str:
     """The whole page; `arms` is `summary.summary(runs)`."""
     title = f"{', '.join(run.name for run in runs)}: bertgrow report"
     parts = [*overview(arms), *losses(runs, arms), *stages(runs, arms)]
-    parts += [*growth(runs), *_training(runs), *recipes(runs)]
+    parts += [*growth(runs), *_layers(runs), *_training(runs), *recipes(runs)]
     return document(title, parts)
 
 
@@ -83,7 +83,7 @@ def _legend(runs, behind):
         drawn = '<path class="line dashed axis" d="M0 6H30"/>'
         keys.append(key(drawn, "rows not yet of the final length: not comparable"))
     if any(len(run.stages) > 1 for run in runs):
-        keys.append(key('<path class="mark axis" d="M15 0V12"/>', "growth"))
+        keys.append(key('<path class="mark axis" d="M15 0V12"/>', "growth, or the next task"))
     return f'<div class="legend">{"".join(keys)}</div>'
 
 
@@ -105,6 +105,8 @@ def stages(runs, arms):
 
 def _stage_table(stages):
     shape = [name for name in SHAPE if any(name in stage for stage in stages)]
+    if len({stage.get("task") for stage in stages}) > 1:
+        shape.insert(0, "task")
     costs = [(s["end"] - s["start"]) * s["flops_per_step"] for s in stages]
     rows = []
     for stage, before, cost in zip(stages, [stages[0], *stages], costs, strict=False):
@@ -152,11 +154,25 @@ def _certificate(certificate, run):
     cells = [[_cell(name, row.get(name)) for name in shown] for row in operators]
     yield table([OPERATOR[name] for name in shown], cells, numbers)
     rest = {k: v for k, v in certificate.items() if k not in ("transition", "step", "rows")}
+    for name in [name for name, value in rest.items() if _is_table(value)]:
+        yield from _listed(name, rest.pop(name))
     rest["operators"] = [
         {name: value for name, value in row.items() if name not in shown} for row in operators
     ]
     details = [[f"<code>{text(k)}</code>", _cell(k, v)] for k, v in _flat(rest)]
     yield f"<details><summary>more</summary>{table(['', ''], details)}</details>"
+
+
+def _is_table(value):
+    return isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
+
+
+def _listed(name, rows):
+    """Rows of equal fields as a table of their own, such as the leaves of a copy."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
+    title = f"{text(name)}: {len(rows)}"
+    yield f"<details><summary>{title}</summary>{table(columns, cells)}</details>"
 
 
 def _changes(operators):
@@ -184,6 +200,17 @@ def _cell(name, value):
     if name == "holds" and value is False:
         return '<span class="bad">no</span>'
     return text(_amount(name, value))
+
+
+def _layers(runs):
+    shown = [(i, run) for i, run in enumerate(runs) if report_layers.figures(run)]
+    if not shown:
+        return
+    yield "<h2>Layer by layer</h2>"
+    yield report_layers.legend()
+    for i, run in shown:
+        yield f"<h3>{swatch(i)}{text(run.name)}</h3>"
+        yield from _grid(report_layers.charts(run))
 
 
 def _training(runs):

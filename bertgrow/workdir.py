@@ -43,6 +43,22 @@ def read(path):
         ) from error
 
 
+def check_vocabulary(path, vocab, field):
+    """Raises `InputError` where a run that lends its weights reads other pieces.
+
+    Args:
+      path: the working directory of that run.
+      vocab: `Vocab` of the store at hand.
+      field: of the recipe that names `path`.
+    """
+    theirs = read(path)["store"]["vocabulary"]
+    if theirs != vocab.hash:
+        raise InputError(
+            f"{field} {path} has vocabulary {theirs[:12]}, the store has {vocab.hash[:12]}; "
+            "use one for both"
+        )
+
+
 def _compare(path, known, summary, extend):
     if known["store"] != summary["store"]:
         raise InputError(

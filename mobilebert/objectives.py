@@ -7,7 +7,7 @@ Tasks by their names in a recipe: `progressive` and `joint` transfer layers and 
 import dataclasses
 import functools
 
-from bertgrow import stages
+from bertgrow import stages, workdir
 from bertgrow.contracts import Objective, Targets
 from mobilebert import copying, nn, schedule, targets, tasks, teachers, teaching
 
@@ -19,6 +19,8 @@ def _task(family, settings, index, vocab, *, name, is_cached=False):
     section.check()
     source = teaching.find(settings, index)
     student, teacher = _student(family, settings, index, vocab), _teacher(source, config.model)
+    if section.teacher and vocab.hash:
+        workdir.check_vocabulary(section.teacher, vocab, "config.transfer.teacher")
     teacher = teachers.cached() if is_cached else teacher
     if name in ("progressive", "joint"):
         active = _active(config) if name == "progressive" else None
@@ -144,6 +146,17 @@ def _frozen(family, settings, index):
     return teaching.frozen(teaching.find(settings, index), dtype)
 
 
+def _remarks(family, settings, index, *, name):
+    del family
+    yield "a teacher works forwards only, and its frozen weights have no gradients or moments"
+    if name == "progressive":
+        depth = settings.stages[index].model.num_layers
+        yield (
+            "in layer phases both networks end at the active layer, which spares "
+            f"{(depth - 1) / (2 * depth):.0%} of the blocks; a step costs the mean over phases"
+        )
+
+
 def _objective(name):
     return Objective(
         task=functools.partial(_task, name=name),
@@ -152,6 +165,7 @@ def _objective(name):
         flops=functools.partial(_flops, name=name),
         frozen=_frozen,
         targets=functools.partial(_targets, name=name),
+        remarks=functools.partial(_remarks, name=name),
     )
 
 

@@ -21,7 +21,7 @@ RECIPES = [
     f"{name}{variant}"
     for name in ("ib_bert_large", "mobilebert", "mobilebert_tiny", "mobilebert_without_opt")
     for variant in ("", ":smoke", ":small")
-] + [
+] + ["ib_bert_large_grow", "ib_bert_large_grow:smoke"] + [
     f"mobilebert_objectives:{variant}" for variant in ("bare", "pd", "fmt", "at", "jkt", "akt")
 ] + [
     "demo:grow", "demo:scratch",

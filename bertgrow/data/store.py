@@ -98,7 +98,7 @@ class Store:
 
     @property
     def vocab(self):
-        return self.tokenizer.vocab
+        return self.tokenizer.vocab._replace(hash=self.meta["vocab"]["hash"])
 
     def __getstate__(self):
         # A tokenizer does not travel to other processes; it is loaded again where needed.

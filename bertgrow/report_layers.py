@@ -1,0 +1,76 @@
+"""Held-out figures that have a number for every layer, as curves over the steps."""
+
+import math
+
+from bertgrow import report_chart, report_curves
+
+LABELS = {"activation_max": "largest activation of each block"}
+LIMITS = {"activation_max": (65504.0, "float16 ends: 65,504")}
+
+
+def figures(run):
+    """Names of the figures that are lists, in the order of the metrics."""
+    return list(
+        dict.fromkeys(
+            name
+            for row in run.evaluations
+            for name, value in row.items()
+            if isinstance(value, list)
+        )
+    )
+
+
+def legend():
+    """What the colours mean, as HTML."""
+    keys = [
+        f'<span><svg viewBox="0 0 30 12"><path class="line run0" style="--run: '
+        f'{report_chart.shaded(share)}" d="M0 6H30"/></svg>{words} layer</span>'
+        for share, words in ((0, "first"), (0.5, "middle"), (1, "last"))
+    ]
+    return f'<div class="legend">{"".join(keys)}</div>'
+
+
+def charts(run):
+    """One chart a figure, one line a layer, on a scale of powers of ten."""
+    for name in figures(run):
+        lines = _lines(run, name)
+        values = [y for line in lines for _, y, *_ in line.points]
+        limit = LIMITS.get(name)
+        yield report_chart.chart(
+            lines,
+            x=("step", ""),
+            y=LABELS.get(name, name.replace("_", " ")),
+            y_range=_range(values + [2 * limit[0]] if limit else values) if values else None,
+            is_log=True,
+            marks=[(stage["start"], 0) for stage in report_curves.grown(run)],
+            band=(limit[0], *limit) if limit else None,
+        )
+
+
+def _lines(run, name):
+    """The layers of each stage; zero and what is not finite have no place on the scale."""
+    lines = []
+    for rows in report_curves.pieces(run):
+        rows = [row for row in rows if name in row]
+        for layer in range(max((len(row[name]) for row in rows), default=0)):
+            points = [
+                (row["step"], row[name][layer], _tip(layer, row, name))
+                for row in rows
+                if layer < len(row[name]) and 0 < row[name][layer] < math.inf
+            ]
+            depth = max(len(rows[0][name]) - 1, 1)
+            has_dots = len(points) <= report_chart.ROOM // (depth + 1)
+            if not has_dots:
+                points = report_chart.thin([point[:2] for point in points])
+            lines.append(report_chart.Line(0, points, has_dots=has_dots, shade=layer / depth))
+    return lines
+
+
+def _tip(layer, row, name):
+    return f"layer {layer + 1}, step {row['step']}: {row[name][layer]:.4g}"
+
+
+def _range(values):
+    """Whole powers of ten around the values, at least one apart."""
+    low = math.floor(math.log10(min(values)))
+    return 10.0**low, 10.0 ** max(math.ceil(math.log10(max(values)) + 1e-9), low + 1)

@@ -1,0 +1,29 @@
+"""The teacher of MobileBERT by CompoundGrow: 6, 12, 24 low-cost layers, then IB-BERT-large.
+
+    bertgrow pretrain --config configs/ib_bert_large_grow.py --config.data.store=STORE \\
+        --workdir T
+    bertgrow distill --config configs/mobilebert.py --config.data.store=STORE \\
+        --config.transfer.teacher=T --workdir W
+
+Depth and FFN sharing as in `bert_large_grow` (Gu et al., 2021), the stages cut in proportion
+to the teacher's 500k steps. Where BERT pools its input, rows are cut to 128 tokens instead:
+pooling is not defined for the inverted-bottleneck block. So a low-cost step also reads a
+quarter of the tokens; `bertgrow plan` prints the speed-up per step and per token.
+"""
+
+from bertgrow.recipe import stages
+from mobilebert import recipe
+
+
+def get_config(variant=""):
+    config = recipe.teacher_alone()
+
+    # Each stage lays its fields over `config.model` and trains for `steps` steps.
+    low_cost = dict(ffn_share=2, length=128)
+    config.stages = stages(
+        recipe.teacher(steps=100_000, num_layers=6, **low_cost),
+        recipe.teacher(steps=100_000, num_layers=12, **low_cost),
+        recipe.teacher(steps=150_000, num_layers=24, **low_cost),
+        recipe.teacher(steps=150_000),
+    )
+    return recipe.smoke(config) if variant == "smoke" else config

@@ -1,0 +1,48 @@
+"""Recipes of a teacher and its student, seconds to run: each strategy, a growing teacher."""
+
+from bertgrow.recipe import constant, linear, stages
+from mobilebert import presets, recipe
+
+SIZES = dict(num_layers=2, width=16, table_width=8, num_heads=2)
+STUDENT = presets.mobilebert(
+    **SIZES, vocab_size=0, max_length=32, positions_init="sinusoids", body_width=8,
+    ffn_width=16, num_ffns=2,
+)  # fmt: skip
+
+
+def teacher(steps=6, **fields):
+    """The fields of a small IB-BERT, under the schedule of the whole run."""
+    sizes = dict(SIZES, batch=8, body_width=16, ffn_width=32)
+    made = recipe.teacher(**sizes | dict(steps=steps) | fields)
+    return {name: value for name, value in made.items() if name != "schedule"}
+
+
+def transfer(task, steps):
+    return dict(task=task, steps=steps, schedule=constant(3e-4))
+
+
+STAGES = {
+    "": (teacher(), transfer("progressive", 6), dict(task="distill", steps=6)),
+    "teacher": (teacher(),),
+    "untaught": (transfer("progressive", 6),),
+    "joint": (transfer("joint", 24),),
+    "auxiliary": (transfer("auxiliary", 24),),
+    "grow": (
+        teacher(num_layers=2, ffn_share=2, length=16),
+        teacher(num_layers=4, length=32),
+        transfer("progressive", 6),
+    ),
+    "long": (teacher(60), transfer("progressive", 60), dict(task="distill", steps=60)),
+}
+
+
+def get_config(variant=""):
+    config = recipe.distillation(STUDENT, seed=5)
+    config.schedule = linear(peak=1e-2, warmup=2, rewarmup=2)
+    config.update(batch=8, length=32, log_every=1)
+    config.eval.update(every=4, rows=8)
+    config.checkpoint.update(every=3, keep=20)
+    if variant == "long":
+        config.checkpoint.update(every=10, keep=2)
+    config.stages = stages(*STAGES[variant])
+    return config

@@ -1,0 +1,231 @@
+"""One command from teacher to student: what is taken over, what stays still, what learns."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from bertgrow import cli, config, job, journal, overrides
+from bertgrow.growth import named
+from bertgrow.train import checkpoint, loop, metrics, sharding
+from mobilebert import nn, objectives
+
+RECIPE = str(Path(__file__).with_name("distillations.py"))
+TAUGHT, PHASE, TRANSFERRED, DISTILLED = 6, 9, 12, 18  # steps at which something ends
+STILL = ("embeddings", "mlm", "nsp")
+
+
+def distil(store, workdir, *given, variant="", command="distill"):
+    return cli.main(
+        [command, "--config", f"{RECIPE}:{variant}".rstrip(":"), "--workdir", str(workdir)]
+        + [f"--config.data.store={store.folder}", *given]
+    )
+
+
+def made(store, variant="", *given):
+    """The job of a recipe, without running it."""
+    recipe = overrides.read(f"{RECIPE}:{variant}".rstrip(":"), list(given))
+    return job.make(config.resolve(recipe, vocab=store.vocab), [store])
+
+
+@pytest.fixture(scope="module")
+def finished(store, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "student"
+    assert distil(store, workdir) == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def saved(store, finished):
+    """The state of the run at a step, of the stage number `index`."""
+    stages, mesh = made(store).stages, sharding.make_mesh()
+
+    def at(step, index):
+        shapes = loop.state_shapes(stages[index].task, stages[index].optimizer, mesh)
+        with checkpoint.Checkpoints(finished / "checkpoints") as saves:
+            return saves.restore(step, shapes)[0]
+
+    return at
+
+
+def certificate(workdir, name="0-1"):
+    return json.loads((workdir / "growth" / f"{name}.json").read_text())
+
+
+def rows(workdir, split, stage):
+    found = metrics.read(workdir / "metrics.jsonl")
+    return [row for row in found if (row["split"], row["stage"]) == (split, stage)]
+
+
+def test_what_the_certificate_calls_copied_is_the_teachers_to_the_bit_after_all_phases(
+    finished, saved
+):
+    leaves = {row["path"]: row["what"] for row in certificate(finished)["leaves"]}
+    theirs = named.by_path(saved(TAUGHT, 0).params)
+    ours = named.by_path(saved(TRANSFERRED, 1).params)
+
+    copied = [path for path, what in leaves.items() if what == "copied"]
+
+    shared = {path for path in theirs if path.startswith(STILL)}
+    norm = {"embeddings/norm/scale", "embeddings/norm/bias"}
+    assert set(copied) == shared - norm
+    for path in copied:
+        np.testing.assert_array_equal(ours[path], theirs[path], path)
+    np.testing.assert_array_equal(ours["embeddings/norm/scale"], 1)
+    np.testing.assert_array_equal(ours["embeddings/norm/bias"], 0)
+    assert leaves["pooler/kernel"] == "left" and leaves["layers"] == "fresh"
+
+
+def test_layers_above_the_active_one_do_not_move_by_a_bit(store, saved):
+    student = made(store).settings.stages[1].model
+    state = saved(PHASE, 1)
+    key = jax.random.fold_in(state.key, 1)
+    before = nn.network(student).init(key)["layers"]
+
+    def still(layer):
+        now = state.params["layers"]
+        equal = jax.tree.map(lambda a, b: bool((a[layer] == b[layer]).all()), before, now)
+        return {path for path, is_equal in named.by_path(equal).items() if is_equal}
+
+    assert still(1) == named.by_path(before).keys()
+    assert not any(path.endswith("kernel") for path in still(0))
+
+
+def test_moments_are_zero_where_nothing_has_learnt_yet(saved):
+    found = [dict(each) for each in _moments(saved(PHASE, 1))]
+
+    for moments in found:
+        layers = named.by_path(moments.pop("layers"))
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(moments))
+        assert not any(np.any(leaf[1]) for leaf in layers.values())
+        assert all(np.any(leaf[0]) for path, leaf in layers.items() if path.endswith("kernel"))
+
+
+def test_distillation_begins_with_fresh_moments_and_moves_everything(saved):
+    before, after = saved(TRANSFERRED, 1), saved(DISTILLED, 2)
+
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), before.params, after.params)
+
+    for path, is_moved in named.by_path(moved).items():
+        assert is_moved or not path.endswith(("kernel", "words", "extra")), path
+    counts = [int(_adam(state).count) for state in (before, after)]
+    assert counts == [TRANSFERRED - TAUGHT, DISTILLED - TRANSFERRED]
+
+
+def _adam(state):
+    return next(node for node in state.opt_state if hasattr(node, "mu"))
+
+
+def _moments(state):
+    return [_adam(state).mu, _adam(state).nu]
+
+
+def test_every_layer_comes_closer_to_its_teacher_in_its_phase(finished):
+    begin, *_, end = rows(finished, "eval", "1")
+    training = rows(finished, "train", "1")
+
+    losses = [row["loss"] for row in training]
+
+    assert losses[0] > losses[2] and losses[3] > losses[5]
+    assert len(end["transfer_hidden"]) == 2
+    assert (np.array(end["transfer_hidden"]) < begin["transfer_hidden"]).all()
+    assert not any("mlm_loss" in row for row in training)
+
+
+def test_a_run_that_crashes_in_the_phases_reads_its_teacher_again_and_ends_equal(
+    finished, store, tmp_path, monkeypatch
+):
+    take, crashes = journal.Journal.take, [PHASE + 2]
+
+    def crashing(self, info):
+        take(self, info)
+        if info.step in crashes:
+            crashes.remove(info.step)
+            raise RuntimeError("the power is gone")
+
+    monkeypatch.setattr(journal.Journal, "take", crashing)
+    with pytest.raises(RuntimeError, match="power"):
+        distil(store, tmp_path)
+    assert distil(store, tmp_path) == 0
+
+    found = [metrics.read(path / "metrics.jsonl") for path in (finished, tmp_path)]
+    assert metrics.differences(*found) == []
+
+
+@pytest.mark.parametrize("strategy", ["joint", "auxiliary"])
+def test_other_strategies_learn_from_a_model_of_another_run(
+    finished, store, tmp_path, strategy
+):
+    taught_by = f"--config.transfer.teacher={finished}"
+
+    assert distil(store, tmp_path, taught_by, variant=strategy) == 0
+
+    losses = [row["loss"] for row in rows(tmp_path, "train", "0")]
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+    assert len(rows(tmp_path, "eval", "0")[-1]["transfer_attention"]) == 2
+    assert certificate(tmp_path, "start-0")["leaves"]
+
+
+def test_the_tasks_of_the_family_are_the_strategies_of_the_paper():
+    assert set(objectives.OBJECTIVES) == {"progressive", "joint", "auxiliary", "distill"}
+
+
+@pytest.mark.parametrize(
+    "variant, given, said",
+    [
+        ("", ["stages[0].num_layers=3"], "a teacher of 3 layers and a student of 2"),
+        ("", ["stages[0].width=24"], "teacher has width 24 and the student 16"),
+        ("", ["stages[0].num_heads=4"], "teacher has num_heads 4 and the student 2"),
+        ("", ["model.vocab_size=9"], "the store's vocabulary has 400"),
+        ("", ["stages[1].steps=5"], "5 steps do not part into 2 equal phases"),
+        ("", ["stages[1].task=progresive"], "did you mean 'progressive'?"),
+        ("", ["transfer.hiden=1"], "hiden"),
+        ("", ["transfer.features=both"], "expected one of split, plain"),
+        ("", ["transfer.hard=2.0"], "expected from 0 to 1"),
+        ("untaught", [], "nothing teaches it"),
+        ("untaught", ["transfer.teacher=/nowhere"], "/nowhere is no working directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(store, tmp_path, capsys, variant, given, said):
+    code = distil(store, tmp_path, *(f"--config.{field}" for field in given), variant=variant)
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.count("\n") == 1
+    assert said in error
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda known: known["recipe"]["model"].update(family="bert"), "of another family"),
+        (
+            lambda known: known["store"].update(vocabulary="feed" * 16),
+            "vocabulary feedfeedfeed",
+        ),
+        (lambda known: known["recipe"]["stages"][-1].update(width=24), "width 24 and the"),
+    ],
+)
+def test_a_teacher_of_another_kind_is_refused(store, finished, tmp_path, capsys, change, said):
+    known = json.loads((finished / "config.json").read_text())
+    change(known)
+    if known["recipe"]["model"]["family"] == "bert":
+        known["recipe"] = bert_recipe()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text(json.dumps(known))
+    (other / "checkpoints").symlink_to(finished / "checkpoints")
+
+    given = f"--config.transfer.teacher={other}"
+    code = distil(store, tmp_path / "run", given, variant="untaught")
+
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1
+    assert said in error
+
+
+def bert_recipe():
+    found = Path(__file__).resolve().parents[1] / "recipes.py"
+    return config.plain(overrides.read(f"{found}:plain", []))
