@@ -56,10 +56,12 @@ def again(cached, tmp_path):
     return tmp_path / "again"
 
 
+@pytest.mark.slow
 def test_a_cached_teacher_teaches_what_a_live_one_does(live, cached):
     np.testing.assert_allclose(losses(cached / "workdir"), losses(live), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_writer_goes_on_with_the_first_missing_file(store, again, live, monkeypatch):
     monkeypatch.setattr(entries, "PART_BYTES", 1)
     cache = again / "cache"
@@ -74,6 +76,7 @@ def test_a_killed_writer_goes_on_with_the_first_missing_file(store, again, live,
     np.testing.assert_allclose(losses(again / "workdir"), losses(live), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, given",
     [
@@ -127,6 +130,7 @@ def test_a_recipe_without_a_student_has_nothing_to_keep(store, tmp_path, capsys)
     assert "no stage of the recipe learns from a teacher" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_plan_tells_the_bytes_that_are_written(store, cached, capsys, monkeypatch):
     monkeypatch.setattr(entries, "PART_BYTES", 1)
     given = ["--config.data.vocab_size=400", "--device", "v5e", "--json"]
