@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import conftest
 import jax
 import pytest
+import stdlib_prose
 
 from bertgrow import cli
 from bertgrow.data import prepare
@@ -24,7 +24,7 @@ CALIBRATION = Path(__file__).with_name("golden") / "claim.json"
 
 def compare(folder):
     """Trains both arms in `folder`; the figures of compare.json that the claim is about."""
-    text = conftest.write_text(folder / "stdlib.txt")
+    text = stdlib_prose.write(folder / "stdlib.txt")
     store = prepare.prepare([str(text)], folder / "store", vocab_size=200, held_out=0.15)
     arms = [f"scratch={RECIPE}:scratch", f"grown={RECIPE}:grown"]
     given = [f"--config.data.store={store.folder}", "--workdir", str(folder / "arms")]
