@@ -50,8 +50,8 @@ def resolve(recipe, *, vocab=None):
     recipe = plain(recipe)
     name = recipe.get("model", {}).get("family", "bert")
     family = families.find(name)
-    known = {*_SECTIONS, *_PLAIN, *_STAGED, *_OVER_STAGES, "model", "stages", *family.sections}
-    _refuse_unknown(recipe, known, "config")
+    known = {*_SECTIONS, *_PLAIN, *_STAGED, *_OVER_STAGES, "model", "stages"}
+    _refuse_unknown(recipe, known | set(family.sections), "config")
     for missing in sorted(known - set(recipe)):
         raise InputError(f"config.{missing} is missing; start from recipe.pretraining()")
     run = RunConfig(
@@ -88,7 +88,7 @@ def _refuse_unknown(given, known, where):
 
 
 def _sections(classes, recipe):
-    return {name: _section(cls, recipe[name], name) for name, cls in classes.items()}
+    return {name: _section(cls, recipe.get(name, {}), name) for name, cls in classes.items()}
 
 
 def _section(cls, given, where):
@@ -199,6 +199,11 @@ def _check(run):
         raise InputError(
             "config.model.next_sentence needs pairs of segments; set config.data.rows='pairs' "
             "or config.model.next_sentence=False"
+        )
+    if run.data.mask_epochs < 0:
+        raise InputError(
+            f"config.data.mask_epochs is {run.data.mask_epochs}; expected 0 (rows and masks "
+            "never repeat) or after how many epochs they do"
         )
     if not 0 < run.masking.rate < 1:
         raise InputError(f"config.masking.rate is {run.masking.rate}; expected between 0 and 1")

@@ -73,6 +73,7 @@ class Stage(NamedTuple):
     enter: Callable | None  # see `Objective.enter`
     flops: float  # model FLOPs a step, forward and backward
     frozen: "Frozen | None" = None  # what `task.frozen` is to be, a teacher for instance
+    targets: "Targets | None" = None  # what a cache can hold of what these say
 
 
 class Frozen(NamedTuple):
@@ -80,10 +81,29 @@ class Frozen(NamedTuple):
 
     `shapes(mesh)` is their tree of `jax.ShapeDtypeStruct` with shardings; `load(saves,
     shapes)` reads them into it, `saves` being the checkpoints of the run itself.
+    `digest(saves)` is the identity of the weights, None while they are not trained.
     """
 
     shapes: Callable
     load: Callable
+    digest: Callable = lambda saves: None
+
+
+class Targets(NamedTuple):
+    """What a stage asks its frozen weights about each row, to be kept on disk in their stead.
+
+    `fields` is {name: (shape, dtype)} of one row's arrays. `make(frozen, inputs, step) ->
+    {name: array [batch, *shape]}` is what the update after `step` asks about the rows of
+    `inputs`, which `Task.prepare` gave; a pure function. `task` learns the same from batches
+    that bring these arrays along, and needs no frozen weights.
+    """
+
+    fields: dict
+    make: Callable
+    task: Task
+    phases: int  # equal parts of the stage, each of which asks about its rows anew
+    depends: dict  # what else in the recipe the arrays follow from, plain data
+    flops: float  # of the frozen weights in a step, which reading saves
 
 
 class Objective(NamedTuple):
@@ -97,6 +117,7 @@ class Objective(NamedTuple):
     `optimizer(..., axes)`, the recipe's, and what the objective asks of it beyond that.
     `flops(...) -> float`, model FLOPs a step, forward and backward, the mean of the stage.
     `frozen(...) -> Frozen | None`.
+    `targets(..., vocab) -> Targets | None`.
     `remarks(...)` are sentences that a plan adds on how its FLOPs were counted.
     """
 
@@ -105,6 +126,7 @@ class Objective(NamedTuple):
     optimizer: Callable
     flops: Callable
     frozen: Callable = lambda family, settings, index: None
+    targets: Callable = lambda family, settings, index, vocab: None
     remarks: Callable = lambda family, settings, index: ()
 
 

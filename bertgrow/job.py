@@ -8,14 +8,20 @@ from pathlib import Path
 
 import jax
 
-from bertgrow import families, run, stages, workdir
+from bertgrow import cache, families, run, stages, workdir
 from bertgrow.data import pipeline, rows, store
 from bertgrow.errors import InputError
 from bertgrow.train import checkpoint, sharding
 
 
-def make(settings, stores, *, command=""):
+def make(settings, stores, *, command="", cached_in=None):
     """Everything a run needs, from a resolved recipe and its opened stores.
+
+    Args:
+      settings: RunConfig.
+      stores: opened.
+      command: what continues the run.
+      cached_in: a folder for what frozen weights say, see `bertgrow.cache`; None: ask them.
 
     Raises:
       InputError: stages that cannot grow into one another, or a store without enough rows.
@@ -30,8 +36,9 @@ def make(settings, stores, *, command=""):
     def training_rows(index):
         length = settings.stages[index].length
         return rows.Stream(
-            stores, weights=weights, length=length, kind=kind, seed=settings.seed
-        )
+            stores, weights=weights, length=length, kind=kind, seed=settings.seed,
+            epochs=settings.data.mask_epochs,
+        )  # fmt: skip
 
     @functools.cache
     def held_out(index):
@@ -45,9 +52,17 @@ def make(settings, stores, *, command=""):
 
     for index in range(len(todo)):
         held_out(index)  # too small a split is an error now, before anything is written
+    caches = {}
+    if cached_in is not None:
+        caches = cache.of_run(cached_in, settings, stores, todo, training_rows)
+        todo = tuple(
+            stage._replace(task=stage.targets.task) if index in caches else stage
+            for index, stage in enumerate(todo)
+        )
     return run.Job(
         settings=settings,
         stages=todo,
+        caches=caches,
         summary=summary(settings, family, todo, stores),
         rows=training_rows,
         held_out=held_out,

@@ -5,6 +5,7 @@ it is counted is in docs/plan.md.
 """
 
 import json
+from pathlib import Path
 
 import jax
 
@@ -42,6 +43,18 @@ def add_arguments(parser):
         action="store_true",
         help="time 20 steps of each stage on the present device instead of assuming --mfu",
     )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="refuse where the disk of DIR has no room for a cache (docs/cache.md)",
+    )
+    parser.add_argument(
+        "--read-rate",
+        type=float,
+        metavar="GB",
+        help="that the disk of a cache gives in a second; by default 1",
+    )
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
 
@@ -58,6 +71,8 @@ def main(args):
         mfu=args.mfu,
         price=args.price,
         calibrate=args.calibrate,
+        cached_in=args.cache,
+        read_rate=args.read_rate and 1e9 * args.read_rate,
     )
     plan = dict(recipe=args.config, **plan)
     if args.json:
@@ -83,6 +98,8 @@ def _where(args):
         raise InputError(f"--mfu is {args.mfu:g}; expected above 0 and at most 1")
     if args.price is not None and args.price < 0:
         raise InputError(f"--price is {args.price:g}; expected 0 or more")
+    if args.read_rate is not None and args.read_rate <= 0:
+        raise InputError(f"--read-rate is {args.read_rate:g}; expected above 0")
     if args.chips is not None and args.chips < 1:
         raise InputError(f"--chips is {args.chips}; expected 1 or more")
     if args.calibrate:

@@ -5,13 +5,26 @@ import math
 
 import jax
 
-from bertgrow import budget, calibration, families, flops, memory, stages, transition, units
+from bertgrow import (
+    budget,
+    cache_cost,
+    calibration,
+    families,
+    flops,
+    memory,
+    stages,
+    transition,
+    units,
+)
 from bertgrow.train import disk, loop, sharding
 
 HEADS = ("mlm", "nsp")  # what belongs to pre-training alone; all else is the encoder
 
 
-def make(settings, *, device=None, chips=None, mfu=None, price=None, calibrate=False):
+def make(
+    settings, *, device=None, chips=None, mfu=None, price=None, calibrate=False,
+    cached_in=None, read_rate=None,
+):  # fmt: skip
     """The plan as plain data, which is what `--json` prints.
 
     Args:
@@ -21,6 +34,8 @@ def make(settings, *, device=None, chips=None, mfu=None, price=None, calibrate=F
       mfu: share of the peak, instead of the device's own.
       price: of a chip for an hour.
       calibrate: time the stages on the devices of this process.
+      cached_in: a folder that is to hold a cache; its disk is checked.
+      read_rate: bytes a second of that disk.
 
     Raises:
       InputError: stages that cannot grow into one another, or batches that the mesh does
@@ -49,6 +64,8 @@ def make(settings, *, device=None, chips=None, mfu=None, price=None, calibrate=F
         disk_bytes=disk.bytes_needed(states, settings.checkpoint.keep),
     )
     plan["assumptions"] = [*_assumptions(settings, plan), *_remarks(settings, family)]
+    rate = device and chips * device.peak * (mfu or device.utilisation)
+    cache_cost.add(plan, todo, root=cached_in, read_rate=read_rate, rate=rate)
     if device:
         plan |= memory.fit(
             [row["memory"] for row in rows],

@@ -39,12 +39,20 @@ def main(args):
     return launch(args, overrides.read(args.config, args.overrides), command="pretrain")
 
 
-def launch(args, recipe, *, command):
-    """Runs or continues a recipe; `command` is the one that a stopped run is told to repeat."""
+def launch(args, recipe, *, command, cache=None):
+    """Runs or continues a recipe.
+
+    Args:
+      args: as parsed.
+      recipe: ConfigDict.
+      command: the one that a stopped run is told to repeat.
+      cache: a folder for what frozen weights say, see `job.make`.
+    """
     remember_compilations()
     stores = open_stores(recipe)
     settings = configs.resolve(recipe, vocab=stores[0].vocab)
-    todo = job.make(settings, stores, command=_again(command, args))
+    again = _again(command, args, cache)
+    todo = job.make(settings, stores, command=again, cached_in=cache)
     path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)
     limit = args.time_limit and args.time_limit * 60
     run.run(todo, path, time_limit=limit, profile=args.profile)
@@ -91,6 +99,8 @@ def remember_compilations():
         jax.config.update("jax_compilation_cache_dir", str(cache() / "compiled"))
 
 
-def _again(command, args):
+def _again(command, args, cache):
     words = ["bertgrow", command, "--config", args.config, *args.overrides]
+    if cache is not None:
+        words += ["--cache", str(cache)]
     return shlex.join([*words, "--workdir", str(args.workdir)])

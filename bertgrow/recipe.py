@@ -20,6 +20,7 @@ def pretraining(seed=0):
                 rows="packed",  # packed: full sentences | pairs: next-sentence pairs
                 vocab_size=0,  # pieces of the store that a run without one makes; 0: refuse
                 workers=0,  # worker processes that make rows; 0: in the training process
+                mask_epochs=0,  # after so many, rows and masks repeat; 0: they never do
             ),
             masking=dict(
                 rate=0.15,
@@ -33,8 +34,8 @@ def pretraining(seed=0):
             schedule=linear(),
             stages=stages(),
             growth=dict(  # a stage overrides it by grow=dict(...)
-                width="uneven",  # uneven | equal | fpi | sparkling | msg
-                depth="stack",  # stack | interleave | mslt | random | msg
+                width="uneven",  # or another of docs/operators.md, e.g. equal | fpi | sparkling
+                depth="stack",  # or another of docs/operators.md, e.g. interleave | midas
                 moments="reset",  # reset | copy | exact | asymmetric, or one a dimension
                 counts="auto",  # keep | reset; auto: as the moments
                 rewarmup_new=0,  # steps until new units and layers learn at the full rate

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bertgrow import journal, progress
+from bertgrow import cache, entering, journal, progress
 from bertgrow.contracts import Stage
 from bertgrow.data import pipeline
-from bertgrow.errors import CheckFailed, Stopped
+from bertgrow.errors import Stopped
 from bertgrow.growth import certificate as certificates
 from bertgrow.settings import RunConfig
 from bertgrow.train import (
@@ -44,6 +44,7 @@ class Job(NamedTuple):
     unigram: float  # cross-entropy in nat of the held-out split under train frequencies
     first: Callable  # (state of random weights, shardings) -> first state, e.g. `init_from`
     command: str  # what continues this run
+    caches: dict = {}  # {stage index: `cache.Cache`}, of stages that ask no frozen weights
 
 
 class Session(NamedTuple):
@@ -67,11 +68,10 @@ def run(job, workdir, *, time_limit=None, profile=False):
       InputError: the disk is full, or the working directory is of another run.
     """
     with _session(job, workdir, time_limit) as session, _profiled(workdir, profile):
+        cache.check_all(job.caches, job.stages, session.saves, session.seen.event)
         begun, state, is_new = _begin(session)
         for index in range(begun, len(job.stages)):
-            here = _with_frozen(session, index)
-            if index > begun or is_new:
-                state = _enter(here, index, state)
+            here, state = entering.prepare(session, index, state, index > begun or is_new)
             state = _train(here, index, state)
         session.saves.wait()
         session.seen.event(f"finished at step {int(state.step)}: {workdir}")
@@ -136,53 +136,6 @@ def _begin(session):
     return index, state, False
 
 
-def _with_frozen(session, index):
-    """The session in which the stage's task holds its frozen weights, on the devices."""
-    stage = session.job.stages[index]
-    if stage.frozen is None:
-        return session
-    session.saves.wait()  # they may be those of the stage before
-    frozen = stage.frozen.load(session.saves, stage.frozen.shapes(session.mesh))
-    stages = list(session.job.stages)
-    stages[index] = stage._replace(task=stage.task._replace(frozen=frozen))
-    return session._replace(job=session.job._replace(stages=tuple(stages)))
-
-
-def _enter(session, index, state):
-    """Turns the last state of one stage into the first of the next; most often, grows it."""
-    job = session.job
-    stage = job.stages[index]
-    if stage.enter is None:
-        return state
-    with session.stop.nothing_to_lose(session.saves.wait):
-        where = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
-        probe = sharding.put(job.held_out(max(index - 1, 0))[0], session.mesh)
-        state, certificate = stage.enter(state, where, probe, stage.task.frozen)
-    before = job.stages[index - 1].name if index else "start"
-    name = f"{before}-{stage.name}"
-    certificate = {"transition": name, "step": int(state.step)} | certificate
-    session.log.grown(certificate)
-    _judge(session, index, certificate)
-    return state
-
-
-def _judge(session, index, certificate):
-    """A broken claim ends the run, or is said aloud, as the recipe wants it."""
-    name = certificate["transition"]
-    for row in certificates.broken(certificate):
-        scale, change = (
-            "something not finite" if row[name] is None else f"{row[name]:.3g}"
-            for name in ("logit_scale", "max_logit_change")
-        )
-        broken = (
-            f"growth {name}: {row['operator']} claims to be exact, and logits of up to "
-            f"{scale} moved by {change}; see {session.workdir}/growth/{name}.json"
-        )
-        if session.job.settings.stages[index].grow.on_broken_claim == "stop":
-            raise CheckFailed(broken)
-        session.seen.event(broken)
-
-
 def _train(session, index, state):
     """Trains one stage to its end and returns its last state."""
     log, stage = session.log, session.job.stages[index]
@@ -208,14 +161,13 @@ def _train(session, index, state):
 def _batches(session, index, step):
     """The rows of this process from where the data stand; a new length, at a new block."""
     job, position = session.job, session.log.position
-    stream = job.rows(index)
-    stage = job.settings.stages[index]
-    if index and step == stage.start and stage.length != job.settings.stages[index - 1].length:
-        position = stream.next_block(position)
+    if step == job.settings.stages[index].start:
+        position = entering.first_row(session, index, position)
+    cached = job.caches.get(index)
     return pipeline.batches(
-        stream, batch=job.stages[index].batch, position=position,
+        job.rows(index), batch=job.stages[index].batch, position=position,
         hosts=jax.process_count(), host=jax.process_index(),
-        workers=job.settings.data.workers,
+        workers=job.settings.data.workers, beside=cached and cached.entries(),
     )  # fmt: skip
 
 
@@ -253,11 +205,13 @@ def _save(session, index, info):
 def _compile(session, index, state):
     """The step and the evaluation, compiled before the first step, when all is saved."""
     stage, mesh = session.job.stages[index], session.mesh
-    batch = sharding.put(session.job.held_out(index)[0], mesh)
+    rows = session.job.held_out(index)[0]
+    batch, cached = sharding.put(rows, mesh), session.job.caches.get(index)
+    beside = sharding.put(cached.zeros(len(rows["tokens"])), mesh) if cached else {}
     with session.stop.nothing_to_lose(session.saves.wait):
         accumulate = session.job.settings.accumulate
         step = loop.compile_step(
-            stage.task, stage.optimizer, state, batch, mesh, accumulate=accumulate
+            stage.task, stage.optimizer, state, batch | beside, mesh, accumulate=accumulate
         )
         return step, evaluation.compile_evaluation(stage.task, state.params, batch, mesh)
 

@@ -14,6 +14,7 @@ class DataConfig:
     rows: str = "packed"
     vocab_size: int = 0
     workers: int = 0
+    mask_epochs: int = 0
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def make_one(settings, family, vocab, index):
         enter=learns.enter(family, settings, index, vocab, optimizer),
         flops=learns.flops(family, settings, index),
         frozen=learns.frozen(family, settings, index),
+        targets=learns.targets(family, settings, index, vocab),
     )
 
 

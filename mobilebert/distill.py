@@ -1,5 +1,7 @@
 """Trains a teacher, or takes one, and carries its knowledge over into a small student."""
 
+from pathlib import Path
+
 from bertgrow import overrides, pretrain
 
 TAKES_RECIPE = True
@@ -10,17 +12,25 @@ EPILOG = """examples:
 
 The stages of the recipe - teacher, layer transfer, distillation - are one run: the same command
 continues it wherever it was killed. With --config.transfer.teacher the stages that
-would train a teacher are left out.
+would train a teacher are left out. What --cache takes, `bertgrow plan` tells (docs/cache.md).
 exit codes: 0 finished, 1 diverged, 2 bad input, 75 saved and stopped early"""
 
-add_arguments = pretrain.add_arguments
+
+def add_arguments(parser):
+    pretrain.add_arguments(parser)
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="write the teacher's targets there once, and train without the teacher in memory",
+    )
 
 
 def main(args):
     recipe = overrides.read(args.config, args.overrides)
     if recipe.get("transfer", {}).get("teacher"):
         recipe.stages = _of_the_student(recipe.stages)
-    return pretrain.launch(args, recipe, command="distill")
+    return pretrain.launch(args, recipe, command="distill", cache=args.cache)
 
 
 def _of_the_student(stages):

@@ -8,19 +8,20 @@ import dataclasses
 import functools
 
 from bertgrow import stages, workdir
-from bertgrow.contracts import Objective
-from mobilebert import copying, nn, schedule, tasks, teachers, teaching
+from bertgrow.contracts import Objective, Targets
+from mobilebert import copying, nn, schedule, targets, tasks, teachers, teaching
 
 STILL = ("embeddings", "mlm", "nsp", "pooler")  # what layer transfer leaves as it is
 
 
-def _task(family, settings, index, vocab, *, name):
+def _task(family, settings, index, vocab, *, name, is_cached=False):
     config, section = settings.stages[index], settings.sections["transfer"]
     section.check()
     source = teaching.find(settings, index)
     student, teacher = _student(family, settings, index, vocab), _teacher(source, config.model)
     if section.teacher and vocab.hash:
         workdir.check_vocabulary(section.teacher, vocab, "config.transfer.teacher")
+    teacher = teachers.cached() if is_cached else teacher
     if name in ("progressive", "joint"):
         active = _active(config) if name == "progressive" else None
         return tasks.layer_transfer(student, teacher, section.terms, active=active)
@@ -91,17 +92,52 @@ def _optimizer(family, settings, index, axes, *, name):
 
 def _flops(family, settings, index, *, name):
     """A teacher forward, a student forward and backward; in the phases, as far as they go."""
-    config, source = settings.stages[index], teaching.find(settings, index)
-    slots = settings.masking.slots(config.length)
-    ours, theirs = (
-        family.flops(model, config.length, slots) for model in (config.model, source.model)
-    )
+    ours, theirs = _forward(family, settings, index, name)
+    config = settings.stages[index]
     if name in ("distill", "auxiliary"):
         return config.batch * (3 * sum(ours.values()) + sum(theirs.values()))
-    depth = config.model.num_layers
-    share = (depth + 1) / (2 * depth) if name == "progressive" else 1.0
-    blocks = share * (3 * ours["layers"] + theirs["layers"])
+    blocks = 3 * ours["layers"] + theirs["layers"]
     return config.batch * (ours["embeddings"] + theirs["embeddings"] + blocks)
+
+
+def _forward(family, settings, index, name):
+    """{part: forward FLOPs of a row} of student and teacher, as far as a stage needs them."""
+    config, source = settings.stages[index], teaching.find(settings, index)
+    slots, depth = settings.masking.slots(config.length), config.model.num_layers
+    share = (depth + 1) / (2 * depth) if name == "progressive" else 1.0
+    for model in (config.model, source.model):
+        parts = family.flops(model, config.length, slots)
+        parts["layers"] *= share
+        if name in ("progressive", "joint"):
+            parts = {part: parts[part] for part in ("embeddings", "layers")}
+        yield parts
+
+
+def _targets(family, settings, index, vocab, *, name):
+    """What a cache holds: the active layer's maps, of all layers, or the best soft labels."""
+    config, section = settings.stages[index], settings.sections["transfer"]
+    model, has_labels = config.model, name in ("distill", "auxiliary")
+    layers = dict(progressive=1, distill=0).get(name, model.num_layers)
+    fields = targets.fields(
+        model, layers=layers, length=config.length, slots=settings.masking.slots(config.length),
+        dtype=section.cache_dtype, attention=section.attention > 0,
+        top_k=section.cache_top_k if has_labels else 0,
+    )  # fmt: skip
+    is_phased = name == "progressive"
+    teacher = _teacher(teaching.find(settings, index), model)
+    _, theirs = _forward(family, settings, index, name)
+    return Targets(
+        fields=fields,
+        make=targets.ask(teacher, fields, _active(config) if is_phased else None),
+        task=_task(family, settings, index, vocab, name=name, is_cached=True),
+        phases=model.num_layers if is_phased else 1,
+        depends=dict(
+            teacher_dtype=section.teacher_dtype,
+            num_layers=model.num_layers,
+            fields={key: [shape, str(dtype)] for key, (shape, dtype) in fields.items()},
+        ),
+        flops=config.batch * sum(theirs.values()),
+    )
 
 
 def _frozen(family, settings, index):
@@ -128,6 +164,7 @@ def _objective(name):
         optimizer=functools.partial(_optimizer, name=name),
         flops=functools.partial(_flops, name=name),
         frozen=_frozen,
+        targets=functools.partial(_targets, name=name),
         remarks=functools.partial(_remarks, name=name),
     )
 

@@ -103,7 +103,7 @@ def _smoke_stage(stage, small):
 
 SMALL = dict(num_layers=4, width=128, table_width=64, num_heads=4, max_length=32)
 PLAIN = dict(dropout=0.0, attention_dropout=0.0, next_sentence=False, pooler=False)
-SMALL_STEPS = dict(masked_lm=1200, progressive=400, distill=800)
+SMALL_STEPS = dict(masked_lm=2000, progressive=400, distill=800)
 
 
 def small(config):

@@ -10,6 +10,7 @@ CHOICES = {
     "features": ("split", "plain"),
     "tokens": ("real", "all"),
     "embedding_norm": copying.NORMS,
+    "cache_dtype": ("float32", "bfloat16", "float16"),
 }
 
 
@@ -31,6 +32,8 @@ class TransferConfig:
     embedding_norm: str = "identity"  # identity | least_squares | copy
     activation_factor: float = 0.0  # of the penalty on large activations
     activation_limit: float = activations.FLOAT16_MAX / 4
+    cache_dtype: str = "bfloat16"  # float32 | bfloat16 | float16, of the targets in --cache
+    cache_top_k: int = 64  # soft labels of a hidden token in --cache; at most all pieces
 
     def check(self):
         """Raises `InputError` at the first field that cannot be."""
@@ -42,7 +45,7 @@ class TransferConfig:
                 )
         if not 0 <= self.hard <= 1:
             raise InputError(f"config.transfer.hard is {self.hard}; expected from 0 to 1")
-        for name in ("temperature", "activation_limit"):
+        for name in ("temperature", "activation_limit", "cache_top_k"):
             if getattr(self, name) <= 0:
                 raise InputError(
                     f"config.transfer.{name} is {getattr(self, name)}; expected above 0"

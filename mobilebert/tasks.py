@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from bertgrow import losses
 from bertgrow.contracts import Network, Task
-from mobilebert import activations, soft_labels, transfer
+from mobilebert import activations, soft_labels, targets, transfer
 
 
 class Student(NamedTuple):
@@ -103,7 +103,8 @@ def _task(student, teacher, terms, loss, *, is_observed):
         is_real = inputs["tokens"] != student.pad_id
         share = transfer.token_share(is_real, count=terms.tokens)
         everywhere = transfer.token_share(is_real, count="all")
-        return inputs | {"token_share": share, "place_share": everywhere}
+        told = {name: batch[name] for name in targets.NAMES if name in batch}
+        return inputs | told | {"token_share": share, "place_share": everywhere}
 
     def evaluate(params, frozen, batch):
         found = plain.evaluate(params, (), batch)

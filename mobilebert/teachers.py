@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from mobilebert import soft_labels
+from mobilebert import soft_labels, targets
 
 
 class Teacher(NamedTuple):
@@ -40,3 +40,8 @@ def live(network, maps, layers):
         return soft_labels.SoftLabels(network.apply(frozen, inputs)["mlm_logits"])
 
     return Teacher(all_or_one, labels, is_live=True)
+
+
+def cached():
+    """A teacher that is not there: what it said is in `inputs`, as `targets.ask` left it."""
+    return Teacher(targets.maps, targets.labels, is_live=False)

@@ -84,7 +84,13 @@ def frozen(source, dtype):
             params = saves.restore_params(source.step, target)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
-    return Frozen(shapes, load)
+    def digest(saves):
+        if source.folder:
+            with checkpoint.Checkpoints(source.folder) as saves:
+                return saves.digest(source.step)
+        return saves.digest(source.step)
+
+    return Frozen(shapes, load, digest)
 
 
 def begin(student, teacher, task, *, norm, index, optimizer):

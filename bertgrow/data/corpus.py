@@ -16,10 +16,12 @@ class Corpus:
       split: a store's Split.
       seed: ints that all draws follow from; None keeps the stored order.
       block_tokens: about how many tokens a block has.
+      epochs: after so many comes the first again; 0: every epoch is another.
     """
 
-    def __init__(self, split, *, seed, block_tokens):
+    def __init__(self, split, *, seed, block_tokens, epochs=0):
         self.split, self.seed, self.block_tokens = split, seed, block_tokens
+        self.epochs = epochs
         self.blocks = functools.lru_cache(2)(self._blocks)
         self.plan = functools.lru_cache(4)(self._plan)
         self.text = functools.lru_cache(4)(self._text)
@@ -28,7 +30,7 @@ class Corpus:
         """The (epoch, block) after this one."""
         if block + 1 < len(self.blocks(epoch)):
             return epoch, block + 1
-        return epoch + 1, 0
+        return (epoch + 1) % self.epochs if self.epochs else epoch + 1, 0
 
     def _blocks(self, epoch):
         """The documents of every block: a list of int64 arrays.

@@ -19,8 +19,9 @@ AHEAD = 4  # batches kept ready
 class Batches:
     """Batch number i after a position, made when asked for: a source for Grain."""
 
-    def __init__(self, stream, batch, position, hosts, host):
+    def __init__(self, stream, batch, position, hosts, host, beside=None):
         self.stream, self.batch, self.position = stream, batch, position
+        self.beside = beside
         self.mine = addressed.host_rows(batch, hosts, host)
         self.known = 0, position  # the batch asked for last, and where it begins
 
@@ -34,14 +35,18 @@ class Batches:
             at += 1
         addresses, after = self.stream.take(position, self.batch)
         self.known = number + 1, after
+        rows = self.stream.rows(addresses[self.mine])
+        if self.beside is not None:
+            count = self.mine.stop - self.mine.start
+            rows |= self.beside(position["row"] + self.mine.start, count)
         return {
-            "batch": self.stream.rows(addresses[self.mine]),
+            "batch": rows,
             "row": np.int64(after["row"]),
             "cursors": np.array(after["cursors"], np.int64),
         }
 
 
-def batches(stream, *, batch, position=None, hosts=1, host=0, workers=0):
+def batches(stream, *, batch, position=None, hosts=1, host=0, workers=0, beside=None):
     """Yields (batch, position after it), for ever; close it to end its threads and workers.
 
     Args:
@@ -50,9 +55,11 @@ def batches(stream, *, batch, position=None, hosts=1, host=0, workers=0):
       position: where to begin, by default at the first row.
       hosts, host: this host makes only its slice of every global batch.
       workers: processes of their own; 0 fetches ahead in a thread of this one.
+      beside: function (number of a row, count) -> {name: array [count, ...]}, what the rows
+        from that one on bring along, such as `entries.Entries`.
     """
     _check_enough(stream, batch)
-    source = Batches(stream, batch, position or stream.start(), hosts, host)
+    source = Batches(stream, batch, position or stream.start(), hosts, host, beside)
     return _Iterator(_grain(source, workers))
 
 

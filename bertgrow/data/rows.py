@@ -38,25 +38,30 @@ class Stream:
       weights: the share of the rows that each store gives; equal ones by default.
       kind: "packed" or "pairs".
       block_tokens: about how many tokens a block has; another number is another order.
+      epochs: after so many the first comes again, with its order, rows and identities; 0:
+        every epoch is another.
     """
 
     def __init__(
-        self, stores, *, length, seed, weights=None, kind="packed", block_tokens=BLOCK_TOKENS
-    ):
+        self, stores, *, length, seed, weights=None, kind="packed",
+        block_tokens=BLOCK_TOKENS, epochs=0,
+    ):  # fmt: skip
         self.stores, self.length, self.seed, self.kind = tuple(stores), length, seed, kind
-        self.weights, self.block_tokens = weights, block_tokens
+        self.weights, self.block_tokens, self.epochs = weights, block_tokens, epochs
         shares = np.ones(len(self.stores)) if weights is None else np.asarray(weights, float)
         _check(self.stores, shares, length, kind)
         self.edges = np.cumsum(shares / shares.sum())[:-1]
         self.vocab = self.stores[0].vocab
         self.corpora = [
-            corpus.Corpus(store.train, seed=(seed, number), block_tokens=block_tokens)
+            corpus.Corpus(
+                store.train, seed=(seed, number), block_tokens=block_tokens, epochs=epochs
+            )
             for number, store in enumerate(self.stores)
         ]
 
     def __reduce__(self):
         return _again, (self.stores, self.length, self.seed, self.weights, self.kind,
-                        self.block_tokens)  # fmt: skip
+                        self.block_tokens, self.epochs)  # fmt: skip
 
     def start(self):
         """The position of the first row."""
@@ -101,12 +106,13 @@ class Stream:
                 batch[name][place] = array
         return batch
 
-    def epoch_rows(self):
-        """How many rows the first epoch of all stores has, exactly; plans every block."""
+    def epoch_rows(self, epochs=1):
+        """How many rows the first epochs of all stores have, exactly; plans every block."""
         return sum(
-            self._rows(store, 0, block)
+            self._rows(store, epoch, block)
             for store, each in enumerate(self.corpora)
-            for block in range(len(each.blocks(0)))
+            for epoch in range(epochs)
+            for block in range(len(each.blocks(epoch)))
         )
 
     def _rows(self, store, epoch, block):
@@ -147,10 +153,11 @@ def empty(rows, length, kind, vocab):
     return batch
 
 
-def _again(stores, length, seed, weights, kind, block_tokens):
+def _again(stores, length, seed, weights, kind, block_tokens, epochs):
     return Stream(
-        stores, length=length, seed=seed, weights=weights, kind=kind, block_tokens=block_tokens
-    )
+        stores, length=length, seed=seed, weights=weights, kind=kind,
+        block_tokens=block_tokens, epochs=epochs,
+    )  # fmt: skip
 
 
 def _check(stores, weights, length, kind):

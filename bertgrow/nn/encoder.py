@@ -60,15 +60,12 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
     No gradient reaches the frozen layers or what feeds them. They have a scan of their own, so
     that there is no backward pass of it and nothing is kept for one.
     """
-    step = functools.partial(group, config=config)
     if salts is not None:
         salts = salts.reshape(config.num_layers, 3, *salts.shape[1:])
-    size = config.light_every or 1
-
-    def in_groups(leaf):
-        return leaf.reshape(-1, size, *leaf.shape[1:])
-
-    parts, outputs = [jax.tree.map(in_groups, (weights, salts))], []
+    size, parts, outputs = config.light_every or 1, [(weights, salts)], []
+    if size > 1:
+        parts = [jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), parts[0])]
+    step = functools.partial(group if size > 1 else _alone, config=config)
     if frozen := config.frozen_layers // size:
         hidden, memory = jax.lax.stop_gradient((hidden, memory))
         below, above = (_at(parts[0], at) for at in (slice(frozen), slice(frozen, None)))
@@ -89,7 +86,7 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
     for part in parts:
         hidden, rest = jax.lax.scan(body, hidden, part)
         outputs.append(rest)
-    every = jnp.concatenate(outputs)  # [groups, layers of one, ...]
+    every = jnp.concatenate(outputs)  # [groups, layers of one, ...] or [layers, ...]
     return hidden, every.reshape(-1, *hidden.shape)
 
 
@@ -122,6 +119,17 @@ def group(weights, hidden, mask, memory, memory_mask, salts, *, config):
             matched = ALONE
         outputs.append(hidden)
     return hidden, jnp.stack(outputs)
+
+
+def _alone(weights, hidden, mask, memory, memory_mask, salt, *, config):
+    """`group` of a single layer, without the axis of the group: its output twice.
+
+    A weight that is cut out of a group is another array than the one that came in, and would be
+    kept for the backward pass beside it.
+    """
+    read, read_mask = (hidden, mask) if memory is None else (memory, memory_mask)
+    hidden, _ = block(weights, hidden, read, read_mask, salt, config=config)
+    return hidden, hidden
 
 
 def block(weights, hidden, memory, mask, salt, *, config, matched=None):

@@ -8,10 +8,12 @@
 A save counts once `checksums/STEP.json` exists, which is written after everything else.
 """
 
+import errno
 import json
 import os
 import sys
 import threading
+import time
 
 import jax
 import numpy as np
@@ -75,6 +77,11 @@ class Checkpoints:
     def record(self, step):
         """What was given to `save` beside the state."""
         return self._record(step)["record"]
+
+    def digest(self, step):
+        """The identity of a checkpoint: sha256 of its checksums; None where there is none."""
+        file = self._checksum(step)
+        return checksums.digest(file) if file.exists() else None
 
     def restore(self, step, target):
         """The state and the record of a step.
@@ -208,7 +215,7 @@ class Checkpoints:
                 if _is_step(entry) and int(entry.name) in vouched - self.damaged.keys():
                     continue
                 if _is_step(entry) or ".orbax-checkpoint-tmp" in entry.name:
-                    entry.rmtree()
+                    _remove(entry)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoints are tidy")
         self._writer = ocp.AsyncCheckpointer(_handler())
@@ -271,6 +278,17 @@ def _handler():
         state=ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
         record=ocp.JsonCheckpointHandler(),
     )
+
+
+def _remove(folder, tries=20):
+    """Removes what a lost save left, though a thread of it may still put a file there."""
+    for left in reversed(range(tries)):
+        try:
+            return folder.rmtree()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not left:
+                raise
+            time.sleep(0.1)
 
 
 def _is_step(entry):

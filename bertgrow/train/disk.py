@@ -10,6 +10,7 @@ import jax
 from bertgrow import errors
 
 SIGNS = ("No space left", "File too large", "quota", "Permission denied", "Read-only")
+CHECKPOINTS = "free some disk, choose another --workdir or keep fewer checkpoints"
 
 
 def state_bytes(shapes):
@@ -38,10 +39,16 @@ def bytes_needed(stages, keep):
     return max(sum(sizes[:now]) + (keep + 1) * sizes[now] for now in range(len(sizes)))
 
 
-def check_disk(path, needed):
+def check_disk(path, needed, *, what="checkpoints", hint=CHECKPOINTS):
     """An InputError when the disk of `path` has not room for `needed` bytes.
 
-    What checkpoints of the same run already take counts as room. Buckets are not checked.
+    What the folder itself already takes counts as room. Buckets are not checked.
+
+    Args:
+      path: of the folder, which may not be there yet.
+      needed: bytes of the whole folder.
+      what: is to be written, in words.
+      hint: what to change.
     """
     if "://" in str(path):
         return
@@ -52,8 +59,7 @@ def check_disk(path, needed):
     free = shutil.disk_usage(folder).free + _taken(path)
     if free < needed:
         raise errors.InputError(
-            f"checkpoints need {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB: "
-            "free some disk, choose another --workdir or keep fewer checkpoints"
+            f"{what} need {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB: {hint}"
         )
 
 
@@ -64,8 +70,12 @@ def _taken(path):
     return found
 
 
-def lock(folder):
+def lock(folder, *, option="--workdir"):
     """Makes this process the only one that writes in a folder; the kernel forgets the dead.
+
+    Args:
+      folder: that exists.
+      option: by which the user has named it.
 
     Returns:
       A file descriptor; closing it gives the folder free. None where locks do not exist.
@@ -78,7 +88,7 @@ def lock(folder):
     except BlockingIOError as error:
         os.close(handle)
         raise errors.InputError(
-            f"another run writes in {folder}: wait for it, stop it or choose another --workdir"
+            f"another run writes in {folder}: wait for it, stop it or choose another {option}"
         ) from error
     except OSError:  # some network disks know no locks
         os.close(handle)

@@ -9,7 +9,7 @@ import pytest
 import recipes
 import tiny
 
-from bertgrow import calibration, config, families, recipe, run, stages, transition
+from bertgrow import calibration, config, entering, families, recipe, stages, transition
 from bertgrow.errors import CheckFailed, InputError
 from bertgrow.growth import between
 
@@ -169,7 +169,7 @@ def judge(settings, change):
         seen=types.SimpleNamespace(event=said.append),
     )
     row = dict(operator="uneven", holds=False, logit_scale=7.0, max_logit_change=change)
-    run._judge(session, 3, {"transition": "2-3", "rows": [row]})
+    entering._judge(session, 3, {"transition": "2-3", "rows": [row]})
     return said
 
 

@@ -27,7 +27,10 @@ from mobilebert.nn import network
 
 
 def stage(model, *, length=16):
-    return StageConfig(name="0", steps=1, batch=4, length=length, model=model, start=0)
+    return StageConfig(
+        name="0", steps=1, batch=4, length=length, model=model, start=0,
+        optimizer={}, schedule={},
+    )  # fmt: skip
 
 
 def certified(old, new):

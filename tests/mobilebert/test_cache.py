@@ -1,0 +1,183 @@
+"""A cached teacher teaches what a live one does, and a cache of another is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertgrow import cli
+from bertgrow.data import entries, rows
+from bertgrow.train import disk, metrics
+
+RECIPE = str(Path(__file__).with_name("taught.py"))
+
+
+def call(command, store, *given, variant=""):
+    name = f"{RECIPE}:{variant}".rstrip(":")
+    return cli.main([command, "--config", name, f"--config.data.store={store.folder}", *given])
+
+
+def distil(store, workdir, *given, variant=""):
+    return call("distill", store, "--workdir", str(workdir), *given, variant=variant)
+
+
+def losses(workdir):
+    found = metrics.read(workdir / "metrics.jsonl")
+    return [row["loss"] for row in found if row["split"] == "train"]
+
+
+@pytest.fixture(scope="module")
+def live(store, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("live")
+    assert distil(store, workdir) == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def cached(store, tmp_path_factory):
+    """A run, its `workdir` and its `cache`; the small parts make several files of a phase."""
+    folder = tmp_path_factory.mktemp("cached")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entries, "PART_BYTES", 1)
+        assert distil(store, folder / "workdir", "--cache", str(folder / "cache")) == 0
+    return folder
+
+
+@pytest.fixture
+def again(cached, tmp_path):
+    """A copy of the cache and its run, cut back to the end of the teacher."""
+    shutil.copytree(cached, tmp_path / "again")
+    checkpoints = tmp_path / "again" / "workdir" / "checkpoints"
+    for step in (12, 16):
+        (checkpoints / "checksums" / f"{step}.json").unlink()
+        shutil.rmtree(checkpoints / str(step))
+    return tmp_path / "again"
+
+
+@pytest.mark.slow
+def test_a_cached_teacher_teaches_what_a_live_one_does(live, cached):
+    np.testing.assert_allclose(losses(cached / "workdir"), losses(live), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_writer_goes_on_with_the_first_missing_file(store, again, live, monkeypatch):
+    monkeypatch.setattr(entries, "PART_BYTES", 1)
+    cache = again / "cache"
+    (first, second, *_) = sorted(cache.glob("1-progressive/*.array_record"))
+    before, stamp = second.read_bytes(), first.stat().st_mtime_ns
+    second.rename(f"{second}.tmp")  # as a writer leaves it that is killed
+
+    assert distil(store, again / "workdir", "--cache", str(cache)) == 0
+
+    assert second.read_bytes() == before
+    assert first.stat().st_mtime_ns == stamp
+    np.testing.assert_allclose(losses(again / "workdir"), losses(live), rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, given",
+    [
+        ("recipe", ["--config.masking.rate=0.2"]),
+        ("store", []),
+        ("teacher", []),
+    ],
+)
+def test_a_cache_of_another_run_is_refused_with_both_hashes(
+    store, cached, tmp_path, capsys, name, given
+):
+    shutil.copytree(cached / "cache", tmp_path / "cache")
+    path = tmp_path / "cache" / "cache.json"
+    known = json.loads(path.read_text())
+    ours = known["1-progressive"][name][:12]
+    workdir = tmp_path / "new"
+    if not given:
+        known["1-progressive"][name] = "f" * 64
+        path.write_text(json.dumps(known))
+        workdir = tmp_path / "workdir"
+        shutil.copytree(cached / "workdir", workdir)
+
+    code = distil(store, workdir, "--cache", str(path.parent), *given)
+
+    said = capsys.readouterr().err
+    assert code == 2
+    assert f"was made for {name} " in said
+    assert ours in said and (given or "f" * 12 in said)
+    assert not given or "masking.rate was 0.15 and is 0.2" in said
+
+
+def test_a_cache_beyond_the_free_disk_is_refused_before_anything_is_written(
+    store, tmp_path, capsys, monkeypatch
+):
+    usage = shutil.disk_usage(tmp_path)._replace(free=2 * 10**7)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
+    given = ["--cache", str(tmp_path / "cache"), "--config.stages[2].steps=1000"]
+
+    code = distil(store, tmp_path / "workdir", *given)
+
+    said = capsys.readouterr().err
+    assert code == 2
+    assert "targets of the teacher need 0.10 GB" in said and "has 0.02 GB" in said
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_recipe_without_a_student_has_nothing_to_keep(store, tmp_path, capsys):
+    given = ["--cache", str(tmp_path / "cache")]
+
+    assert distil(store, tmp_path / "workdir", *given, variant="teacher") == 2
+    assert "no stage of the recipe learns from a teacher" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_plan_tells_the_bytes_that_are_written(store, cached, capsys, monkeypatch):
+    monkeypatch.setattr(entries, "PART_BYTES", 1)
+    given = ["--config.data.vocab_size=400", "--device", "v5e", "--json"]
+    capsys.readouterr()
+
+    assert call("plan", store, *given) == 0
+
+    plan = json.loads(capsys.readouterr().out)
+    written = [path.stat().st_size for path in cached.glob("cache/*/*.array_record")]
+    assert plan["cache_bytes"] == pytest.approx(sum(written), rel=0.03)
+    assert plan["stages"][1]["cache"]["pays_from"] is None  # so small a teacher is fast
+
+
+def test_a_flipped_bit_is_named(tmp_path):
+    layout = entries.layout({"a": ((64,), "float32")}, phases=1, rows=8, batch=4)
+    arrays = {"a": np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)}
+    path = tmp_path / next(layout.parts()).name
+    entries.write(path, entries.records(arrays, layout.fields))
+    read = entries.Entries(tmp_path, layout, first=100)
+    np.testing.assert_array_equal(read(103, 3)["a"], arrays["a"][3:6])
+    data = bytearray(path.read_bytes())
+    data[700] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(entries.InputError, match=f"{path.name} is damaged: remove it"):
+        entries.Entries(tmp_path, layout, first=100)(100, 8)
+
+
+def test_entries_of_a_repeated_row_are_read_again(tmp_path):
+    layout = entries.layout({"a": ((), "int32")}, phases=2, rows=16, batch=4, period=3)
+    for part in layout.parts():
+        values = np.arange(part.count, dtype=np.int32) + 10 * part.phase
+        entries.write(tmp_path / part.name, entries.records({"a": values}, layout.fields))
+
+    found = entries.Entries(tmp_path, layout, first=0)(4, 8)
+
+    assert found["a"].tolist() == [1, 2, 0, 1, 10, 11, 12, 10]
+
+
+def test_rows_and_masks_repeat_after_so_many_epochs(store):
+    stream = rows.Stream([store], length=64, seed=1, epochs=2)
+    period = stream.epoch_rows(2)
+    addresses, _ = stream.take(stream.start(), period + 5)
+
+    first, later = stream.rows(addresses[:5]), stream.rows(addresses[-5:])
+    other = stream.rows(addresses[stream.epoch_rows() :][:5])
+
+    for name in first:
+        np.testing.assert_array_equal(later[name], first[name])
+    assert (other["tokens"] != first["tokens"]).any()
