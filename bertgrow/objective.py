@@ -61,17 +61,14 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
         for name, show in (("mlm", "80/10/10"), ("mask", "mask")):
             inputs = hide(batch, show)
             outputs = network.apply(params, inputs)
-            weights = inputs["weights"]
-            scores = _scores(name, outputs["mlm_logits"], inputs["targets"], weights)
-            found |= {score: (value, weights.sum()) for score, value in scores.items()}
-            if name == "mlm":
-                greatest = jnp.abs(outputs["layers"]).max(axis=(1, 2, 3))
-                found["activation_max"] = (greatest.astype(jnp.float32), None)
+            logits, weights = outputs["mlm_logits"], inputs["weights"]
+            found |= _counted(name, logits, inputs["targets"], weights)
             if next_sentence and name == "mlm":
                 # The last held-out batch may be filled up with rows of padding alone.
                 real = (batch["tokens"][:, 0] == vocab.cls_id).astype(jnp.float32)
-                scores = _scores("nsp", outputs["nsp_logits"], inputs["is_random"], real)
-                found |= {score: (value, real.sum()) for score, value in scores.items()}
+                found |= _counted("nsp", outputs["nsp_logits"], inputs["is_random"], real)
+        greatest = jnp.abs(outputs["layers"]).max(axis=(1, 2, 3))
+        found["activation_max"] = (greatest.astype(jnp.float32), None)
         return found
 
     return Task(network.init, prepare, loss, evaluate, network.axes)
@@ -83,3 +80,9 @@ def _scores(name, logits, targets, weights):
         f"{name}_loss": losses.cross_entropy(logits, targets, weights),
         f"{name}_accuracy": losses.num_correct(logits, targets, weights),
     }
+
+
+def _counted(name, logits, targets, weights):
+    """The same scores as (sum, count) pairs, for `Task.evaluate`."""
+    scores = _scores(name, logits, targets, weights)
+    return {score: (value, weights.sum()) for score, value in scores.items()}

@@ -8,12 +8,10 @@
 A save counts once `checksums/STEP.json` exists, which is written after everything else.
 """
 
-import errno
 import json
 import os
 import sys
 import threading
-import time
 
 import jax
 import numpy as np
@@ -215,7 +213,7 @@ class Checkpoints:
                 if _is_step(entry) and int(entry.name) in vouched - self.damaged.keys():
                     continue
                 if _is_step(entry) or ".orbax-checkpoint-tmp" in entry.name:
-                    _remove(entry)
+                    disk.remove(entry)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoints are tidy")
         self._writer = ocp.AsyncCheckpointer(_handler())
@@ -278,17 +276,6 @@ def _handler():
         state=ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
         record=ocp.JsonCheckpointHandler(),
     )
-
-
-def _remove(folder, tries=20):
-    """Removes what a lost save left, though a thread of it may still put a file there."""
-    for left in reversed(range(tries)):
-        try:
-            return folder.rmtree()
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY or not left:
-                raise
-            time.sleep(0.1)
 
 
 def _is_step(entry):

@@ -1,9 +1,11 @@
 """The disk: how much a run needs, who else writes, and when it is to blame."""
 
+import errno
 import fcntl
 import math
 import os
 import shutil
+import time
 
 import jax
 
@@ -61,6 +63,17 @@ def check_disk(path, needed, *, what="checkpoints", hint=CHECKPOINTS):
         raise errors.InputError(
             f"{what} need {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB: {hint}"
         )
+
+
+def remove(folder, tries=20):
+    """Removes what a lost save left, though a thread of it may still put a file there."""
+    for left in reversed(range(tries)):
+        try:
+            return folder.rmtree()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not left:
+                raise
+            time.sleep(0.1)
 
 
 def _taken(path):
