@@ -1,4 +1,4 @@
-"""MobileBERT and its teacher as pure functions, the whole network or the maps it teaches."""
+"""MobileBERT and its teacher as pure functions: the network, and what its layers teach."""
 
 import functools
 
@@ -11,9 +11,9 @@ from bertgrow.nn.heads import NextSentence, Pooler
 from mobilebert import nn_encoder
 from mobilebert.config import MobileBertConfig
 from mobilebert.nn_embeddings import Embeddings, MaskedHead
-from mobilebert.nn_encoder import Maps
+from mobilebert.nn_encoder import KEEP, NOTHING, Maps, Watch
 
-__all__ = ["Maps", "MobileBertConfig", "embed", "maps", "network"]
+__all__ = ["Maps", "MobileBertConfig", "Watch", "embed", "maps", "network", "watched"]
 
 
 @functools.cache  # equal configurations share their compiled functions
@@ -34,14 +34,29 @@ def maps(config: MobileBertConfig):
     With `active`, an int32 scalar that may be traced, the maps are those of that layer
     alone, and layers above it do no work; the leading axis is 1.
     """
+    run = watched(config)
+    return lambda params, inputs, active=None: run(params, inputs, KEEP, active=active)["seen"]
+
+
+@functools.cache
+def watched(config: MobileBertConfig):
+    """The function (params, inputs, watch, given=NOTHING, active=None) -> outputs.
+
+    Those of `network` without dropout, and `seen`, what the `Watch` made of every layer and
+    what is `given` for it, both `Maps`. With `active`, an int32 scalar that may be traced,
+    there are only `layers` and `seen`, of that layer alone: their leading axis is 1.
+    """
     embeddings = embed(config)
 
-    def run(params, inputs, active=None):
-        mask = inputs["tokens"] != config.pad_id
-        stack = (params["layers"], embeddings(params, inputs), mask)
+    def run(params, inputs, watch, given=NOTHING, active=None):
         if active is None:
-            return nn_encoder.all_maps(*stack, config=config)
-        return nn_encoder.maps_at(active, *stack, config=config)
+            return MobileBert(config).apply({"params": params}, inputs, None, watch, given)
+        mask = inputs["tokens"] != config.pad_id
+        layers, seen = nn_encoder.run_to(
+            active, params["layers"], embeddings(params, inputs), mask,
+            config=config, watch=watch, given=given,
+        )  # fmt: skip
+        return {"layers": layers, "seen": seen}
 
     return run
 
@@ -64,7 +79,7 @@ class MobileBert(nn.Module):
     config: MobileBertConfig
 
     @nn.compact
-    def __call__(self, inputs, key=None):
+    def __call__(self, inputs, key=None, watch=None, given=NOTHING):
         config, positions = self.config, inputs.get("positions")
         salts = layers.salts(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
         on_embeddings, on_layers = (None, None) if key is None else (salts[0], salts[1:])
@@ -72,9 +87,12 @@ class MobileBert(nn.Module):
 
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
-        hidden, stacked = nn_encoder.Encoder(config, name="layers")(hidden, mask, on_layers)
+        encoder = nn_encoder.Encoder(config, name="layers")
+        hidden, stacked, seen = encoder(hidden, mask, on_layers, watch, given)
 
         outputs = {"hidden": hidden, "layers": stacked, "first_token": hidden[:, 0]}
+        if watch is not None:
+            outputs["seen"] = seen
         if config.pooler:
             outputs["first_token"] = Pooler(config, name="pooler")(hidden[:, 0])
         if config.next_sentence:

@@ -41,7 +41,7 @@ def weights(config):
     return table
 
 
-def block(weights, hidden, mask, salt=None, *, config):
+def block(weights, hidden, mask, salt=None, *, config, watch=None):
     """One block (Sun et al., 2020, figure 1; wiring as in Table 1 or as released).
 
     The residual around attention is the bottleneck's output, not the block's input.
@@ -52,10 +52,10 @@ def block(weights, hidden, mask, salt=None, *, config):
       hidden: [batch, length, embed].
       mask: bool [batch, length], false at padding.
       salt: uint32 [2, 2, batch], or None.
+      watch: function of the attention scores, see `bertgrow.nn.encoder.read`, or None.
 
     Returns:
-      [batch, length, embed], and the queries and keys [batch, length, heads, kv] of which
-      `bertgrow.nn.encoder.scores` makes attention scores.
+      [batch, length, embed], and what `watch` returned, or None.
     """
     on_shares, on_output = (None, None) if salt is None else salt
     dense = functools.partial(_dense, dtype=layers.compute_dtype(config))
@@ -69,7 +69,7 @@ def block(weights, hidden, mask, salt=None, *, config):
         asked = read = body
     query, keys = dense(weights["query"], asked), dense(weights["key"], asked)
     values, rate = dense(weights["value"], read), config.attention_dropout
-    context = encoder.read(query, keys, values, mask, on_shares, rate)
+    context, seen = encoder.read(query, keys, values, mask, on_shares, rate, watch)
     body = norm(weights.get("attention_norm"), dense(weights["out"], context, dims=2) + body)
 
     def ffn(body, weights):
@@ -81,7 +81,7 @@ def block(weights, hidden, mask, salt=None, *, config):
     changed = layers.dropout(dense(weights["expand"], body), on_output, config.dropout)
     if config.norm == "folded":
         hidden = hidden * weights["expand_norm"]["scale"][None, None]
-    return norm(weights["expand_norm"], changed + hidden), (query, keys)
+    return norm(weights["expand_norm"], changed + hidden), seen
 
 
 def normalise(weights, x, config):

@@ -1,4 +1,4 @@
-"""The stacked blocks, walked by a scan, whole or up to one layer."""
+"""The stacked blocks, walked by a scan, whole or up to one layer, and watched on the way."""
 
 import functools
 from typing import Any, NamedTuple
@@ -19,53 +19,57 @@ class Maps(NamedTuple):
     scores: Any  # float32 [layers, batch, heads, length, length], masked, before softmax
 
 
+class Watch(NamedTuple):
+    """Two functions of one layer's map and what is given for that layer.
+
+    They run beside the layer, so that no map outlives it, and again in the backward pass.
+    """
+
+    features: Any
+    scores: Any
+
+
+KEEP = Watch(*(lambda each, given: each,) * 2)  # what makes `Maps`
+NOTHING = Maps(None, None)
+
+
 class Encoder(nn.Module):
     """All blocks; every weight has a leading axis `layers`."""
 
     config: MobileBertConfig
 
     @nn.compact
-    def __call__(self, hidden, mask, salts=None):
+    def __call__(self, hidden, mask, salts=None, watch=None, given=NOTHING):
         """Runs the blocks.
 
         Args:
           hidden: [batch, length, embed].
           mask: bool [batch, length], false at padding.
           salts: uint32 [2 layers, 2, batch], two dropouts a block, or None.
+          watch: `Watch`, or None.
+          given: `Maps` for the watch, their leading axis the layers.
 
         Returns:
-          [batch, length, embed], and every block's output [layers, batch, length, embed].
+          [batch, length, embed], every block's output [layers, batch, length, embed], and
+          what the watch returned, stacked along the layers, as `Maps`; None without one.
         """
         config = self.config
         weights = layers.declare(self, nn_block.weights(config))
         if salts is not None:
             salts = salts.reshape(config.num_layers, 2, *salts.shape[1:])
-        block = functools.partial(nn_block.block, config=config)
-        inside = encoder.remember(block, config.remat, prevent_cse=False)
+        inside = encoder.remember(_layer(config, watch), config.remat, prevent_cse=False)
 
         def body(hidden, layer):
-            weights, salt = layer
-            hidden, _ = inside(weights, hidden, mask, salt)
-            return hidden, hidden
+            weights, salt, given = layer
+            hidden, seen = inside(weights, hidden, mask, salt, given)
+            return hidden, (hidden, seen)
 
-        return jax.lax.scan(body, hidden, (weights, salts))
-
-
-def all_maps(weights, hidden, mask, *, config):
-    """The `Maps` of every layer, without dropout."""
-    inside = encoder.remember(
-        functools.partial(_observed, config=config), config.remat, prevent_cse=False
-    )
-
-    def body(hidden, weights):
-        maps = inside(weights, hidden, mask)
-        return maps.features, maps
-
-    return jax.lax.scan(body, hidden, weights)[1]
+        hidden, (stacked, seen) = jax.lax.scan(body, hidden, (weights, salts, given))
+        return hidden, stacked, seen
 
 
-def maps_at(active, weights, hidden, mask, *, config):
-    """The `Maps` of one layer, their leading axis 1; layers above it do no work.
+def run_to(active, weights, hidden, mask, *, config, watch, given=NOTHING):
+    """The blocks up to one layer, the only one that is watched; layers above do no work.
 
     A loop that ends early has no reverse mode. Here the scan still takes a turn for every
     layer, but from `active` on a turn copies the carry, forwards and backwards. Turns are
@@ -74,12 +78,18 @@ def maps_at(active, weights, hidden, mask, *, config):
 
     Args:
       active: int32 scalar, traced or not: one program serves all layers.
+      weights, hidden, mask: as of `Encoder`, without dropout.
+      watch: `Watch`.
+      given: `Maps` of the active layer, their leading axis 1.
+
+    Returns:
+      The layer's output and what the watch returned, as of `Encoder`, their leading axis 1.
     """
-    observed = functools.partial(_observed, config=config)
+    block = _layer(config)
 
     def turn(weights, hidden, is_below):
         def run(hidden):
-            return observed(weights, hidden, mask).features
+            return block(weights, hidden, mask)[0]
 
         return jax.lax.cond(is_below, run, lambda hidden: hidden, hidden)
 
@@ -93,11 +103,25 @@ def maps_at(active, weights, hidden, mask, *, config):
     is_below = jnp.arange(config.num_layers) < active
     hidden, _ = jax.lax.scan(body, hidden, (weights, is_below))
     pick = functools.partial(jax.lax.dynamic_index_in_dim, index=active, keepdims=False)
-    last = encoder.remember(observed, config.remat, prevent_cse=True)
-    maps = last(jax.tree.map(pick, weights), hidden, mask)
-    return jax.tree.map(lambda each: each[None], maps)
+    last = encoder.remember(_layer(config, watch), config.remat, prevent_cse=True)
+    given = jax.tree.map(lambda each: each[0], given)
+    found = last(jax.tree.map(pick, weights), hidden, mask, None, given)
+    return jax.tree.map(lambda each: each[None], found)
 
 
-def _observed(weights, hidden, mask, *, config):
-    hidden, (query, keys) = nn_block.block(weights, hidden, mask, config=config)
-    return Maps(hidden, encoder.scores(query, keys, mask))
+def _layer(config, watch=None):
+    """The function (weights, hidden, mask, salt, given) -> (hidden, seen) of one layer."""
+
+    def run(weights, hidden, mask, salt=None, given=NOTHING):
+        block = functools.partial(nn_block.block, config=config)
+        if watch is None:
+            return block(weights, hidden, mask, salt)
+
+        def by_scores(scores):
+            return watch.scores(scores, given.scores)
+
+        hidden, of_scores = block(weights, hidden, mask, salt, watch=by_scores)
+        by_features = jax.checkpoint(watch.features, prevent_cse=False)
+        return hidden, Maps(by_features(hidden, given.features), of_scores)
+
+    return run

@@ -37,7 +37,7 @@ def _student(family, settings, index, vocab):
     plain = stages.OBJECTIVES["masked_lm"].task(family, settings, index, vocab)
     return tasks.Student(
         network=nn.network(config.model),
-        maps=nn.maps(config.model),
+        watched=nn.watched(config.model),
         plain=plain,
         num_layers=config.model.num_layers,
         pad_id=config.model.pad_id,

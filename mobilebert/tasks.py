@@ -18,7 +18,7 @@ class Student(NamedTuple):
     """The network that learns."""
 
     network: Network
-    maps: Any  # (params, inputs, active=None) -> Maps, see `nn.maps`
+    watched: Any  # (params, inputs, watch, given, active=None) -> outputs, see `nn.watched`
     plain: Task  # its masked-token task: hides tokens, and evaluates
     num_layers: int
     pad_id: int
@@ -28,7 +28,7 @@ class Terms(NamedTuple):
     """Which losses are summed, and over which tokens."""
 
     factors: transfer.Factors = transfer.Factors()
-    features: str = "split"  # split | plain, see `transfer.layer_losses`
+    features: str = "split"  # split | plain, see `transfer.judge`
     tokens: str = "real"  # real | all, see `transfer.token_share`
     activation_factor: float = 0.0  # of `activations.penalty`
     activation_limit: float = activations.FLOAT16_MAX / 4
@@ -51,10 +51,10 @@ def layer_transfer(student, teacher, terms, *, active=None):
         del key
         now = None if active is None else active(step)
         still = jax.lax.stop_gradient(params["embeddings"])
-        mine = student.maps(params | {"embeddings": still}, inputs, now)
         theirs = teacher.maps(frozen, inputs, now)
-        total, metrics = _transfer(student, terms, mine, theirs, inputs)
-        extra, metrics = _with_penalty(terms, mine.features, inputs, metrics)
+        outputs = _compared(student, terms, params | {"embeddings": still}, inputs, theirs, now)
+        total, metrics = _transfer(student, terms, outputs)
+        extra, metrics = _with_penalty(terms, outputs["layers"], inputs, metrics)
         return total + extra, metrics | {"tokens": inputs["real_tokens"].sum()}
 
     return _task(student, teacher, terms, loss, is_observed=True)
@@ -73,7 +73,11 @@ def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_
 
     def loss(params, frozen, inputs, key, step):
         del key, step
-        outputs = student.network.apply(params, inputs)
+        if auxiliary:
+            theirs = teacher.maps(frozen, inputs, None)
+            outputs = _compared(student, terms, params, inputs, theirs)
+        else:
+            outputs = student.network.apply(params, inputs)
         total, metrics = soft_labels.distillation(
             outputs["mlm_logits"], teacher.labels(frozen, inputs), inputs["targets"],
             inputs["share"], hard=hard, temperature=temperature,
@@ -84,9 +88,7 @@ def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_
             )
             total += metrics["nsp_loss"]
         if auxiliary:
-            theirs = teacher.maps(frozen, inputs, None)
-            mine = student.maps(params, inputs)
-            extra, parts = _transfer(student, terms, mine, theirs, inputs)
+            extra, parts = _transfer(student, terms, outputs)
             total, metrics = total + extra, metrics | parts
         extra, metrics = _with_penalty(terms, outputs["layers"], inputs, metrics)
         return total + extra, metrics | {"tokens": inputs["real_tokens"].sum()}
@@ -110,8 +112,8 @@ def _task(student, teacher, terms, loss, *, is_observed):
         found = plain.evaluate(params, (), batch)
         if is_observed and teacher.is_live:
             inputs = prepare(batch)
-            mine, theirs = student.maps(params, inputs), teacher.maps(frozen, inputs, None)
-            parts = _compare(student, terms, mine, theirs, inputs)[1]
+            theirs = teacher.maps(frozen, inputs, None)
+            parts = _parts(_compared(student, terms, params, inputs, theirs))
             count = inputs["real_tokens"].sum().astype(jnp.float32)
             found |= {f"transfer_{name}": (x * count, count) for name, x in parts.items()}
         return found
@@ -119,16 +121,21 @@ def _task(student, teacher, terms, loss, *, is_observed):
     return Task(plain.init, prepare, loss, evaluate, plain.axes)
 
 
-def _compare(student, terms, mine, theirs, inputs):
-    return transfer.layer_losses(
-        mine, theirs, inputs["token_share"], num_layers=student.num_layers,
-        factors=terms.factors, features=terms.features,
-    )  # fmt: skip
+def _compared(student, terms, params, inputs, theirs, active=None):
+    """The student's outputs, its layers judged by the teacher's maps as they come."""
+    judge = transfer.judge(inputs["token_share"], terms.factors, terms.features)
+    return student.watched(params, inputs, judge, theirs, active)
 
 
-def _transfer(student, terms, mine, theirs, inputs):
+def _parts(outputs):
+    """{name of the term: float32 [layers]}."""
+    return outputs["seen"].features | outputs["seen"].scores
+
+
+def _transfer(student, terms, outputs):
     """The transfer loss of the given layers, and the mean over them of each of its terms."""
-    each, parts = _compare(student, terms, mine, theirs, inputs)
+    parts = _parts(outputs)
+    each = transfer.total(parts, student.num_layers, terms.factors)
     return each.sum(), {f"transfer_{name}": part.mean() for name, part in parts.items()}
 
 

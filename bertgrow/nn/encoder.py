@@ -182,7 +182,7 @@ def attention(weights, hidden, memory, mask, salt, rate, matched=None):
         matched = layers.dense(weights["query"], hidden), layers.dense(weights["key"], memory)
     else:
         salt = None
-    context = values if matched == ALONE else read(*matched, values, mask, salt, rate)
+    context = values if matched == ALONE else read(*matched, values, mask, salt, rate)[0]
     return layers.dense(weights["out"], context, dims=2), matched
 
 
@@ -193,15 +193,24 @@ def _product(weights, name, x):
     return layers.dense(weights[name], x)
 
 
-@functools.partial(jax.checkpoint, static_argnums=5, prevent_cse=False)
-def read(query, keys, values, mask, salt, rate):
-    """Softmax attention; its shares are computed again in the backward pass.
+def read(query, keys, values, mask, salt, rate, watch=None):
+    """Softmax attention; scores and shares are computed again in the backward pass.
 
-    To keep them would take more memory than all else in a layer.
+    To keep them would take more memory than all else in a layer. The same holds of what
+    `watch`, a function of the scores, makes of them.
+
+    Returns:
+      [batch, rows, heads, kv], and what `watch` returned, or None.
     """
-    shares = jax.nn.softmax(scores(query, keys, mask))
-    shares = layers.dropout(shares.astype(values.dtype), salt, rate)
-    return jnp.einsum("bhqm,bmhk->bqhk", shares, values)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def run(query, keys, values):
+        found = scores(query, keys, mask)
+        shares = layers.dropout(jax.nn.softmax(found).astype(values.dtype), salt, rate)
+        context = jnp.einsum("bhqm,bmhk->bqhk", shares, values)
+        return context, None if watch is None else watch(found)
+
+    return run(query, keys, values)
 
 
 def scores(query, keys, mask):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import small_mobilebert as small
 import tiny
+from jax.ad_checkpoint import print_saved_residuals
 
-from mobilebert import nn
+from mobilebert import nn, transfer
 
 
 @pytest.mark.parametrize("form", ["student", "teacher"])
@@ -102,3 +103,49 @@ def test_layers_above_the_active_one_do_no_work():
     traced = [jax.jit(function).lower(params, 1) for function in (size, jax.grad(size))]
     # With a gradient: forwards, the same again in the backward pass, and backwards.
     assert [lowered.as_text().count("stablehlo.case") for lowered in traced] == [1, 3]
+
+
+@pytest.mark.parametrize("active", [None, 1])
+def test_layers_judged_as_they_come_are_judged_as_their_maps_are(active):
+    """Values and gradients, though no map outlives its layer; padding counts for nothing."""
+    config, inputs = small.config(), tiny.inputs()
+    _, params = small.built(config)
+    theirs = nn.maps(small.teacher())(small.built(small.teacher())[1], inputs, active)
+    share = transfer.token_share(inputs["tokens"] != 0)
+    judge = transfer.judge(share)
+
+    def as_they_come(params):
+        seen = nn.watched(config)(params, inputs, judge, theirs, active)["seen"]
+        return transfer.total(seen.features | seen.scores, 3).sum()
+
+    def afterwards(params):
+        mine = nn.maps(config)(params, inputs, active)
+        return transfer.layer_losses(mine, theirs, share, num_layers=3)[0].sum()
+
+    ours, wanted = (jax.jit(jax.value_and_grad(f))(params) for f in (as_they_come, afterwards))
+
+    np.testing.assert_allclose(ours[0], wanted[0], rtol=1e-6)
+    assert wanted[0] > 1
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(wanted[1]))
+    jax.tree.map(  # those of the keys' biases are sums that vanish: only rounding is left
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7 * largest),
+        ours[1], wanted[1],
+    )  # fmt: skip
+
+
+def test_no_score_is_kept_for_the_backward_pass_of_a_judged_student(capsys):
+    """Only the teacher's scores, which come in, have room for all layers."""
+    config, inputs = small.config(), tiny.inputs()
+    _, params = small.built(config)
+    theirs = nn.maps(small.teacher())(small.built(small.teacher())[1], inputs)
+    judge = transfer.judge(transfer.token_share(inputs["tokens"] != 0))
+
+    def loss(params, theirs):
+        seen = nn.watched(config)(params, inputs, judge, theirs)["seen"]
+        return transfer.total(seen.features | seen.scores, 3).sum()
+
+    print_saved_residuals(loss, params, theirs)
+
+    shape = ",".join(map(str, theirs.scores.shape))
+    kept = [line for line in capsys.readouterr().out.splitlines() if f"[{shape}]" in line]
+    assert kept and all("from the argument" in line for line in kept), kept
