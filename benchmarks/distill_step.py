@@ -1,16 +1,21 @@
-"""What a step of layer transfer costs: against its parts, and with the end at the active layer.
+"""What a step of layer transfer costs: against its parts, to the active layer, from a cache.
 
-    python benchmarks/distill_step.py                    # two cores do it; minutes
-    python benchmarks/distill_step.py --full --batch 32  # IB-BERT-large and MobileBERT
+    python benchmarks/distill_step.py                       # published widths, 4 layers
+    python benchmarks/distill_step.py --narrow              # bodies of 256 and 32, 6 layers
+    python benchmarks/distill_step.py --layers 24 --batch 32  # all of it; for an accelerator
 
 The parts are an encoder-only forward pass of the teacher and an encoder-only step of the
 student: forward, backward, update; no heads, no comparison. With early exit, a turn is one
 step of every phase; without, as many steps of joint transfer, which compares all layers.
+With a cache, a step reads its targets from files, in the types of the recipe, and brings them
+to the device; it is one of joint transfer too, and the teacher is not asked.
 """
 
 import argparse
 import functools
 import statistics
+import tempfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,47 +24,67 @@ import rounds
 
 from bertgrow import calibration, config, families, recipe, stages
 from bertgrow.contracts import Task
+from bertgrow.data import entries
 from bertgrow.train import loop, sharding
 from mobilebert import nn, presets
 from mobilebert import recipe as students
 
-SMALL = dict(vocab_size=1000, num_layers=6, width=128, table_width=32, max_length=128)
+PIECES = 1000  # the heads are no part of a transfer step
+NARROW = dict(width=128, table_width=32, max_length=128)
 STUDENT, TEACHER = dict(body_width=32, ffn_width=128), dict(body_width=256, ffn_width=1024)
+PARTS, TRANSFER = ("teacher forward", "student step"), ("all layers", "phases", "from a cache")
 GOAL = 1.10  # times the parts, at most
 
 
 def main():
     args = arguments()
     settings = resolved(args)
-    teacher, joint, progressive = settings.stages
-    depth, length = joint.model.num_layers, args.length
-    print(f"device: {jax.devices()[0].device_kind}, jax {jax.__version__}")
+    models = [stage.model for stage in settings.stages[:2]]
     family = families.find(settings.family)
-    made = stages.make(settings, family, calibration.vocabulary(joint.model.vocab_size))
-    sides, names = build(settings, made, args), ("teacher forward", "student step")
-    rates = rounds.alternate({name: turn(depth) for name, turn in sides.items()}, args.rounds)
-    rounds.show(f"{depth} layers, {args.batch} rows of {length}", rates, "steps/s")
+    made = stages.make(settings, family, calibration.vocabulary(models[1].vocab_size))
+    with tempfile.TemporaryDirectory() as folder:
+        sides = build(settings, made, args, folder)
+        turns = {name: turn(models[1].num_layers) for name, turn in sides.items()}
+        rates = rounds.alternate(turns, args.rounds)
 
+    print(f"device: {jax.devices()[0].device_kind}, jax {jax.__version__}")
+    bodies = " and ".join(str(model.body_width) for model in models)
+    sizes = f"{models[1].num_layers} layers of width {models[1].width}, bodies {bodies}"
+    rounds.show(f"{sizes}; {args.batch} rows of {args.length}", rates, "steps/s")
+    found = ratios(rates) | dict(early_exit_flops=made[2].flops / made[1].flops)
+    show(found, entry_bytes=layout(made[1]).entry_bytes)
+    rounds.finish(found | dict(rates=rates), as_json=args.json)
+
+
+def ratios(rates):
+    """What each kind of transfer step takes over its parts, and one kind over another."""
     seconds = {name: [1 / rate for rate in values] for name, values in rates.items()}
-    parts = [sum(pair) for pair in zip(*(seconds[name] for name in names), strict=True)]
-    found = dict(
-        over_parts=over(seconds["transfer, all layers"], parts),
-        early_exit=over(seconds["transfer, phases"], seconds["transfer, all layers"]),
-        early_exit_flops=made[2].flops / made[1].flops,
-    )
-    verdict = "met" if found["over_parts"] <= GOAL else "missed"
+    parts = [sum(pair) for pair in zip(*(seconds[name] for name in PARTS), strict=True)]
+    found = {name: over(seconds[name], parts) for name in TRANSFER}
+    found["early exit"] = over(seconds["phases"], seconds["all layers"])
+    return found
+
+
+def show(found, entry_bytes):
+    """Prints each ratio in words, the first with its verdict."""
+    verdict = "met" if found["all layers"] <= GOAL else "missed"
+    print(f"a step of transfer / ({' + '.join(PARTS)}):")
+    print(f"  all layers ... {found['all layers']:.2f}x   (at most {GOAL:.2f}x: {verdict})")
+    print(f"  phases, which end at the active layer ... {found['phases']:.2f}x")
     print(
-        f"transfer step / teacher forward + student step ... {found['over_parts']:.2f}x"
-        f"   (at most {GOAL:.2f}x: {verdict})"
+        f"  from a cache, all layers, {entry_bytes / 1e6:.2f} MB a row ... "
+        f"{found['from a cache']:.2f}x"
     )
-    print(f"phases with early exit / without ... {found['early_exit']:.2f}x")
-    print(f"the same in FLOPs ... {found['early_exit_flops']:.2f}x")
-    rounds.finish(found | dict(seconds=seconds), as_json=args.json)
+    print(
+        f"phases / all layers ... {found['early exit']:.2f}x "
+        f"(in FLOPs {found['early_exit_flops']:.2f}x)"
+    )
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--full", action="store_true", help="published sizes, 24 layers")
+    parser.add_argument("--narrow", action="store_true", help="bodies of 256 and 32")
+    parser.add_argument("--layers", type=int, help="of both; 4, or 6 with --narrow")
     parser.add_argument("--batch", type=int, default=8, help="rows a step; 8")
     parser.add_argument("--length", type=int, default=128, help="tokens a row; 128")
     parser.add_argument("--rounds", type=int, default=7, help="turns of every side; 7")
@@ -69,11 +94,13 @@ def arguments():
 
 def resolved(args):
     """A recipe of a teacher, joint and progressive transfer, as `RunConfig`."""
-    sizes = {} if args.full else SMALL
-    made = students.distillation(presets.mobilebert(**sizes, **({} if args.full else STUDENT)))
+    sizes = dict(num_layers=args.layers or (6 if args.narrow else 4))
+    sizes |= NARROW if args.narrow else {}
+    student, teacher = (STUDENT, TEACHER) if args.narrow else ({}, {})
+    made = students.distillation(presets.mobilebert(vocab_size=PIECES, **sizes, **student))
     made.update(batch=args.batch, length=args.length)
     fields = {name: size for name, size in sizes.items() if name not in students.SHARED}
-    teacher = students.teacher(batch=args.batch, **fields, **({} if args.full else TEACHER))
+    teacher = students.teacher(batch=args.batch, **fields, **teacher)
     steps = 100 * made.model.num_layers
     made.stages = recipe.stages(
         teacher, dict(task="joint", steps=steps), students.progressive(steps=steps)
@@ -81,7 +108,7 @@ def resolved(args):
     return config.resolve(made)
 
 
-def build(settings, made, args):
+def build(settings, made, args, folder):
     """{name: function of the depth that gives the turn of a side}, compiled and warm."""
     mesh = sharding.make_mesh()
     batch = calibration.random_batch(args.batch, args.length, settings.model.vocab_size)
@@ -94,8 +121,9 @@ def build(settings, made, args):
     alone = joint._replace(task=encoder_only(joint.task, settings.model))
     starts = [stage.start for stage in settings.stages]
     trained = {
-        "transfer, all layers": Trained(joint, starts[1], mesh, batch),
-        "transfer, phases": Trained(progressive, starts[2], mesh, batch),
+        "all layers": Trained(joint, starts[1], mesh, batch),
+        "from a cache": Cached(made[1], starts[1], mesh, batch, frozen, folder),
+        "phases": Trained(progressive, starts[2], mesh, batch),
         "student step": Trained(alone, starts[1], mesh, batch),
     }
     forward = jax.jit(lambda params, batch: encoded(nn.network(model), params, batch))
@@ -127,9 +155,37 @@ class Trained:
             now = self.start + (2 * part + 1) * self.stage.steps // (2 * depth)
             place = self.state.step.sharding
             self.state = self.state._replace(step=jax.device_put(np.int32(now), place))
-            self.state, _ = self.step(self.state, self.frozen, self.batch)
+            self.state, _ = self.step(self.state, self.frozen, self._read())
         jax.block_until_ready(self.state)
         return depth
+
+    def _read(self):
+        return self.batch
+
+
+class Cached(Trained):
+    """The same without a teacher: each step reads what the teacher said about its rows."""
+
+    def __init__(self, stage, start, mesh, batch, frozen, folder):
+        targets, kept, self.mesh, self.rows = stage.targets, layout(stage), mesh, stage.batch
+        (part,) = kept.parts()
+
+        @jax.jit
+        def ask(frozen, batch):
+            return targets.make(frozen, stage.task.prepare(batch), np.int32(0))
+
+        arrays = jax.device_get(ask(frozen, batch))
+        entries.write(Path(folder) / part.name, entries.records(arrays, kept.fields))
+        self.entries, self.given = entries.Entries(folder, kept, first=0), batch
+        super().__init__(stage._replace(task=targets.task), start, mesh, self._read())
+
+    def _read(self):
+        return self.given | sharding.put(self.entries(0, self.rows), self.mesh)
+
+
+def layout(stage):
+    """How the targets of one step lie in a file."""
+    return entries.layout(stage.targets.fields, phases=1, rows=stage.batch, batch=stage.batch)
 
 
 def encoder_only(task, model):
