@@ -148,7 +148,9 @@ def _certificate(certificate, run):
     at = f" at step {certificate['step']}" if "step" in certificate else ""
     yield f"<h3>{run} {text(certificate.get('transition', ''))}{at}</h3>"
     operators = certificate.get("rows") or []
-    yield f"<p>{text(', '.join(_changes(operators)))}</p>"
+    is_hand_over = certificate.get("rows") == []
+    words = "no weight changes" if is_hand_over else ", ".join(_changes(operators))
+    yield f"<p>{text(words)}</p>"
     shown = [name for name in OPERATOR if any(name in row for row in operators)]
     numbers = [i for i, name in enumerate(shown) if name in MEASURED]
     cells = [[_cell(name, row.get(name)) for name in shown] for row in operators]
