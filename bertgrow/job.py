@@ -76,7 +76,6 @@ def summary(settings, family, todo, stores):
     """What config.json holds: recipe, stages as numbers, store, what is lent, versions."""
     table = []
     for config, stage in zip(settings.stages, todo, strict=True):
-        shapes = jax.eval_shape(stage.task.init, jax.random.key(0))
         table.append(
             dict(
                 name=config.name,
@@ -86,7 +85,7 @@ def summary(settings, family, todo, stores):
                 batch=config.batch,
                 length=config.length,
                 **families.shape(family, config.model),
-                parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)),
+                parameters=sum(families.parameters(family, config.model).values()),
                 flops_per_step=stage.flops,
             )  # fmt: skip
         )

@@ -79,7 +79,7 @@ def frozen(source, dtype):
         return source.digest or saves.digest(source.step)
 
     lent = {source.folder: dict(step=source.step, digest=source.digest)}
-    return Frozen(shapes, load, digest, lent if source.folder else {})
+    return Frozen(shapes, load, digest, lent=lent if source.folder else {})
 
 
 def _holding(source, saves):
