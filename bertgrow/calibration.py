@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bertgrow import memory
 from bertgrow.contracts import Vocab
 from bertgrow.errors import InputError
 from bertgrow.train import loop, sharding
@@ -49,7 +50,7 @@ def seconds_per_step(stage, mesh, *, vocab_size, accumulate=1, start=0):
 
 def _made_up(stage, mesh):
     """Arrays of one number in the place of the frozen weights, which no run has made yet."""
-    shapes = stage.frozen.shapes(mesh) if stage.frozen else ()
+    shapes = memory.frozen(stage, mesh)
     fill = functools.partial(jax.tree.map, lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype))
     where = jax.tree.map(lambda leaf: leaf.sharding, shapes)
     return jax.jit(lambda: fill(shapes), out_shardings=where)()

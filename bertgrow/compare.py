@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shlex
 import sys
 
@@ -94,7 +93,7 @@ def _read(args):
     if args.seeds is not None or not folders:
         raise errors.InputError("give --arms to train, or working directories to read")
     read = runs.read_all([run for folder in folders for run in _runs_in(epath.Path(folder))])
-    folder = epath.Path(args.workdir) if args.workdir else read[0].folder.parent
+    folder = epath.Path(args.workdir) if args.workdir else read[0].folder.resolve().parent
     results = seeds.compare(seeds.group(read))
     write(results, folder)
     return results, folder
@@ -138,7 +137,7 @@ def write(results, folder):
 
 
 def as_json(results, folder):
-    """All figures and the curves behind them; runs are named by their path from `folder`."""
+    """All figures and the curves behind them; `folder` is where they are written."""
     return {"arms": [report.as_json(_arm(result, folder)) for result in results]}
 
 
@@ -162,10 +161,16 @@ def _arm(result, folder):
     }
 
 
+def _place(run, folder):
+    """The path of a run from a folder that it is in, so that both can move; else as given."""
+    inner, outer = run.resolve(), folder.resolve()
+    return str(inner.relative_to(outer) if inner.is_relative_to(outer) else run)
+
+
 def _run(run, folder):
     fields = ("step", "stage", "length", "tokens", "flops", "seconds", "mask_loss", "unigram")
     return {
-        "folder": os.path.relpath(run.folder, folder),
+        "folder": _place(run.folder, folder),
         "seed": seeds.seed(run),
         "is_finished": seeds.is_finished(run),
         "store": (run.config.get("store") or {}).get("hash"),

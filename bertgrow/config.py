@@ -36,13 +36,14 @@ _SCHEDULES = dict(
 )
 
 
-def resolve(recipe, *, vocab=None):
+def resolve(recipe, *, vocab=None, lent=None):
     """Checks a recipe and returns it as a `RunConfig`.
 
     Args:
       recipe: ConfigDict of `recipe.pretraining`.
       vocab: the store's `Vocab`, which the model has to fit; its size is taken where the
         recipe says 0.
+      lent: what other runs have lent to this one at an earlier start, see `workdir.lent`.
 
     Raises:
       InputError: names the field, what it holds, and what would do.
@@ -54,6 +55,7 @@ def resolve(recipe, *, vocab=None):
     _refuse_unknown(recipe, known | set(family.sections), "config")
     for missing in sorted(known - set(recipe)):
         raise InputError(f"config.{missing} is missing; start from recipe.pretraining()")
+    recipe["stages"] = family.stages(recipe)
     run = RunConfig(
         **_sections(_SECTIONS, recipe),
         **{name: recipe[name] for name in _PLAIN},
@@ -61,6 +63,7 @@ def resolve(recipe, *, vocab=None):
         stages=_stages(recipe, family, vocab),
         sections=_sections(family.sections, recipe),
         recipe=recipe,
+        lent=lent or {},
     )
     _check(run)
     return run

@@ -82,11 +82,16 @@ class Frozen(NamedTuple):
     `shapes(mesh)` is their tree of `jax.ShapeDtypeStruct` with shardings; `load(saves,
     shapes)` reads them into it, `saves` being the checkpoints of the run itself.
     `digest(saves)` is the identity of the weights, None while they are not trained.
+    `stays`: the loss asks them at every step, and not the stage's beginning alone.
+    `lent` says of another run's weights which they are, {its folder: {"step", "digest"}}: the
+    run keeps it in config.json, and finds it in `RunConfig.lent` at its next start.
     """
 
     shapes: Callable
     load: Callable
     digest: Callable = lambda saves: None
+    stays: bool = True
+    lent: dict = {}
 
 
 class Targets(NamedTuple):
@@ -181,6 +186,8 @@ class Family(NamedTuple):
     `flops(config, length, predictions) -> {part: forward FLOPs a row}`.
     `objectives` are what its stages can learn besides masked words, by name; `sections` the
     frozen dataclasses of the recipe's sections that these read, by name.
+    `stages(recipe) -> list`: of a recipe as plain data, the stages that are left to be run;
+    a student whose teacher is there already needs no stage that trains one.
     """
 
     config: type
@@ -189,3 +196,4 @@ class Family(NamedTuple):
     flops: Callable
     objectives: dict = {}
     sections: dict = {}
+    stages: Callable = lambda recipe: recipe["stages"]

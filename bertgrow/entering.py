@@ -12,17 +12,19 @@ from bertgrow.train import sharding
 def prepare(session, index, state, is_to_enter):
     """The session to train a stage in, and the state to begin with.
 
-    Frozen weights are asked once for what a cache is to hold, and then are not kept.
+    Frozen weights are kept only where every step asks them: those that a cache stands for, or
+    that the stage begins with, are read when there is such work to do.
     """
-    cached = session.job.caches.get(index)
-    if cached and not is_to_enter and not cached.missing():
+    cached, frozen = session.job.caches.get(index), session.job.stages[index].frozen
+    stays = frozen and frozen.stays and not cached
+    if not (stays or is_to_enter or cached and cached.missing()):
         return session, state
     here = _with_frozen(session, index)
     if cached:
         _fill(here, index, cached)
     if is_to_enter:
         state = _enter(here, index, state)
-    return session if cached else here, state
+    return here if stays else session, state
 
 
 def _fill(session, index, cached):

@@ -1,6 +1,9 @@
 """Finds a model family by the name that its package registered as an entry point."""
 
+import math
 from importlib.metadata import entry_points
+
+import jax
 
 from bertgrow.errors import InputError
 
@@ -21,3 +24,12 @@ def shape(family, model):
     columns = dict(layers="layers", width="embed", heads="heads", ffn_width="mlp")
     found = {column: sizes[axis] for column, axis in columns.items()}
     return found | dict(pool=sizes.get("pool", 1))
+
+
+def parameters(family, model):
+    """{module: how many parameters it has} of a model."""
+    shapes = jax.eval_shape(family.network(model).init, jax.random.key(0))
+    return {
+        name: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(leaves))
+        for name, leaves in shapes.items()
+    }

@@ -73,10 +73,9 @@ def make(settings, stores, *, command="", cached_in=None):
 
 
 def summary(settings, family, todo, stores):
-    """What config.json holds: the recipe, its stages as numbers, the store, the versions."""
+    """What config.json holds: recipe, stages as numbers, store, what is lent, versions."""
     table = []
     for config, stage in zip(settings.stages, todo, strict=True):
-        shapes = jax.eval_shape(stage.task.init, jax.random.key(0))
         table.append(
             dict(
                 name=config.name,
@@ -86,10 +85,12 @@ def summary(settings, family, todo, stores):
                 batch=config.batch,
                 length=config.length,
                 **families.shape(family, config.model),
-                parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)),
+                parameters=sum(families.parameters(family, config.model).values()),
                 flops_per_step=stage.flops,
             )  # fmt: skip
         )
+    frozen = [stage.frozen for stage in todo if stage.frozen]
+    lent = {folder: which for each in frozen for folder, which in each.lent.items()}
     packages = ("bertgrow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
     return dict(
         recipe=settings.recipe,
@@ -100,6 +101,7 @@ def summary(settings, family, todo, stores):
             documents=sum(len(opened.train) for opened in stores),
             tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
         ),
+        lent=lent,
         versions={name: importlib.metadata.version(name) for name in packages},
     )
 

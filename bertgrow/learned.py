@@ -85,6 +85,15 @@ def flops(family, settings, index, *, step):
     return step + 3 * ligo.flops(maps, weights, network.axes)
 
 
+def remarks(family, settings, index):
+    """What a plan has to say of the stage that learns the maps."""
+    del family, settings, index
+    yield (
+        "stages of 'ligo' train maps: memory and checkpoints hold these and their moments, "
+        "while parameters are those of the model that they make"
+    )
+
+
 def _tables(family, settings, index):
     """The sizes before and after, once the neighbours of the stage are what they have to be."""
     stages = settings.stages

@@ -93,11 +93,17 @@ def on_device(shapes):
     )
 
 
+def frozen(stage, mesh):
+    """Shapes with shardings of what every step of a `Stage` asks and does not train."""
+    return stage.frozen.shapes(mesh) if stage.frozen and stage.frozen.stays else ()
+
+
 def saved(task, rows, length, frozen=()):
     """Bytes that the forward pass over `rows` rows leaves for the backward pass."""
 
     def residuals(params, frozen, inputs, key):
         def loss(params):
+            params = task.view(params, 0) if task.view else params
             return task.loss(params, frozen, inputs, key, 0)
 
         return jax.tree.leaves(jax.vjp(loss, params, has_aux=True)[1])

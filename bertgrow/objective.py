@@ -38,10 +38,7 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
 
     def prepare(batch):
         inputs = hide(batch, "80/10/10")
-        rows = len(batch["tokens"])
-        share = inputs["weights"] / jnp.maximum(inputs["weights"].sum(), 1)
-        real = (batch["tokens"] != vocab.pad_id).sum(axis=1)
-        return inputs | dict(share=share, row_share=jnp.full(rows, 1 / rows), real_tokens=real)
+        return inputs | _shares(inputs["weights"], batch["tokens"] != vocab.pad_id)
 
     def loss(params, frozen, inputs, key, step):
         del frozen, step
@@ -55,7 +52,6 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
         return total, metrics | dict(tokens=inputs["real_tokens"].sum())
 
     def evaluate(params, frozen, batch):
-        """Scores, and the greatest activation of each block, which float16 has to hold."""
         del frozen
         found = {}
         for name, show in (("mlm", "80/10/10"), ("mask", "mask")):
@@ -67,11 +63,30 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
                 # The last held-out batch may be filled up with rows of padding alone.
                 real = (batch["tokens"][:, 0] == vocab.cls_id).astype(jnp.float32)
                 found |= _counted("nsp", outputs["nsp_logits"], inputs["is_random"], real)
-        greatest = jnp.abs(outputs["layers"]).max(axis=(1, 2, 3))
-        found["activation_max"] = (greatest.astype(jnp.float32), None)
+        found["activation_max"] = (_greatest(outputs["layers"]), None)
         return found
 
     return Task(network.init, prepare, loss, evaluate, network.axes)
+
+
+def _shares(weights, is_real):
+    """What a whole batch weighs its parts by: predictions and rows each sum to one.
+
+    Args:
+      weights: float32 [batch, slots], 1 where a prediction counts.
+      is_real: bool [batch, length], false at padding.
+    """
+    rows = len(weights)
+    return dict(
+        share=weights / jnp.maximum(weights.sum(), 1),
+        row_share=jnp.full(rows, 1 / rows),
+        real_tokens=is_real.sum(axis=1),
+    )
+
+
+def _greatest(features):
+    """float [layers, batch, length, width] -> [layers], what float16 would have to hold."""
+    return jnp.abs(features).max(axis=(1, 2, 3)).astype(jnp.float32)
 
 
 def _scores(name, logits, targets, weights):

@@ -3,8 +3,6 @@
 import dataclasses
 import math
 
-import jax
-
 from bertgrow import (
     budget,
     cache_cost,
@@ -52,7 +50,7 @@ def make(
     rows, old = [], None
     for index, (stage, state) in enumerate(zip(todo, states, strict=True)):
         config = settings.stages[index]
-        row = _stage(settings, family, config, stage, state)
+        row = _stage(settings, family, config, stage)
         row["growth"] = _growth(family, old, config)
         row["memory"] = _memory(settings, family, vocab, index, stage, state, mesh)
         row["checkpoint_bytes"] = disk.state_bytes(state)
@@ -91,11 +89,10 @@ def in_dtype(settings, dtype):
     return dataclasses.replace(settings, stages=tuple(map(settle, settings.stages)))
 
 
-def _stage(settings, family, config, stage, state):
-    """What follows from the shapes of one stage."""
+def _stage(settings, family, config, stage):
+    """What follows from the model and the settings of one stage."""
     parameters = dict(encoder=0, heads=0)
-    for name, leaves in state.params.items():
-        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(leaves))
+    for name, count in families.parameters(family, config.model).items():
         parameters["heads" if name in HEADS else "encoder"] += count
     return dict(
         name=config.name,
@@ -133,9 +130,8 @@ def _memory(settings, family, vocab, index, stage, state, mesh):
         model = dataclasses.replace(config.model, remat=remat)
         variant = dataclasses.replace(config, model=model)
         tasks[remat] = stages.task(_with(settings, index, variant), family, vocab, index)
-    frozen = stage.frozen.shapes(mesh) if stage.frozen else ()
     return memory.count(
-        tasks, state, frozen,
+        tasks, state, memory.frozen(stage, mesh),
         rows=config.batch // parts, length=config.length,
         layers=config.model.num_layers, remat=config.model.remat,
         accumulate=settings.accumulate,

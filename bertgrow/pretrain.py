@@ -50,7 +50,8 @@ def launch(args, recipe, *, command, cache=None):
     """
     remember_compilations()
     stores = open_stores(recipe)
-    settings = configs.resolve(recipe, vocab=stores[0].vocab)
+    lent = workdir.lent(args.workdir)
+    settings = configs.resolve(recipe, vocab=stores[0].vocab, lent=lent)
     again = _again(command, args, cache)
     todo = job.make(settings, stores, command=again, cached_in=cache)
     path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)

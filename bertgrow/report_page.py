@@ -148,7 +148,8 @@ def _certificate(certificate, run):
     at = f" at step {certificate['step']}" if "step" in certificate else ""
     yield f"<h3>{run} {text(certificate.get('transition', ''))}{at}</h3>"
     operators = certificate.get("rows") or []
-    yield f"<p>{text(', '.join(_changes(operators)))}</p>"
+    words = ", ".join(_changes(operators))
+    yield f"<p>{text('no weight changes' if certificate.get('rows') == [] else words)}</p>"
     shown = [name for name in OPERATOR if any(name in row for row in operators)]
     numbers = [i for i, name in enumerate(shown) if name in MEASURED]
     cells = [[_cell(name, row.get(name)) for name in shown] for row in operators]

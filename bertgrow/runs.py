@@ -13,7 +13,7 @@ ROW = ("step", "tokens", "flops", "seconds")
 
 class Run(NamedTuple):
     name: str
-    folder: epath.Path
+    folder: epath.Path  # as it was given
     config: dict  # recipe, stages, store, versions
     rows: list  # metrics.jsonl, in order
     certificates: list  # growth/*.json, in the order of the run
@@ -37,14 +37,15 @@ class Run(NamedTuple):
 
 def read_all(folders):
     """Reads working directories, each named by as little of its path as tells them apart."""
-    folders = [epath.Path(folder).expanduser().resolve() for folder in folders]
-    if len(set(folders)) < len(folders):
+    folders = [epath.Path(folder).expanduser() for folder in folders]
+    places = [folder.resolve() for folder in folders]
+    if len(set(places)) < len(places):
         raise errors.InputError("a working directory was given twice; name each once")
-    names = [folder.name for folder in folders]
+    names = [place.name for place in places]
     if len(set(names)) < len(names):
-        names = [f"{folder.parent.name}/{folder.name}" for folder in folders]
+        names = [f"{place.parent.name}/{place.name}" for place in places]
     if len(set(names)) < len(names):
-        names = [str(folder) for folder in folders]
+        names = [str(place) for place in places]
     return [read(folder, name) for folder, name in zip(folders, names, strict=True)]
 
 

@@ -111,6 +111,7 @@ class RunConfig:
     init_from: str
     sections: dict  # the family's own sections, by name
     recipe: dict = field(repr=False)  # the resolved recipe as plain data, for config.json
+    lent: dict = field(default_factory=dict)  # by other runs before this start, `Frozen.lent`
 
     @property
     def model(self):

@@ -172,7 +172,9 @@ def _masked_lm_flops(family, settings, index):
 
 def _small(family, settings, index):
     """The small weights that a stage after `ligo` begins with."""
-    return learned.small(family, settings, index - 2) if _merges(settings, index) else None
+    if not _merges(settings, index):
+        return None
+    return learned.small(family, settings, index - 2)._replace(stays=False)
 
 
 def _merges(settings, index):
@@ -194,5 +196,6 @@ OBJECTIVES = {
         lambda family, settings, index, axes: make_optimizer(settings, index, axes),
         _learned_flops,
         lambda family, settings, index: learned.small(family, settings, index - 1),
+        remarks=learned.remarks,
     ),
 }

@@ -15,7 +15,7 @@ def open_for(path, summary, *, extend=False):
 
     Args:
       path: the working directory.
-      summary: what config.json is to hold: recipe, stages, store, versions.
+      summary: what config.json is to hold: recipe, stages, store, what is lent, versions.
       extend: allows more steps in the last stage.
 
     Raises:
@@ -25,12 +25,22 @@ def open_for(path, summary, *, extend=False):
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if (path / "checkpoints" / "checksums").exists():  # before a first save all is free
+        if _has_begun(path):
             _compare(path, read(path), summary, extend)
         checksums.write_atomically(path / "config.json", json.dumps(summary, indent=2) + "\n")
     except OSError as error:
         raise InputError(f"--workdir {path} cannot be used: {error}") from error
     return path
+
+
+def lent(path):
+    """What other runs have lent to the one that has begun here, see `Frozen.lent`."""
+    return read(path).get("lent", {}) if _has_begun(path) else {}
+
+
+def _has_begun(path):
+    """Before a first save a run begins anew, with whatever recipe."""
+    return (Path(path) / "checkpoints" / "checksums").exists()
 
 
 def read(path):

@@ -40,6 +40,26 @@ def check(student, teacher):
     layer_map(student["layers"], teacher["layers"])
 
 
+def check_norm(rule, student, teacher):
+    """Raises InputError where a rule for the embedding norm does not suit two models.
+
+    Gain and shift of one kind of norm say nothing to another: a LayerNorm's belong to features
+    that it has normalised. Where the kinds agree, anything but a copy would throw away what
+    the copied tables were trained with. A folded norm has nothing to fit.
+
+    Args:
+      rule: one of `NORMS`.
+      student, teacher: `norm` of their configurations.
+    """
+    fitting = ("identity",) if student == "folded" else ("identity", "least_squares")
+    fitting = ("copy",) if student == teacher else fitting
+    if rule not in fitting:
+        raise errors.InputError(
+            f"config.transfer.embedding_norm is {rule!r} with norm {teacher!r} in the teacher "
+            f"and {student!r} in the student; set it to {' or '.join(fitting)}"
+        )
+
+
 def layer_map(student_layers, teacher_layers):
     """The teacher's layer for each of the student's: int [student layers].
 

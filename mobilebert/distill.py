@@ -28,13 +28,4 @@ def add_arguments(parser):
 
 def main(args):
     recipe = overrides.read(args.config, args.overrides)
-    if recipe.get("transfer", {}).get("teacher"):
-        recipe.stages = _of_the_student(recipe.stages)
     return pretrain.launch(args, recipe, command="distill", cache=args.cache)
-
-
-def _of_the_student(stages):
-    """The stages from the first that has a teacher on."""
-    tasks = [stage.get("task", "masked_lm") for stage in stages]
-    first = next((i for i, task in enumerate(tasks) if task != "masked_lm"), 0)
-    return stages[first:]

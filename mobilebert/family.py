@@ -1,7 +1,7 @@
 """The kind of model that this package brings: MobileBERT, by its entry point."""
 
 from bertgrow.contracts import Family
-from mobilebert import flops, nn, objectives, settings
+from mobilebert import flops, nn, objectives, settings, teaching
 
 mobilebert = Family(
     config=nn.MobileBertConfig,
@@ -10,4 +10,5 @@ mobilebert = Family(
     flops=flops.forward,
     objectives=objectives.OBJECTIVES,
     sections={"transfer": settings.TransferConfig},
+    stages=teaching.stages_to_run,
 )

@@ -80,7 +80,7 @@ def smoke(config):
     )
     config.data.vocab_size = 1000
     config.update(batch=32, length=32, log_every=10)
-    config.eval.update(every=40, rows=64)
+    config.eval.update(every=10, rows=64)  # as often as a layer's phase ends
     config.checkpoint.every = 20
     config.stages = tuple(_smoke_stage(stage, small) for stage in config.stages)
     return config
@@ -95,7 +95,7 @@ def _smoke_stage(stage, small):
     if "batch" in stage:
         stage.batch = 32
     if "length" in stage:
-        stage.length = 64 if stage.length >= 512 else 32
+        stage.length = 32 if stage.length >= 512 else 16
     if "schedule" in stage and "decay_steps" in stage.schedule:
         stage.schedule.update(peak=2e-3, warmup=10, rewarmup=5)
     return stage

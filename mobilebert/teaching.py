@@ -1,18 +1,16 @@
 """Which model teaches a stage, where its weights are, and how a student begins with them."""
 
-import functools
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from bertgrow import config as configs
-from bertgrow import losses, workdir
+from bertgrow import losses
 from bertgrow.contracts import Frozen
 from bertgrow.errors import InputError
-from bertgrow.train import checkpoint, sharding
-from mobilebert import copying, nn, transfer
+from bertgrow.train import sharding
+from mobilebert import copying, lending, nn, transfer
 
 
 class Source(NamedTuple):
@@ -20,7 +18,8 @@ class Source(NamedTuple):
 
     model: Any  # MobileBertConfig
     step: int  # of the checkpoint that holds it
-    folder: str = ""  # of another run's checkpoints; empty: this run's
+    folder: str = ""  # working directory of another run; empty: it is this run's own
+    digest: str = ""  # of a checkpoint of another run
 
 
 def find(settings, index):
@@ -29,9 +28,11 @@ def find(settings, index):
     The teacher is the run that `config.transfer.teacher` names, or else what the last stage of
     masked words before this one has trained.
     """
-    section, stages = settings.sections["transfer"], settings.stages
-    if section.teacher:
-        return _elsewhere(section.teacher, stages[index].model.vocab_size)
+    folder, stages = settings.sections["transfer"].teacher, settings.stages
+    if folder:
+        vocab_size, kept = stages[index].model.vocab_size, settings.lent.get(folder)
+        model, step, digest = lending.find(folder, vocab_size, kept)
+        return Source(model, step, folder, digest)
     for stage in reversed(stages[:index]):
         if stage.task == "masked_lm":
             return Source(stage.model, stage.end)
@@ -42,24 +43,17 @@ def find(settings, index):
     )
 
 
-@functools.cache
-def _elsewhere(folder, vocab_size):
-    recipe = workdir.read(folder)["recipe"]
-    recipe["model"]["vocab_size"] = recipe["model"]["vocab_size"] or vocab_size
-    model = configs.resolve(recipe).model
-    if not isinstance(model, nn.MobileBertConfig):
-        raise InputError(
-            f"config.transfer.teacher {folder} is of another family "
-            f"({recipe['model']['family']}); give a run of config.model.family='mobilebert'"
-        )
-    saved = str(Path(folder) / "checkpoints")
-    with checkpoint.Checkpoints(saved) as saves:
-        step = saves.latest()
-    if step is None:
-        raise InputError(
-            f"config.transfer.teacher {folder} holds no checkpoint; train it first"
-        )
-    return Source(model, step, saved)
+def stages_to_run(recipe):
+    """The stages of a recipe, plain data, without those that train a teacher which is there.
+
+    Where `transfer.teacher` names one, the run begins with the first stage that it teaches.
+    """
+    stages = recipe["stages"]
+    if not recipe.get("transfer", {}).get("teacher"):
+        return stages
+    tasks = [stage.get("task", "masked_lm") for stage in stages]
+    first = next((i for i, task in enumerate(tasks) if task != "masked_lm"), 0)
+    return stages[first:]
 
 
 def frozen(source, dtype):
@@ -77,20 +71,20 @@ def frozen(source, dtype):
 
     def load(saves, wanted):
         target = jax.tree.map(lambda leaf: leaf.update(dtype=jnp.float32), wanted)
-        if source.folder:
-            with checkpoint.Checkpoints(source.folder) as saves:
-                params = saves.restore_params(source.step, target)
-        else:
+        with _holding(source, saves) as saves:
             params = saves.restore_params(source.step, target)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
     def digest(saves):
-        if source.folder:
-            with checkpoint.Checkpoints(source.folder) as saves:
-                return saves.digest(source.step)
-        return saves.digest(source.step)
+        return source.digest or saves.digest(source.step)
 
-    return Frozen(shapes, load, digest)
+    lent = {source.folder: dict(step=source.step, digest=source.digest)}
+    return Frozen(shapes, load, digest, lent=lent if source.folder else {})
+
+
+def _holding(source, saves):
+    """As a context, the checkpoints that hold a `Source`; `saves` are those of the run."""
+    return lending.checkpoints(source.folder) if source.folder else nullcontext(saves)
 
 
 def begin(student, teacher, task, *, norm, index, optimizer):
@@ -106,7 +100,11 @@ def begin(student, teacher, task, *, norm, index, optimizer):
     Returns:
       The function that `Objective.enter` describes. The state before, the teacher's, is gone
       afterwards: what is needed of it is in `frozen`.
+
+    Raises:
+      InputError: a rule for the embedding norm that does not suit the two models.
     """
+    copying.check_norm(norm, student.norm, teacher.norm)
     network = nn.network(student)
 
     def enter(state, shardings, probe, frozen):

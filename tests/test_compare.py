@@ -217,6 +217,19 @@ def test_json_holds_the_figures_and_the_curves_behind_them(arms, tmp_path, capsy
     assert str(tmp_path) not in json.dumps(printed)  # it can be moved and committed
 
 
+def test_runs_outside_of_the_results_are_named_as_they_were_given(
+    arms, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+
+    given = ["full-seed0", "results/../fast-seed0"]
+    (tmp_path / "results").mkdir()
+    assert cli.main(["compare", *given, "--workdir", "results/of/today", "--json"]) == 0
+
+    printed = json.loads(capsys.readouterr().out)
+    assert [run["folder"] for arm in printed["arms"] for run in arm["runs"]] == given
+
+
 def test_the_page_and_the_picture_stand_alone(tmp_path):
     arm(tmp_path, "full", [falling(1 / 400)] * 3)
     arm(tmp_path, "a<b", [falling(1 / 200)] * 3, synthetic.GROWN)

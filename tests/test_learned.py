@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import recipes
 
-from bertgrow import calibration, config, families, recipe, stages
+from bertgrow import calibration, config, families, planning, recipe, stages
 from bertgrow.errors import InputError
 from bertgrow.train import loop, sharding
 
@@ -48,7 +48,21 @@ def test_a_stage_learns_the_maps_and_the_next_one_begins_with_what_they_make():
     for stage in (maps, big):
         wanted = stage.frozen.shapes(mesh)
         assert jax.tree.map(np.shape, wanted) == jax.tree.map(np.shape, frozen)
-    assert small.frozen is None
+    assert small.frozen is None and maps.frozen.stays and not big.frozen.stays
+
+
+def test_a_plan_counts_the_model_that_maps_make_and_small_weights_only_beside_the_maps():
+    told = planning.make(
+        resolved(
+            dict(steps=2, num_layers=1), dict(steps=2, task="ligo", **BIG), dict(steps=2, **BIG)
+        )
+    )
+
+    small, maps, big = told["stages"]
+    assert small["parameters"] != maps["parameters"] == big["parameters"]
+    assert maps["memory"]["frozen"] == small["memory"]["parameters"]
+    assert small["memory"]["frozen"] == big["memory"]["frozen"] == 0
+    assert any("'ligo' train maps" in words for words in told["assumptions"])
 
 
 @pytest.mark.parametrize(

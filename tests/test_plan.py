@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from bertgrow import (
@@ -19,6 +20,7 @@ from bertgrow import (
 )
 from bertgrow import config as configs
 from bertgrow.calibration import vocabulary
+from bertgrow.growth import masked
 from bertgrow.train import loop, sharding
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -178,6 +180,17 @@ def test_what_is_kept_grows_with_the_rows():
     eight, sixteen, more = (memory.saved(task, rows, 64) for rows in (8, 16, 24))
 
     assert more - sixteen == sixteen - eight > 0.9 * eight
+
+
+def test_weights_that_are_partly_hidden_are_kept_beside_those_that_learn():
+    settings, family = small()
+    task = stages.task(settings, family, vocabulary(1000), 0)
+    down = 4 * 4 * 512 * 128  # of 4 layers; alone sums over what is new
+
+    hidden = masked.ramped(task, {"mlp": np.arange(512) >= 256}, start=0, ramp=2)
+
+    more = memory.saved(hidden, 8, 64) - memory.saved(task, 8, 64)
+    assert down <= more < 1.1 * down
 
 
 def saved(**model):

@@ -63,9 +63,15 @@ def test_a_smoke_recipe_keeps_every_transition(name):
     assert len(small.stages) == len(full.stages)
     for a, b in zip(full.stages, small.stages, strict=True):
         assert _keeps(a) == _keeps(b)
-    depths = [[stage.model.num_layers for stage in run.stages] for run in (full, small)]
-    grows = [[a < b for a, b in zip(d, d[1:], strict=False)] for d in depths]
-    assert grows[0] == grows[1]
+    assert _growing(full) == _growing(small)
+
+
+def _growing(run):
+    """Whether depth and length grow, at every hand-over."""
+    sizes = [(stage.model.num_layers, stage.length) for stage in run.stages]
+    return [
+        (old[0] < new[0], old[1] < new[1]) for old, new in zip(sizes, sizes[1:], strict=False)
+    ]
 
 
 def _keeps(stage):

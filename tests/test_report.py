@@ -224,7 +224,12 @@ def test_a_claim_that_does_not_hold_stands_out(arms):
 
 @pytest.mark.parametrize(
     "certificate",
-    [{}, {"rows": [{}]}, {"rows": [{"operator": "new", "unheard": [1]}], "of": {"x": None}}],
+    [
+        {},
+        {"rows": []},
+        {"rows": [{}]},
+        {"rows": [{"operator": "new", "unheard": [1]}], "of": {"x": None}},
+    ],
 )
 def test_certificates_may_lack_fields_and_have_others(arms, certificate):
     (arms[1] / "growth" / "0-1.json").write_text(json.dumps(certificate))
@@ -232,6 +237,7 @@ def test_certificates_may_lack_fields_and_have_others(arms, certificate):
     command(*arms)
 
     page = (arms[0] / "report.html").read_text()
+    assert ("no weight changes" in page) == (certificate == {"rows": []})
     assert ("unheard" in page) == ("of" in certificate) == ("of.x" in page)
 
 

@@ -1,0 +1,74 @@
+"""A teacher out of another run: which of its checkpoints, and that it is the same one later."""
+
+import functools
+from pathlib import Path
+
+from bertgrow import config as configs
+from bertgrow import workdir
+from bertgrow.errors import InputError
+from bertgrow.train import checkpoint
+from mobilebert import nn
+
+FIELD = "config.transfer.teacher"
+
+
+def checkpoints(folder):
+    """The `Checkpoints` of the run in the working directory `folder`."""
+    return checkpoint.Checkpoints(Path(folder) / "checkpoints")
+
+
+def find(folder, vocab_size, kept=None):
+    """The model that came out of a run, and the checkpoint that teaches.
+
+    Args:
+      folder: the working directory of the run, which may go on training.
+      vocab_size: of the student, for a recipe that leaves it to the store.
+      kept: {"step", "digest"} of the checkpoint that the student began with; None: it begins
+        now, with the newest.
+
+    Returns:
+      `MobileBertConfig`, step and digest.
+
+    Raises:
+      InputError: no such run, one of another family or without a checkpoint, or one whose
+        checkpoint is no longer what the student began with.
+    """
+    model = _model(folder, vocab_size)
+    if kept is None:
+        return model, *newest(folder)
+    _check_same(folder, **kept)
+    return model, kept["step"], kept["digest"]
+
+
+@functools.cache
+def _model(folder, vocab_size):
+    recipe = workdir.read(folder)["recipe"]
+    recipe["model"]["vocab_size"] = recipe["model"]["vocab_size"] or vocab_size
+    model = configs.resolve(recipe).model
+    if not isinstance(model, nn.MobileBertConfig):
+        raise InputError(
+            f"{FIELD} {folder} is of another family ({recipe['model']['family']}); give a run "
+            "of config.model.family='mobilebert'"
+        )
+    return model
+
+
+@functools.cache  # it reads all of the checkpoint; and in one process it stays the same
+def newest(folder):
+    """Step and digest of the newest sound checkpoint of a run."""
+    with checkpoints(folder) as saves:
+        step = saves.latest()
+        if step is None:
+            raise InputError(f"{FIELD} {folder} holds no checkpoint; train it first")
+        return step, saves.digest(step)
+
+
+def _check_same(folder, step, digest):
+    with checkpoints(folder) as saves:
+        now = saves.digest(step)
+    if now != digest:
+        found = f"now is {now[:12]}" if now else "is gone"
+        raise InputError(
+            f"{FIELD} {folder}: this run began with its checkpoint {step}, {digest[:12]}, "
+            f"which {found}; bring that one back from a copy, or use another --workdir"
+        )

@@ -1,0 +1,115 @@
+"""A teacher of another run is not trained again, and stays the one of the first start."""
+
+import json
+import shutil
+
+import pytest
+import test_distill as distill
+
+from bertgrow import config, job, journal, overrides
+from bertgrow.train import metrics
+from mobilebert import lending, teaching
+
+TAUGHT = 6  # the newest checkpoint of `teacher`; 3 is the other
+
+
+@pytest.fixture(scope="module")
+def teacher(store, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("lending") / "teacher"
+    assert distill.distil(store, workdir, variant="teacher", command="pretrain") == 0
+    return workdir
+
+
+def resolved(folder, variant="", **known):
+    given = [f"--config.transfer.teacher={folder}", "--config.model.vocab_size=400"]
+    recipe = overrides.read(f"{distill.RECIPE}:{variant}".rstrip(":"), given)
+    return config.resolve(recipe, **known)
+
+
+def digest(folder, step):
+    with lending.checkpoints(folder) as saves:
+        return saves.digest(step)
+
+
+@pytest.mark.parametrize(
+    "variant, tasks",
+    [
+        ("", ["progressive", "distill"]),
+        ("untaught", ["progressive"]),
+        ("grow", ["progressive"]),
+        ("teacher", ["masked_lm"]),  # a student that nothing teaches, for comparison
+    ],
+)
+def test_a_teacher_that_is_there_is_not_trained_again_whatever_the_command(variant, tasks):
+    stages = resolved("a-folder", variant).stages
+
+    assert [stage.task for stage in stages] == tasks
+    assert stages[0].start == 0
+
+
+def test_a_run_begins_with_the_newest_checkpoint_and_writes_down_which(store, teacher):
+    settings = resolved(teacher, vocab=store.vocab)
+
+    summary = job.make(settings, [store]).summary
+
+    which = {"step": TAUGHT, "digest": digest(teacher, TAUGHT)}
+    assert summary["lent"] == {str(teacher): which}
+
+
+def test_a_later_start_takes_the_same_checkpoint_though_there_is_a_newer_one(store, teacher):
+    which = {"step": 3, "digest": digest(teacher, 3)}
+    settings = resolved(teacher, vocab=store.vocab, lent={str(teacher): which})
+
+    source = teaching.find(settings, 0)
+
+    assert (source.step, source.digest) == (3, which["digest"])
+    assert job.make(settings, [store]).summary["lent"] == {str(teacher): which}
+
+
+@pytest.mark.parametrize(
+    "which, said",
+    [
+        ({"step": 5, "digest": "feed" * 16}, "its checkpoint 5, feedfeedfeed, which is gone"),
+        ({"step": 3, "digest": "feed" * 16}, "3, feedfeedfeed, which now is {now}; bring"),
+    ],
+)
+def test_a_checkpoint_that_is_gone_or_another_ends_a_later_start(
+    store, teacher, tmp_path, capsys, which, said
+):
+    (tmp_path / "checkpoints" / "checksums").mkdir(parents=True)
+    (tmp_path / "config.json").write_text(json.dumps({"lent": {str(teacher): which}}))
+
+    given = f"--config.transfer.teacher={teacher}"
+    code = distill.distil(store, tmp_path, given, variant="untaught")
+
+    error = capsys.readouterr().err
+    assert code == 2 and error.count("\n") == 1
+    assert said.format(now=digest(teacher, 3)[:12]) in error
+
+
+@pytest.mark.slow
+def test_a_student_killed_while_its_teacher_trains_on_ends_as_if_both_had_waited(
+    store, teacher, tmp_path, monkeypatch
+):
+    shutil.copytree(teacher, tmp_path / "teacher")
+    given = f"--config.transfer.teacher={tmp_path / 'teacher'}"
+    assert distill.distil(store, tmp_path / "quiet", given, variant="untaught") == 0
+    take, crashes = journal.Journal.take, [5]
+
+    def crashing(self, info):
+        take(self, info)
+        if info.step in crashes:
+            crashes.remove(info.step)
+            raise RuntimeError("the power is gone")
+
+    monkeypatch.setattr(journal.Journal, "take", crashing)
+    with pytest.raises(RuntimeError, match="power"):
+        distill.distil(store, tmp_path / "killed", given, variant="untaught")
+    longer = ["--extend", "--config.stages[0].steps=9"]
+    distill.distil(store, tmp_path / "teacher", *longer, variant="teacher", command="pretrain")
+    lending.newest.cache_clear()  # as in a new process
+    assert lending.newest(str(tmp_path / "teacher"))[0] == 9
+    assert distill.distil(store, tmp_path / "killed", given, variant="untaught") == 0
+
+    found = [metrics.read(tmp_path / run / "metrics.jsonl") for run in ("quiet", "killed")]
+    assert metrics.differences(*found) == []
