@@ -5,6 +5,8 @@ A recipe is a Python file with `get_config(variant="")`; it may be copied anywhe
 
 import ml_collections
 
+from bertgrow.errors import InputError
+
 ConfigDict = ml_collections.ConfigDict
 
 
@@ -137,6 +139,19 @@ def _overlay(values, fields):
     if unknown:
         raise TypeError(f"unknown field {unknown[0]!r}; the fields are {', '.join(values)}")
     return {**values, **fields}
+
+
+def choose(variant, options):
+    """`options[variant]`, by the name behind a recipe's colon; InputError for another one."""
+    if variant not in options:
+        known = ", ".join(name or "none" for name in options)
+        raise InputError(f"--config: variant {variant!r} of a recipe; expected {known}")
+    return options[variant]
+
+
+def sized(config, variant, **sizes):
+    """The recipe as it is, or by the function in `sizes` that the variant names."""
+    return choose(variant, {"": lambda config: config} | sizes)(config)
 
 
 def smoke(config):

@@ -22,4 +22,4 @@ def get_config(variant=""):
         dict(steps=400_000, num_layers=6),
         dict(steps=300_000),
     )
-    return recipe.smoke(config) if variant == "smoke" else config
+    return recipe.sized(config, variant, smoke=recipe.smoke)

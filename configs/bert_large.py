@@ -20,4 +20,4 @@ def get_config(variant=""):
     config.schedule = recipe.linear(peak=1e-4, warmup=10_000)
     config.update(batch=512, length=512)
     config.stages = recipe.stages(dict(steps=1_000_000))
-    return recipe.smoke(config) if variant == "smoke" else config
+    return recipe.sized(config, variant, smoke=recipe.smoke)

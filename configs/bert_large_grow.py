@@ -28,4 +28,4 @@ def get_config(variant=""):
         dict(steps=300_000, num_layers=24, **low_cost),
         dict(steps=300_000),
     )
-    return recipe.smoke(config) if variant == "smoke" else config
+    return recipe.sized(config, variant, smoke=recipe.smoke)

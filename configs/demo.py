@@ -31,5 +31,6 @@ def get_config(variant="grow"):
         dict(steps=250, **short),
         dict(steps=400),
     )
-    config.stages = grown if variant == "grow" else recipe.stages(dict(steps=1200))
+    scratch = recipe.stages(dict(steps=1200))
+    config.stages = recipe.choose(variant, dict(grow=grown, scratch=scratch))
     return config

@@ -11,7 +11,7 @@ pooling is not defined for the inverted-bottleneck block. So a low-cost step als
 quarter of the tokens; `bertgrow plan` prints the speed-up per step and per token.
 """
 
-from bertgrow.recipe import stages
+from bertgrow.recipe import sized, stages
 from mobilebert import recipe
 
 
@@ -26,4 +26,4 @@ def get_config(variant=""):
         recipe.teacher(steps=150_000, num_layers=24, **low_cost),
         recipe.teacher(steps=150_000),
     )
-    return recipe.smoke(config) if variant == "smoke" else config
+    return sized(config, variant, smoke=recipe.smoke)

@@ -12,7 +12,7 @@ all layers at once, then distillation; akt, all losses in one stage. What came o
 docs/results/mobilebert.md.
 """
 
-from bertgrow.recipe import stages
+from bertgrow.recipe import choose, stages
 from mobilebert import presets, recipe
 
 STEPS, TRANSFER = 1200, 400
@@ -31,5 +31,6 @@ def get_config(variant="at"):
         "jkt": (("joint", TRANSFER), two[1]),
         "akt": (("auxiliary", STEPS),),
     }
-    config.stages = stages(*(recipe.small_stage(*stage) for stage in planned[variant]))
+    chosen = choose(variant, planned)
+    config.stages = stages(*(recipe.small_stage(*stage) for stage in chosen))
     return config

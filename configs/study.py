@@ -37,7 +37,7 @@ def get_config(variant="uneven"):
         "equal": compound,
         "uneven": compound,
     }
-    config.stages = recipe.stages(*stages[variant])
+    config.stages = recipe.stages(*recipe.choose(variant, stages))
     if variant == "equal":  # as published; "uneven" is the default of every recipe
         config.growth.width = "equal"
     return config

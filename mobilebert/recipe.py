@@ -3,7 +3,6 @@
 import dataclasses
 
 from bertgrow import recipe
-from bertgrow.errors import InputError
 from bertgrow.recipe import ConfigDict
 from mobilebert import presets
 from mobilebert.settings import TransferConfig
@@ -65,10 +64,7 @@ def published(student):
 
 def sized(config, variant):
     """The recipe as published (""), for two minutes ("smoke") or for an hour ("small")."""
-    sizes = {"": lambda config: config, "smoke": smoke, "small": small}
-    if variant not in sizes:
-        raise InputError(f"variant {variant!r} of a recipe; expected smoke, small or none")
-    return sizes[variant](config)
+    return recipe.sized(config, variant, smoke=smoke, small=small)
 
 
 def smoke(config):

@@ -131,9 +131,19 @@ def test_a_recipe_that_fails_names_its_file(tmp_path):
         overrides.read(str(path), [])
 
 
-def test_a_size_that_is_not_there_is_said_so():
-    with pytest.raises(InputError, match="'smal'.*smoke, small"):
-        read("mobilebert:smal")
+@pytest.mark.parametrize(
+    "recipe, known",
+    [
+        ("mobilebert:smal", "none, smoke, small"),
+        ("ib_bert_large_grow:small", "none, smoke"),
+        ("bert_base:small", "none, smoke"),
+        ("mobilebert_objectives:pkt", "bare, pd, fmt, at, jkt, akt"),
+        ("demo:grown", "grow, scratch"),
+    ],
+)
+def test_a_variant_that_is_not_there_is_said_so(recipe, known):
+    with pytest.raises(InputError, match=f"'{recipe.split(':')[1]}' of a recipe.*{known}$"):
+        read(recipe)
 
 
 def test_a_recipe_that_is_not_there_is_said_so():
