@@ -82,7 +82,7 @@ def passes(model, given, settings, vocab):
     slots = settings.masking.slots(settings.stages[-1].length)
     for batch in given:
         tokens, positions, targets, weights = masking.mask_tokens(
-            batch["tokens"], batch["ids"], jax.random.key(0),
+            batch["tokens"], batch["ids"], jax.random.key(settings.seed),
             vocab=vocab, rate=settings.masking.rate, slots=slots, show="mask",
         )  # fmt: skip
         tokens, positions, targets, weights = map(
