@@ -4,8 +4,12 @@ import math
 
 from bertgrow import report_chart, report_curves
 
-LABELS = {"activation_max": "largest activation of each block"}
-LIMITS = {"activation_max": (65504.0, "float16 ends: 65,504")}
+LABELS = {
+    "activation_max": "largest output of each block",
+    "score_max": "largest attention score of each block",
+}
+FLOAT16 = (65504.0, "float16 ends: 65,504")
+LIMITS = {"activation_max": FLOAT16, "score_max": FLOAT16}
 
 
 def figures(run):

@@ -1,28 +1,68 @@
-"""A price that keeps features small enough for float16.
+"""A price that keeps a student small enough for float16.
 
-The released MobileBERT reaches 2.5e7 at [CLS], where float16 ends at 65,504: without a norm
-nothing holds the residual stream, and in float16 it ends as NaN.
+float16 ends at 65,504. The released MobileBERT reaches 2.5e7 at [CLS], since without a norm
+nothing holds the residual stream; and attention scores, products of two features, leave
+float16 while block outputs are still in the hundreds (docs/results/mobilebert.md). Either
+ends as NaN.
 """
 
 import jax.numpy as jnp
 
+from bertgrow.nn import encoder
+from mobilebert import nn
+
 FLOAT16_MAX = 65504.0
+# Room for what lies inside a block, and for scores that are divided by the root of the head's
+# width after the product and not before: a factor of 5.7 at a width of 32.
+LIMIT = FLOAT16_MAX / 8
+EXCESS = "excess"
 
 
-def penalty(features, limit, share):
-    """Squared relative excess of features over a limit, summed over channels and tokens.
+def penalty(values, limit, share):
+    """Squared logarithm of what exceeds a limit: a sum over each row, a mean over rows.
 
-    Zero, with a zero gradient, for a network that stays below. A sum over channels, since
-    one of 512 is enough to overflow; and padding should count (`token_share(count="all")`),
-    since a masked infinity is 0 * inf, NaN.
+    Zero, with a zero gradient, for a network that stays below. Of the logarithm, since then
+    the pull on a gain is twice the excess in factors of e, as useful just above the limit as
+    at 2.5e7; that of a squared excess explodes. A sum over the row, since one of 512 tokens
+    in one of 512 channels is enough to make NaN of it. Padding counts: 0 * inf is NaN.
 
     Args:
-      features: float [layers, batch, length, width].
-      limit: largest free magnitude, well below `FLOAT16_MAX` to leave room inside a block.
-      share: float [batch, length], sums to one over the global batch.
+      values: float [batch, ...], e.g. a block's outputs or attention scores; those of masked
+        keys do not count.
+      limit: largest free magnitude, well below `FLOAT16_MAX`.
+      share: float [batch], sums to one over the global batch.
 
     Returns:
-      float32 [layers].
+      float32 scalar.
     """
-    excess = jnp.maximum(jnp.abs(features.astype(jnp.float32)) / limit - 1, 0)
-    return jnp.sum(jnp.square(excess).sum(axis=-1) * share[None], axis=(1, 2))
+    size = jnp.abs(jnp.where(values == encoder.NEVER, 0, values).astype(jnp.float32))
+    excess = jnp.square(jnp.log(jnp.maximum(size, limit) / limit))
+    return jnp.sum(excess.reshape(len(share), -1).sum(axis=1) * share)
+
+
+def watch(limit, share, beside=None):
+    """A watch that puts the penalty of each layer under `EXCESS`, as `total` reads it.
+
+    Args:
+      limit, share: as of `penalty`.
+      beside: another `nn.Watch`, whose dicts of terms are kept; or None.
+    """
+
+    def priced(look):
+        def run(each, given):
+            found = {} if look is None else look(each, given)
+            return found | {EXCESS: penalty(each, limit, share)}
+
+        return run
+
+    return nn.Watch(*(priced(look) for look in beside or (None, None)))
+
+
+def total(seen):
+    """The penalties of outputs and scores together: float32 [layers]."""
+    return seen.features[EXCESS] + seen.scores[EXCESS]
+
+
+def greatest(scores):
+    """The greatest magnitude of a layer's scores, masked keys aside: float32 scalar."""
+    return jnp.abs(jnp.where(scores == encoder.NEVER, 0, scores)).max()

@@ -36,7 +36,6 @@ def _student(family, settings, index, vocab):
     config = settings.stages[index]
     plain = stages.OBJECTIVES["masked_lm"].task(family, settings, index, vocab)
     return tasks.Student(
-        network=nn.network(config.model),
         watched=nn.watched(config.model),
         plain=plain,
         num_layers=config.model.num_layers,

@@ -31,7 +31,7 @@ class TransferConfig:
     temperature: float = 1.0
     embedding_norm: str = "identity"  # identity | least_squares | copy
     activation_factor: float = 0.0  # of the penalty on large activations
-    activation_limit: float = activations.FLOAT16_MAX / 4
+    activation_limit: float = activations.LIMIT
     cache_dtype: str = "bfloat16"  # float32 | bfloat16 | float16, of the targets in --cache
     cache_top_k: int = 64  # soft labels of a hidden token in --cache; at most all pieces
 

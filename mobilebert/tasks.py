@@ -10,14 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from bertgrow import losses
-from bertgrow.contracts import Network, Task
-from mobilebert import activations, soft_labels, targets, transfer
+from bertgrow.contracts import Task
+from mobilebert import activations, nn, soft_labels, targets, transfer
 
 
 class Student(NamedTuple):
     """The network that learns."""
 
-    network: Network
     watched: Any  # (params, inputs, watch, given, active=None) -> outputs, see `nn.watched`
     plain: Task  # its masked-token task: hides tokens, and evaluates
     num_layers: int
@@ -31,7 +30,7 @@ class Terms(NamedTuple):
     features: str = "split"  # split | plain, see `transfer.judge`
     tokens: str = "real"  # real | all, see `transfer.token_share`
     activation_factor: float = 0.0  # of `activations.penalty`
-    activation_limit: float = activations.FLOAT16_MAX / 4
+    activation_limit: float = activations.LIMIT
 
 
 def layer_transfer(student, teacher, terms, *, active=None):
@@ -54,7 +53,7 @@ def layer_transfer(student, teacher, terms, *, active=None):
         theirs = teacher.maps(frozen, inputs, now)
         outputs = _compared(student, terms, params | {"embeddings": still}, inputs, theirs, now)
         total, metrics = _transfer(student, terms, outputs)
-        extra, metrics = _with_penalty(terms, outputs["layers"], inputs, metrics)
+        extra, metrics = _with_penalty(terms, outputs, metrics)
         return total + extra, metrics | {"tokens": inputs["real_tokens"].sum()}
 
     return _task(student, teacher, terms, loss, is_observed=True)
@@ -77,7 +76,7 @@ def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_
             theirs = teacher.maps(frozen, inputs, None)
             outputs = _compared(student, terms, params, inputs, theirs)
         else:
-            outputs = student.network.apply(params, inputs)
+            outputs = student.watched(params, inputs, _watch(terms, inputs))
         total, metrics = soft_labels.distillation(
             outputs["mlm_logits"], teacher.labels(frozen, inputs), inputs["targets"],
             inputs["share"], hard=hard, temperature=temperature,
@@ -90,7 +89,7 @@ def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_
         if auxiliary:
             extra, parts = _transfer(student, terms, outputs)
             total, metrics = total + extra, metrics | parts
-        extra, metrics = _with_penalty(terms, outputs["layers"], inputs, metrics)
+        extra, metrics = _with_penalty(terms, outputs, metrics)
         return total + extra, metrics | {"tokens": inputs["real_tokens"].sum()}
 
     return _task(student, teacher, terms, loss, is_observed=auxiliary)
@@ -104,14 +103,14 @@ def _task(student, teacher, terms, loss, *, is_observed):
         inputs = plain.prepare(batch)
         is_real = inputs["tokens"] != student.pad_id
         share = transfer.token_share(is_real, count=terms.tokens)
-        everywhere = transfer.token_share(is_real, count="all")
         told = {name: batch[name] for name in targets.NAMES if name in batch}
-        return inputs | told | {"token_share": share, "place_share": everywhere}
+        return inputs | told | {"token_share": share}
 
     def evaluate(params, frozen, batch):
         found = plain.evaluate(params, (), batch)
+        inputs = prepare(batch)
+        found["score_max"] = (_score_max(student, params, inputs), None)
         if is_observed and teacher.is_live:
-            inputs = prepare(batch)
             theirs = teacher.maps(frozen, inputs, None)
             parts = _parts(_compared(student, terms, params, inputs, theirs))
             count = inputs["real_tokens"].sum().astype(jnp.float32)
@@ -124,12 +123,26 @@ def _task(student, teacher, terms, loss, *, is_observed):
 def _compared(student, terms, params, inputs, theirs, active=None):
     """The student's outputs, its layers judged by the teacher's maps as they come."""
     judge = transfer.judge(inputs["token_share"], terms.factors, terms.features)
-    return student.watched(params, inputs, judge, theirs, active)
+    return student.watched(params, inputs, _watch(terms, inputs, judge), theirs, active)
+
+
+def _watch(terms, inputs, judge=None):
+    """What looks at every layer: the judge, and the penalty where there is one."""
+    if not terms.activation_factor:
+        return judge
+    return activations.watch(terms.activation_limit, inputs["row_share"], judge)
+
+
+def _score_max(student, params, inputs):
+    """Block outputs alone do not tell whether float16 holds a student: float32 [layers]."""
+    look = nn.Watch(lambda each, given: None, lambda each, given: activations.greatest(each))
+    return student.watched(params, inputs, look)["seen"].scores
 
 
 def _parts(outputs):
     """{name of the term: float32 [layers]}."""
-    return outputs["seen"].features | outputs["seen"].scores
+    terms = outputs["seen"].features | outputs["seen"].scores
+    return {name: each for name, each in terms.items() if name != activations.EXCESS}
 
 
 def _transfer(student, terms, outputs):
@@ -139,8 +152,8 @@ def _transfer(student, terms, outputs):
     return each.sum(), {f"transfer_{name}": part.mean() for name, part in parts.items()}
 
 
-def _with_penalty(terms, features, inputs, metrics):
+def _with_penalty(terms, outputs, metrics):
     if not terms.activation_factor:
         return 0.0, metrics
-    each = activations.penalty(features, terms.activation_limit, inputs["place_share"])
-    return terms.activation_factor * each.sum(), metrics | {"activation_penalty": each.sum()}
+    cost = activations.total(outputs["seen"]).sum()
+    return terms.activation_factor * cost, metrics | {"activation_penalty": cost}

@@ -30,7 +30,7 @@ def reference(config, tokens, types, seed=0):
     import transformers
 
     torch.manual_seed(seed)
-    model = transformers.MobileBertForPreTraining(_config(config, transformers)).eval()
+    model = transformers.MobileBertForPreTraining(sized(config, transformers)).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             offset = 1.0 if name.endswith("LayerNorm.weight") else 0.0
@@ -53,7 +53,8 @@ def reference(config, tokens, types, seed=0):
     return weights, outputs
 
 
-def _config(config, transformers):
+def sized(config, transformers):
+    """Their configuration for ours."""
     return transformers.MobileBertConfig(
         vocab_size=config.vocab_size,
         hidden_size=config.width,

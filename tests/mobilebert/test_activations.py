@@ -1,60 +1,184 @@
-"""The penalty sees what overflows, leaves the rest alone, and brings features back."""
+"""The penalty sees what overflows, leaves the rest alone, and brings values back."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
+import small_mobilebert as small
+import tiny
 
-from mobilebert import activations, transfer
+from bertgrow import losses
+from bertgrow.nn import encoder
+from bertgrow.train import optimizers
+from mobilebert import activations, nn, transfer
 
-SHARE = transfer.token_share(np.ones((2, 3), bool))
-
-
-def features(**at):
-    """Zeros [2 layers, 2, 3, 4], with the given value of block 1, row 0, token 2."""
-    return jnp.zeros((2, 2, 3, 4)).at[1, 0, 2].set(jnp.float32(at["token"]))
-
-
-def test_features_within_the_limit_cost_nothing_and_are_not_pushed():
-    within = features(token=[10.0, -10.0, 9.0, 0.0])
-
-    cost = activations.penalty(within, 10.0, SHARE)
-    gradient = jax.grad(lambda x: activations.penalty(x, 10.0, SHARE).sum())(within)
-
-    np.testing.assert_array_equal(cost, [0, 0])
-    assert not gradient.any()
+SHARE = np.full(2, 0.5, np.float32)  # of two rows
 
 
-def test_the_cost_is_the_squared_relative_excess():
-    cost = activations.penalty(features(token=[30.0, -20.0, 10.0, 0.0]), 10.0, SHARE)
+def values(token, length=3):
+    """Zeros [2 rows, length, 4], with the given value of row 0, token 2."""
+    return jnp.zeros((2, length, 4)).at[0, 2].set(jnp.float32(token))
 
-    # (2^2 + 1^2) at one of six tokens.
-    np.testing.assert_allclose(cost, [0, 5 / 6], rtol=1e-6)
+
+def test_values_within_the_limit_cost_nothing_and_are_not_pushed():
+    within = values([10.0, -10.0, 9.0, 0.0])
+
+    cost, push = jax.value_and_grad(activations.penalty)(within, 10.0, SHARE)
+
+    assert cost == 0
+    assert not push.any()
+
+
+def test_the_cost_is_the_squared_logarithm_of_the_excess():
+    e = np.e
+
+    cost = activations.penalty(values([10 * e, -10 * e**2, 10.0, 0.0]), 10.0, SHARE)
+
+    # (1^2 + 2^2) in one of two rows.
+    np.testing.assert_allclose(cost, 5 / 2, rtol=1e-6)
+
+
+def test_one_token_costs_as_much_in_a_long_row_as_in_a_short_one():
+    short, long = (values([50.0, 0.0, 0.0, 0.0], length) for length in (3, 300))
+
+    costs = [activations.penalty(each, 10.0, SHARE) for each in (short, long)]
+
+    assert costs[0] == costs[1] > 0
 
 
 def test_only_the_channels_beyond_are_pushed_and_towards_zero():
-    given = features(token=[30.0, -20.0, 10.0, 0.0])
+    given = values([30.0, -20.0, 10.0, 0.0])
 
-    gradient = jax.grad(lambda x: activations.penalty(x, 10.0, SHARE).sum())(given)
+    push = jax.grad(activations.penalty)(given, 10.0, SHARE)
 
-    np.testing.assert_array_equal(np.sign(gradient[1, 0, 2]), [1, -1, 0, 0])
-    assert np.count_nonzero(gradient) == 2
+    np.testing.assert_array_equal(np.sign(push[0, 2]), [1, -1, 0, 0])
+    assert np.count_nonzero(push) == 2
+
+
+@pytest.mark.parametrize("size", [20.0, 2.5e7, 1e30])
+def test_the_pull_on_a_gain_is_twice_the_excess_in_factors_of_e(size):
+    pull = jax.grad(
+        lambda gain: activations.penalty(gain * values([size, 0, 0, 0]), 10.0, SHARE)
+    )
+
+    np.testing.assert_allclose(pull(1.0), 2 * np.log(size / 10) / 2, rtol=1e-5)
+
+
+def test_masked_scores_do_not_count():
+    scores = jnp.array([[[3.0, encoder.NEVER]], [[-8.0, encoder.NEVER]]])
+
+    assert activations.penalty(scores, 10.0, SHARE) == 0
+    assert activations.greatest(scores) == 8
 
 
 def test_slices_of_a_batch_add_up():
-    given = jnp.float32(20 * np.random.default_rng(0).normal(size=(2, 2, 3, 4)))
+    given = jnp.float32(20 * np.random.default_rng(0).normal(size=(2, 3, 4)))
 
-    parts = [activations.penalty(given[:, i : i + 1], 5.0, SHARE[i : i + 1]) for i in (0, 1)]
+    parts = [activations.penalty(given[i : i + 1], 5.0, SHARE[i : i + 1]) for i in (0, 1)]
 
     np.testing.assert_allclose(sum(parts), activations.penalty(given, 5.0, SHARE), rtol=1e-6)
 
 
-def test_descent_brings_features_of_the_released_size_into_float16():
-    """From 2.5e7 at one token, as in the released weights, by the plain gradient."""
-    limit, given = 1e4, features(token=[-2.5e7, 8e4, 1.7e5, 1.0])
-    push = jax.jit(jax.grad(lambda x: activations.penalty(x, limit, SHARE).sum()))
+def test_descent_on_a_gain_brings_the_released_size_into_float16():
+    """From 2.5e7 at one token, as in the released weights; the rest stays as it is."""
+    given = values([-2.5e7, 8e4, 1.7e5, 1.0])
+
+    @jax.jit
+    @jax.grad
+    def pull(gain):
+        return activations.penalty(gain[None, None] * given, 1e4, SHARE)
+
+    gain = jnp.ones(4)
 
     for _ in range(40):
-        given = given - 2e8 * push(given)
+        gain = gain * jnp.exp(-0.3 * gain * pull(gain))
 
-    assert np.abs(given).max() < activations.FLOAT16_MAX
-    assert given[1, 0, 2, 3] == 1.0
+    assert np.abs(gain * given[0, 2]).max() < activations.FLOAT16_MAX
+    assert gain[3] == 1
+
+
+def sharp_student():
+    """A student whose outputs are small and whose attention scores are far beyond float16."""
+    config = small.config()
+    _, params = small.built(config)
+    query = jax.tree.map(lambda leaf: 3e4 * leaf, params["layers"]["query"])
+    return config, params | {"layers": params["layers"] | {"query": query}}
+
+
+def watched(config, watch):
+    """The function params -> what a watch makes of a student's layers."""
+    return lambda params: nn.watched(config)(params, tiny.inputs(), watch)
+
+
+def share():
+    rows = len(tiny.inputs()["tokens"])
+    return jnp.full(rows, 1 / rows)
+
+
+def test_scores_are_priced_where_outputs_are_not():
+    config, params = sharp_student()
+    watch = activations.watch(activations.LIMIT, share())
+
+    outputs = jax.jit(watched(config, watch))(params)
+
+    seen = outputs["seen"]
+    assert np.abs(outputs["layers"]).max() < activations.LIMIT
+    assert not seen.features["excess"].any()
+    assert (seen.scores["excess"] > 0).all()
+    np.testing.assert_array_equal(activations.total(seen), seen.scores["excess"])
+
+
+def test_a_judge_beside_the_penalty_says_what_it_says_alone():
+    config, params = sharp_student()
+    judge = transfer.judge(transfer.token_share(tiny.inputs()["tokens"] != 0))
+    both = activations.watch(activations.LIMIT, share(), judge)
+    theirs = nn.maps(config)(small.built(config)[1], tiny.inputs())
+
+    @jax.jit
+    def seen(params):
+        run = nn.watched(config)
+        return [run(params, tiny.inputs(), look, theirs)["seen"] for look in (judge, both)]
+
+    alone, beside = seen(params)
+
+    for mine, priced in zip(alone, beside, strict=True):
+        assert priced.keys() == mine.keys() | {"excess"}
+        for name, value in mine.items():
+            # The same operations, fused otherwise.
+            np.testing.assert_allclose(value, priced[name], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_student_comes_into_float16_by_the_penalty_and_learns_as_well():
+    """Sixty updates on masked words by LAMB, without and with the penalty."""
+    config, start = sharp_student()
+    inputs, axes = tiny.inputs(), nn.network(config).axes
+    optimizer = optimizers.lamb(axes, lambda step: 0.01)
+    run = watched(config, activations.watch(activations.LIMIT, share()))
+
+    def loss(params, factor):
+        outputs = run(params)
+        weights = inputs["weights"] / inputs["weights"].sum()
+        words = losses.cross_entropy(outputs["mlm_logits"], inputs["targets"], weights)
+        return words + factor * activations.total(outputs["seen"]).sum(), words
+
+    @jax.jit
+    def update(params, state, step, factor):
+        (_, words), gradient = jax.value_and_grad(loss, has_aux=True)(params, factor)
+        change, state = optimizer.update(gradient, state, params, step=step)
+        return optax.apply_updates(params, change), state, words
+
+    def learnt(factor):
+        """The greatest score of each layer, and the loss of the masked words."""
+        params, state = start, optimizer.init(start)
+        for step in range(60):
+            params, state, words = update(params, state, jnp.int32(step), factor)
+        scores = nn.maps(config)(params, inputs).scores
+        return jax.vmap(activations.greatest)(scores), words
+
+    (free, words), (held, held_words) = learnt(0.0), learnt(1.0)
+
+    assert max(free) > activations.FLOAT16_MAX
+    assert max(held) < activations.FLOAT16_MAX
+    assert max(words, held_words) < 0.5  # of 4.9 at the start
