@@ -82,11 +82,13 @@ class Frozen(NamedTuple):
     `shapes(mesh)` is their tree of `jax.ShapeDtypeStruct` with shardings; `load(saves,
     shapes)` reads them into it, `saves` being the checkpoints of the run itself.
     `digest(saves)` is the identity of the weights, None while they are not trained.
+    `is_for_entry` where `Objective.enter` reads them too, which no cache can spare.
     """
 
     shapes: Callable
     load: Callable
     digest: Callable = lambda saves: None
+    is_for_entry: bool = True
 
 
 class Targets(NamedTuple):

@@ -3,7 +3,7 @@
 Functions of the `run.Session`; what they may have to wait for is saved before.
 """
 
-from bertgrow import cache_pass
+from bertgrow import cache, cache_pass
 from bertgrow.errors import CheckFailed
 from bertgrow.growth import certificate as certificates
 from bertgrow.train import sharding
@@ -12,13 +12,17 @@ from bertgrow.train import sharding
 def prepare(session, index, state, is_to_enter):
     """The session to train a stage in, and the state to begin with.
 
-    Frozen weights are asked once for what a cache is to hold, and then are not kept.
+    Frozen weights are asked once for what a cache is to hold, and then are not kept. Where it
+    is complete they are read only if the stage cannot be entered without them.
     """
-    cached = session.job.caches.get(index)
-    if cached and not is_to_enter and not cached.missing():
-        return session, state
-    here = _with_frozen(session, index)
-    if cached:
+    cached, frozen = session.job.caches.get(index), session.job.stages[index].frozen
+    is_filled = cached is not None and not cached.missing()
+    if is_filled:
+        session.saves.wait()  # the digest may be that of the stage before
+        cache.check(cached, frozen.digest(session.saves))
+    is_spared = is_filled and not (is_to_enter and frozen.is_for_entry)
+    here = session if is_spared else _with_frozen(session, index)
+    if cached and not is_filled:
         _fill(here, index, cached)
     if is_to_enter:
         state = _enter(here, index, state)
