@@ -9,8 +9,8 @@ from pathlib import Path
 
 import jax
 
-from bertgrow import config as configs
 from bertgrow import cache, hardware, overrides, plan_table, planning
+from bertgrow import config as configs
 from bertgrow.errors import InputError
 
 TAKES_RECIPE = True

@@ -30,9 +30,8 @@ def plain(value):
 
 def short(seconds):
     """`5.37 s`, `39.8 ms`, `51.8 us`: the time of a step."""
-    for size, name in ((1, "s"), (1e-3, "ms"), (1e-6, "us")):
-        if seconds >= 0.9995 * size:
-            break
+    units = ((1, "s"), (1e-3, "ms"), (1e-6, "us"))
+    size, name = next((each for each in units if seconds >= 0.9995 * each[0]), units[-1])
     return f"{plain(seconds / size)} {name}"
 
 
