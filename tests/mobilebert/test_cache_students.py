@@ -13,14 +13,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def taught_by(store, tmp_path_factory):
-    """The option that names a teacher which is there already."""
-    workdir = tmp_path_factory.mktemp("teacher")
-    assert distil(store, workdir, variant="teacher") == 0
-    return f"--config.transfer.teacher={workdir}"
-
-
-@pytest.fixture(scope="module")
 def few(store, text_file, tmp_path_factory):
     """A store of some dozens of rows, with the pieces of `store`."""
     folder = tmp_path_factory.mktemp("few")
@@ -72,49 +64,67 @@ def made(store, folder, *given):
     return job.make(settings, [store], cached_in=folder).caches[0]
 
 
+DEFAULTS = ("--config.transfer.cache_dtype=bfloat16", "--config.transfer.cache_top_k=64")
+
+
 @pytest.fixture(scope="module")
 def default(store, taught_by, tmp_path_factory):
-    """A live run and a cached one in the precision and with the labels of the defaults."""
+    """The folder of a live and a cached run; the cache is as the defaults have it."""
     folder = tmp_path_factory.mktemp("default")
-    runs = live_and_cached(
-        store, folder, taught_by, "--config.transfer.cache_dtype=bfloat16",
-        "--config.transfer.cache_top_k=64",
-    )  # fmt: skip
-    return folder, *runs
+    live_and_cached(store, folder, taught_by, *DEFAULTS)
+    return folder
 
 
 def test_half_precision_and_the_best_labels_teach_nearly_the_same(default):
-    _, live, cached = default
+    live, cached = (rows(default / name, "train") for name in ("live", "cached"))
 
-    print(np.array([losses(cached), losses(live)]).T)
-    print([[r["mask_loss"] for r in rows(w, "eval")] for w in (live, cached)])
-    assert 0
+    def of(found, name):
+        return [row[name] for row in found if name in row]
+
+    # bfloat16 moves a feature by up to 2**-8 of itself, a squared distance by twice as much.
+    layers = slice(0, 8)
+    np.testing.assert_allclose(
+        of(cached, "loss")[layers], of(live, "loss")[layers], rtol=2 * 2**-8
+    )
+    # What the students have learnt until then differs by as little.
+    np.testing.assert_allclose(of(cached, "mlm_loss"), of(live, "mlm_loss"), rtol=5e-3)
+    # So young a teacher gives its 64 best of 400 pieces a fifth of the mass. The student, with
+    # its head, has 0.26 nat less loss on these than on the rest, four fifths of that is missed.
+    fewer = np.subtract(of(live, "soft_loss"), of(cached, "soft_loss"))
+    assert ((fewer > 0.1) & (fewer < 0.35)).all()
+    ends = [rows(default / name, "eval")[-1]["mask_loss"] for name in ("live", "cached")]
+    assert ends[1] == pytest.approx(ends[0], rel=0.01)
 
 
 def test_another_student_of_a_complete_cache_does_not_ask_the_teacher(
     store, taught_by, default, tmp_path, monkeypatch
 ):
-    cache = default[0] / "cache"
+    cache = default / "cache"
     written = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
-    read, alive = [], []
-    take, find = journal.Journal.take, teaching.frozen
+    read, alive, find, take = [], set(), teaching.frozen, journal.Journal.take
 
     def counted(source, dtype):
         found = find(source, dtype)
-        return found._replace(load=lambda *args: read.append(source) or found.load(*args))
+
+        def load(*args):
+            params = found.load(*args)
+            read.append({leaf.shape for leaf in jax.tree.leaves(params)})
+            return params
+
+        return found._replace(load=load)
 
     def looking(self, info):
-        alive.extend(leaf.shape for leaf in jax.live_arrays())
+        ours = {leaf.shape for leaf in jax.tree.leaves(info.state.params)}
+        alive.update({leaf.shape for leaf in jax.live_arrays()} - ours)
         take(self, info)
 
     monkeypatch.setattr(teaching, "frozen", counted)
     monkeypatch.setattr(journal.Journal, "take", looking)
-    given = ["--config.model.ffn_width=24", "--config.transfer.hidden=50.0", taught_by]
-    given += ["--config.transfer.cache_dtype=bfloat16", "--config.transfer.cache_top_k=64"]
+    sizes = ["--config.model.ffn_width=24", "--config.transfer.hidden=50.0"]
+    given = [taught_by, *DEFAULTS, *sizes, "--cache", str(cache)]
 
-    assert distil(store, tmp_path, *given, "--cache", str(cache), variant="student") == 0
+    assert distil(store, tmp_path, *given, variant="student") == 0
 
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == written
     assert len(read) == 1  # for what the student copies, before it trains
-    print(set(alive))
-    assert 24 in sum(alive, ()) and 32 in sum(alive, ())
+    assert alive and not alive & read[0]
