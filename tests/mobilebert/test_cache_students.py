@@ -120,11 +120,11 @@ def test_another_student_of_a_complete_cache_does_not_ask_the_teacher(
 
     monkeypatch.setattr(teaching, "frozen", counted)
     monkeypatch.setattr(journal.Journal, "take", looking)
-    sizes = ["--config.model.ffn_width=24", "--config.transfer.hidden=50.0"]
-    given = [taught_by, *DEFAULTS, *sizes, "--cache", str(cache)]
+    given = [taught_by, *DEFAULTS, "--cache", str(cache)]
 
     assert distil(store, tmp_path, *given, variant="student") == 0
 
+    assert losses(tmp_path) == losses(default / "cached")
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == written
     assert len(read) == 1  # for what the student copies, before it trains
     assert alive and not alive & read[0]
