@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from taught_runs import RECIPE, distil
+from taught_runs import RECIPE
 
 from bertgrow.train import metrics
 
@@ -22,19 +22,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def launch(store, tmp_path_factory):
+def launch(store, taught_by, tmp_path_factory):
     """Starts a student in a process of its own; compilations are remembered."""
     folder = tmp_path_factory.mktemp("launched")
-    assert distil(store, folder / "teacher", variant="teacher") == 0
 
     def start(workdir, cache, *given):
         command = [sys.executable, "-c", COMMAND, "distill", "--config", f"{RECIPE}:student"]
         command += [f"--config.data.store={store.folder}", "--config.checkpoint.every=8"]
-        command += [f"--config.transfer.teacher={folder / 'teacher'}", *given]
+        command += [taught_by, *given]
         command += [f"--config.stages[{stage}].steps={STEPS}" for stage in (0, 1)]
         command += ["--workdir", str(workdir), "--cache", str(cache)]
         variables = dict(JAX_COMPILATION_CACHE_DIR=str(folder / "compiled"), PJRT_NPROC="2")
         variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", JAX_PLATFORMS="cpu")
+        variables["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # which compiles sooner
         with open(f"{workdir}.log", "a") as log:
             return subprocess.Popen(
                 command, env=os.environ | variables, stdout=log, stderr=log,
