@@ -134,8 +134,8 @@ def check_all(caches, stages, saves, say):
     check_room(root, needed)
     each = [f"{c.name} {units.si(c.layout.bytes, 'B')}" for c in caches.values()]
     say(
-        f"cache {root} takes {needed / 1e9:.3g} GB ({', '.join(each)}); `bertgrow plan` with "
-        "--device tells whether it is cheaper than the teacher"
+        f"cache {root} takes {units.plain(needed / 1e9)} GB ({', '.join(each)}); `bertgrow "
+        "plan --device NAME` tells whether caching or recomputing is cheaper"
     )
 
 

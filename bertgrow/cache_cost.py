@@ -7,18 +7,14 @@ from bertgrow import cache, units
 READ_RATE = 1e9  # bytes/s, of a local solid-state disk or a fast network disk; assumed
 
 
-def add(plan, stages, *, root=None, read_rate=None, rate=None):
+def add(plan, stages, *, read_rate=None):
     """Adds `cache` to the rows of a plan whose stages ask frozen weights, and to the plan.
 
     Args:
-      plan: with `stages`, in the order of `stages`.
+      plan: with `stages`, in the order of `stages`; where these have a `time`, reading is
+        compared with asking, which takes its share of a step's FLOPs.
       stages: `Stage`s.
-      root: folder of the cache, if its disk is to be checked.
       read_rate: bytes a second that the disk gives; `READ_RATE` where not given.
-      rate: FLOP/s that the devices reach; None leaves the comparison out.
-
-    Raises:
-      InputError: the disk of `root` has not room for it.
     """
     read_rate, total = read_rate or READ_RATE, 0
     for row, stage in zip(plan["stages"], stages, strict=True):
@@ -27,13 +23,12 @@ def add(plan, stages, *, root=None, read_rate=None, rate=None):
         layout = cache.layout(stage)
         total += layout.bytes
         row["cache"] = dict(bytes=layout.bytes, entry_bytes=layout.entry_bytes)
-        if rate:
+        if "time" in row:
             read = stage.batch * layout.entry_bytes / read_rate
-            row["cache"] |= compare(read, stage.targets.flops / rate)
+            ask = stage.targets.flops / stage.flops * row["time"]["seconds_per_step"]
+            row["cache"] |= compare(read, ask)
     if not total:
         return
-    if root is not None:
-        cache.check_room(root, total)
     plan["cache_bytes"] = total
     plan["assumptions"].append(
         "a cache of the teacher's targets is counted without rows that repeat "
@@ -60,7 +55,9 @@ def findings(plan):
         return
     rows = [row for row in plan["stages"] if "cache" in row]
     each = ", ".join(f"stage {r['name']} {units.si(r['cache']['bytes'], 'B')}" for r in rows)
-    yield f"--cache would take {plan['cache_bytes'] / 1e9:,.3g} GB ({each})"
+    yield f"--cache would take {units.plain(plan['cache_bytes'] / 1e9)} GB ({each})"
+    if "device" not in plan:
+        yield "whether caching or recomputing is cheaper depends on the device: add --device"
     for row in rows:
         if "pays_from" in row["cache"]:
             yield f"stage {row['name']}: {words(**row['cache'])}"
@@ -69,9 +66,9 @@ def findings(plan):
 def words(*, read_seconds, ask_seconds, pays_from, **_):
     """`compare` as a sentence."""
     told = (
-        f"reading targets takes {units.si(read_seconds, 's')} a step, the teacher's forward "
-        f"pass {units.si(ask_seconds, 's')}"
+        f"reading targets takes {units.short(read_seconds)} a step, the teacher's forward "
+        f"pass {units.short(ask_seconds)}"
     )
     if pays_from is None:
         return f"{told}: recomputing is cheaper"
-    return f"{told}: caching is cheaper from {pays_from} students (or epochs of the same) on"
+    return f"{told}: caching is cheaper from {pays_from} students on"

@@ -82,7 +82,8 @@ class Frozen(NamedTuple):
     `shapes(mesh)` is their tree of `jax.ShapeDtypeStruct` with shardings; `load(saves,
     shapes)` reads them into it, `saves` being the checkpoints of the run itself.
     `digest(saves)` is the identity of the weights, None while they are not trained.
-    `stays`: the loss asks them at every step, and not the stage's beginning alone.
+    `at_entry`, `at_steps`: whether `Objective.enter` reads them, which no cache can spare, and
+    whether the loss asks them at every step.
     `lent` says of another run's weights which they are, {its folder: {"step", "digest"}}: the
     run keeps it in config.json, and finds it in `RunConfig.lent` at its next start.
     """
@@ -90,7 +91,8 @@ class Frozen(NamedTuple):
     shapes: Callable
     load: Callable
     digest: Callable = lambda saves: None
-    stays: bool = True
+    at_entry: bool = True
+    at_steps: bool = True
     lent: dict = {}
 
 

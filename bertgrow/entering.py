@@ -3,7 +3,7 @@
 Functions of the `run.Session`; what they may have to wait for is saved before.
 """
 
-from bertgrow import cache_pass
+from bertgrow import cache, cache_pass
 from bertgrow.errors import CheckFailed
 from bertgrow.growth import certificate as certificates
 from bertgrow.train import sharding
@@ -12,15 +12,18 @@ from bertgrow.train import sharding
 def prepare(session, index, state, is_to_enter):
     """The session to train a stage in, and the state to begin with.
 
-    Frozen weights are kept only where every step asks them: those that a cache stands for, or
+    Frozen weights are kept only where every step asks them. Those that a cache stands for, or
     that the stage begins with, are read when there is such work to do.
     """
     cached, frozen = session.job.caches.get(index), session.job.stages[index].frozen
-    stays = frozen and frozen.stays and not cached
-    if not (stays or is_to_enter or cached and cached.missing()):
-        return session, state
-    here = _with_frozen(session, index)
-    if cached:
+    is_to_fill = cached is not None and bool(cached.missing())
+    if cached and not is_to_fill:
+        session.saves.wait()  # the digest may be that of the stage before
+        cache.check(cached, frozen.digest(session.saves))
+    stays = frozen and frozen.at_steps and not cached
+    starts = frozen and frozen.at_entry and is_to_enter
+    here = _with_frozen(session, index) if stays or starts or is_to_fill else session
+    if is_to_fill:
         _fill(here, index, cached)
     if is_to_enter:
         state = _enter(here, index, state)
@@ -50,8 +53,6 @@ def first_row(session, index, position):
 def _with_frozen(session, index):
     """The session in which the stage's task holds its frozen weights, on the devices."""
     stage = session.job.stages[index]
-    if stage.frozen is None:
-        return session
     session.saves.wait()  # they may be those of the stage before
     frozen = stage.frozen.load(session.saves, stage.frozen.shapes(session.mesh))
     stages = list(session.job.stages)

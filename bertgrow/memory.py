@@ -95,7 +95,7 @@ def on_device(shapes):
 
 def frozen(stage, mesh):
     """Shapes with shardings of what every step of a `Stage` asks and does not train."""
-    return stage.frozen.shapes(mesh) if stage.frozen and stage.frozen.stays else ()
+    return stage.frozen.shapes(mesh) if stage.frozen and stage.frozen.at_steps else ()
 
 
 def saved(task, rows, length, frozen=()):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import jax
 
+from bertgrow import cache, hardware, overrides, plan_table, planning
 from bertgrow import config as configs
-from bertgrow import hardware, overrides, plan_table, planning
 from bertgrow.errors import InputError
 
 TAKES_RECIPE = True
@@ -71,7 +71,6 @@ def main(args):
         mfu=args.mfu,
         price=args.price,
         calibrate=args.calibrate,
-        cached_in=args.cache,
         read_rate=args.read_rate and 1e9 * args.read_rate,
     )
     plan = dict(recipe=args.config, **plan)
@@ -79,6 +78,8 @@ def main(args):
         print(json.dumps(plan, indent=2))
     else:
         plan_table.show(plan)
+    if args.cache is not None:  # what is refused was told before
+        cache.check_room(args.cache, plan.get("cache_bytes", 0))
     return 0
 
 

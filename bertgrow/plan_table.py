@@ -82,8 +82,7 @@ def _clock(plan):
 
 
 def _time(hours, unit):
-    value = 3600 * hours / unit
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return units.plain(3600 * hours / unit)
 
 
 def _models(plan):
@@ -134,7 +133,7 @@ def _times(bill, plan):
         return []
     cells = ["", ""]
     if "seconds_per_step" in bill:
-        cells = [f"{bill['utilisation']:.0%}", units.si(bill["seconds_per_step"], "s")]
+        cells = [f"{bill['utilisation']:.0%}", units.short(bill["seconds_per_step"])]
     cells.append(_time(bill["hours"], _clock(plan)[0]))
     return cells if bill["cost"] is None else [*cells, f"{bill['cost']:,.2f}"]
 

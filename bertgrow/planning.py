@@ -21,7 +21,7 @@ HEADS = ("mlm", "nsp")  # what belongs to pre-training alone; all else is the en
 
 def make(
     settings, *, device=None, chips=None, mfu=None, price=None, calibrate=False,
-    cached_in=None, read_rate=None,
+    read_rate=None,
 ):  # fmt: skip
     """The plan as plain data, which is what `--json` prints.
 
@@ -32,8 +32,7 @@ def make(
       mfu: share of the peak, instead of the device's own.
       price: of a chip for an hour.
       calibrate: time the stages on the devices of this process.
-      cached_in: a folder that is to hold a cache; its disk is checked.
-      read_rate: bytes a second of that disk.
+      read_rate: bytes a second of the disk that is to hold a cache of targets.
 
     Raises:
       InputError: stages that cannot grow into one another, or batches that the mesh does
@@ -62,8 +61,6 @@ def make(
         disk_bytes=disk.bytes_needed(states, settings.checkpoint.keep),
     )
     plan["assumptions"] = [*_assumptions(settings, plan), *_remarks(settings, family)]
-    rate = device and chips * device.peak * (mfu or device.utilisation)
-    cache_cost.add(plan, todo, root=cached_in, read_rate=read_rate, rate=rate)
     if device:
         plan |= memory.fit(
             [row["memory"] for row in rows],
@@ -75,6 +72,7 @@ def make(
             plan, settings, family, todo,
             device=device, chips=chips, mfu=mfu, price=price, calibrate=calibrate,
         )  # fmt: skip
+    cache_cost.add(plan, todo, read_rate=read_rate)
     return plan
 
 

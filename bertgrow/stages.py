@@ -174,7 +174,7 @@ def _small(family, settings, index):
     """The small weights that a stage after `ligo` begins with."""
     if not _merges(settings, index):
         return None
-    return learned.small(family, settings, index - 2)._replace(stays=False)
+    return learned.small(family, settings, index - 2)._replace(at_steps=False)
 
 
 def _merges(settings, index):

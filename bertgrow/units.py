@@ -23,6 +23,18 @@ def si(value, unit=""):
     return f"{value / factor:.3g} {letter}{unit}".rstrip()
 
 
+def plain(value):
+    """`0.489`, `1,308,515`: three digits, and never a power of ten for a large number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def short(seconds):
+    """`5.37 s`, `39.8 ms`, `51.8 us`: the time of a step."""
+    units = ((1, "s"), (1e-3, "ms"), (1e-6, "us"))
+    size, name = next((each for each in units if seconds >= 0.9995 * each[0]), units[-1])
+    return f"{plain(seconds / size)} {name}"
+
+
 def duration(seconds):
     """The two largest units that matter: `2 h 05 min`, `48 s`, `3.2 s`."""
     if seconds is None or not math.isfinite(seconds):

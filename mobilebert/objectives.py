@@ -63,13 +63,18 @@ def _active(config):
 def _enter(family, settings, index, vocab, optimizer):
     """A student is carried from stage to stage; its first one begins with its teacher."""
     config, section = settings.stages[index], settings.sections["transfer"]
-    if index and settings.stages[index - 1].task in OBJECTIVES:
+    if _is_begun(settings, index):
         return stages.grown_from_before(family, settings, index, vocab, optimizer)
     return teaching.begin(
         config.model, teaching.find(settings, index).model,
         stages.task(settings, family, vocab, index),
         norm=section.embedding_norm, index=index, optimizer=optimizer,
     )  # fmt: skip
+
+
+def _is_begun(settings, index):
+    """Whether the stage before has the same student."""
+    return index > 0 and settings.stages[index - 1].task in OBJECTIVES
 
 
 def _optimizer(family, settings, index, axes, *, name):
@@ -142,7 +147,8 @@ def _targets(family, settings, index, vocab, *, name):
 def _frozen(family, settings, index):
     del family
     dtype = settings.sections["transfer"].teacher_dtype
-    return teaching.frozen(teaching.find(settings, index), dtype)
+    found = teaching.frozen(teaching.find(settings, index), dtype)
+    return found._replace(at_entry=not _is_begun(settings, index))
 
 
 def _remarks(family, settings, index, *, name):

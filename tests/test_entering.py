@@ -23,7 +23,7 @@ def session(asked, *, stays):
         optimizer=None,
         enter=None,
         flops=0.0,
-        frozen=contracts.Frozen(lambda mesh: (), load, stays=stays),
+        frozen=contracts.Frozen(lambda mesh: (), load, at_steps=stays),
     )
     job = run.Job(
         None, (stage,), {}, rows=None, held_out=None, unigram=0, first=None, command=""

@@ -48,7 +48,7 @@ def test_a_stage_learns_the_maps_and_the_next_one_begins_with_what_they_make():
     for stage in (maps, big):
         wanted = stage.frozen.shapes(mesh)
         assert jax.tree.map(np.shape, wanted) == jax.tree.map(np.shape, frozen)
-    assert small.frozen is None and maps.frozen.stays and not big.frozen.stays
+    assert small.frozen is None and maps.frozen.at_steps and not big.frozen.at_steps
 
 
 def test_a_plan_counts_the_model_that_maps_make_and_small_weights_only_beside_the_maps():

@@ -61,7 +61,7 @@ def check_disk(path, needed, *, what="checkpoints", hint=CHECKPOINTS):
     free = shutil.disk_usage(folder).free + _taken(path)
     if free < needed:
         raise errors.InputError(
-            f"{what} need {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB: {hint}"
+            f"{what} need {needed / 1e9:,.2f} GB and {folder} has {free / 1e9:,.2f} GB: {hint}"
         )
 
 

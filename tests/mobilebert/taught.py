@@ -1,4 +1,4 @@
-"""A teacher and its student, seconds to run; `:student` leaves the teacher to another run."""
+"""A teacher and its student, seconds to run; variants leave the teacher to another run."""
 
 from bertgrow.recipe import constant, linear, stages
 from mobilebert import presets, recipe
@@ -11,7 +11,14 @@ STUDENT = (
     dict(task="progressive", steps=8, length=16, schedule=constant(2e-2)),
     dict(task="distill", steps=4),
 )
-STAGES = {"": (TEACHER, *STUDENT), "teacher": (TEACHER,), "student": STUDENT}
+STAGES = {
+    "": (TEACHER, *STUDENT),
+    "teacher": (TEACHER,),
+    "student": STUDENT,
+    "progressive": STUDENT[:1],
+    "joint": (dict(task="joint", steps=4),),
+    "auxiliary": (dict(task="auxiliary", steps=4),),
+}
 
 
 def get_config(variant=""):

@@ -2,30 +2,13 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from taught_runs import call, distil, losses
 
-from bertgrow import cli
 from bertgrow.data import entries, rows
-from bertgrow.train import disk, metrics
-
-RECIPE = str(Path(__file__).with_name("taught.py"))
-
-
-def call(command, store, *given, variant=""):
-    name = f"{RECIPE}:{variant}".rstrip(":")
-    return cli.main([command, "--config", name, f"--config.data.store={store.folder}", *given])
-
-
-def distil(store, workdir, *given, variant=""):
-    return call("distill", store, "--workdir", str(workdir), *given, variant=variant)
-
-
-def losses(workdir):
-    found = metrics.read(workdir / "metrics.jsonl")
-    return [row["loss"] for row in found if row["split"] == "train"]
+from bertgrow.train import disk
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,13 @@
 import contextlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from bertgrow import cli, plan_table
+from bertgrow import cache_cost, cli, plan_table
+from bertgrow.train import disk
 
 RECIPE = str(Path(__file__).resolve().parents[2] / "configs" / "mobilebert.py")
 
@@ -43,3 +45,56 @@ def test_a_teacher_is_not_taken_for_a_narrow_student(told):
     utilisation = [row["time"]["utilisation"] for row in told["stages"]]
 
     assert utilisation == pytest.approx([0.4] * 3)
+
+
+def test_the_plan_says_by_seconds_whether_caching_or_recomputing_is_cheaper(told):
+    """By hand: rows of 512 tokens, 512 wide, 4 heads, 76 slots of 64 labels; 1 GB a second."""
+    maps, labels = 2 * (512 * 512 + 4 * 512 * 512), (2 + 2) * 76 * 64
+    costs = [row["cache"] for row in told["stages"][1:]]
+
+    words = list(cache_cost.findings(told))
+
+    assert [cost["entry_bytes"] for cost in costs] == [maps, labels]
+    # 325 GFLOP a row forward at 256 x 79 TFLOP/s; in the phases 25 / 48 of the blocks.
+    asks = [2048 * share * 325e9 / (256 * 0.4 * 197e12) for share in (25 / 48, 1)]
+    assert [cost["ask_seconds"] for cost in costs] == pytest.approx(asks, rel=0.02)
+    reads = [2048 * maps / 1e9, 2048 * labels / 1e9]
+    assert [cost["read_seconds"] for cost in costs] == pytest.approx(reads)
+    assert words[0].startswith("--cache would take 1,308,515 GB (stage 1 1.29 PB,")
+    assert words[1] == (
+        "stage 1: reading targets takes 5.37 s a step, the teacher's forward pass 17.1 ms: "
+        "recomputing is cheaper"
+    )
+    assert words[2].endswith("39.8 ms a step, the teacher's forward pass 33 ms: recomputing is "
+                             "cheaper")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "read, ask, students",
+    [
+        (1.0, 3.0, 3),  # two students: 3 + 1 + 2 against 6, three: 3 + 1 + 3 against 9
+        (0.04, 8.44, 2),
+        (1.0, 1.0, None),
+    ],
+)
+def test_a_cache_pays_from_the_student_with_whom_all_steps_take_less(read, ask, students):
+    cost = cache_cost.compare(read, ask)
+
+    assert cost["pays_from"] == students
+    assert (f"from {students} students on" in cache_cost.words(**cost)) == bool(students)
+
+
+def test_a_plan_is_told_before_a_cache_is_refused_and_asks_for_a_device(
+    tmp_path, capsys, monkeypatch
+):
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**6)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
+
+    code = cli.main(["plan", "--config", f"{RECIPE}:small", "--cache", str(tmp_path / "cache")])
+
+    said = capsys.readouterr()
+    assert code == 2
+    assert "--cache would take 0.489 GB (stage 1 421 MB, stage 2 67.9 MB)" in said.out
+    assert "whether caching or recomputing is cheaper depends on the device: add" in said.out
+    assert "targets of the teacher need 0.49 GB" in said.err and "has 0.00 GB" in said.err
+    assert said.err.count("\n") == 1

@@ -1,0 +1,44 @@
+"""Runs of the recipe `taught.py` by its commands."""
+
+import contextlib
+from pathlib import Path
+
+import jax
+
+from bertgrow import cli
+from bertgrow.train import metrics
+
+RECIPE = Path(__file__).with_name("taught.py")
+
+
+def call(command, store, *given, variant=""):
+    """The exit code of a command on the recipe."""
+    name = f"{RECIPE}:{variant}".rstrip(":")
+    words = [command, "--config", name, f"--config.data.store={store.folder}", *given]
+    with lightly_optimised():
+        return cli.main(words)
+
+
+@contextlib.contextmanager
+def lightly_optimised():
+    """Compiles in a third of the time; a few steps of a small model gain nothing from more."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
+def distil(store, workdir, *given, variant=""):
+    return call("distill", store, "--workdir", str(workdir), *given, variant=variant)
+
+
+def rows(workdir, split):
+    found = metrics.read(workdir / "metrics.jsonl")
+    return [row for row in found if row["split"] == split]
+
+
+def losses(workdir):
+    """The training loss of every step."""
+    return [row["loss"] for row in rows(workdir, "train")]

@@ -1,0 +1,101 @@
+"""Real processes at one cache: killed while they write or read it, and several at once."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from taught_runs import RECIPE
+
+from bertgrow.train import metrics
+
+# A file for every step: whoever is killed between two leaves some behind.
+COMMAND = (
+    "import sys; from bertgrow import cli; from bertgrow.data import entries; "
+    "entries.PART_BYTES = 1; sys.exit(cli.main(sys.argv[1:]))"
+)
+STEPS = 24  # of each stage, in two phases of layers
+SAVED = 16  # within the second phase
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def launch(store, taught_by, tmp_path_factory):
+    """Starts a student in a process of its own; compilations are remembered."""
+    folder = tmp_path_factory.mktemp("launched")
+
+    def start(workdir, cache, *given):
+        command = [sys.executable, "-c", COMMAND, "distill", "--config", f"{RECIPE}:student"]
+        command += [f"--config.data.store={store.folder}", "--config.checkpoint.every=8"]
+        command += [taught_by, *given]
+        command += [f"--config.stages[{stage}].steps={STEPS}" for stage in (0, 1)]
+        command += ["--workdir", str(workdir), "--cache", str(cache)]
+        variables = dict(JAX_COMPILATION_CACHE_DIR=str(folder / "compiled"), PJRT_NPROC="2")
+        variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", JAX_PLATFORMS="cpu")
+        variables["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # which compiles sooner
+        with open(f"{workdir}.log", "a") as log:
+            return subprocess.Popen(
+                command, env=os.environ | variables, stdout=log, stderr=log,
+                cwd=RECIPE.parents[2],
+            )  # fmt: skip
+
+    return start
+
+
+def finish(process, workdir):
+    """The metrics of a run that is to end by itself."""
+    assert process.wait() == 0, Path(f"{workdir}.log").read_text()
+    return metrics.read(workdir / "metrics.jsonl")
+
+
+def kill_when(process, condition):
+    while not condition() and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait() == -9
+
+
+@pytest.fixture(scope="module")
+def undisturbed(launch, tmp_path_factory):
+    """A finished run's cache and metrics."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = launch(folder / "run", folder / "cache")
+    return folder / "cache", finish(process, folder / "run")
+
+
+def files(cache):
+    return sorted(path.relative_to(cache) for path in cache.rglob("*.array_record"))
+
+
+def test_killed_while_it_writes_and_while_it_reads_it_ends_with_equal_metrics(
+    launch, undisturbed, tmp_path
+):
+    whole, expected = undisturbed
+    workdir, cache = tmp_path / "run", tmp_path / "cache"
+    saved = workdir / "checkpoints" / "checksums" / f"{SAVED}.json"
+
+    kill_when(launch(workdir, cache), lambda: len(files(cache)) > 2)
+    left = files(cache)
+    kill_when(launch(workdir, cache), saved.exists)
+    read = files(cache)
+    found = finish(launch(workdir, cache), workdir)
+
+    assert 2 < len(left) < STEPS  # killed in the midst of writing,
+    assert {path.parts[0] for path in read} == {"0-progressive"}  # and of the first stage
+    assert metrics.differences(expected, found) == []
+    assert files(cache) == files(whole)
+
+
+def test_two_students_read_a_finished_cache_at_once(launch, undisturbed, tmp_path):
+    cache, expected = undisturbed
+    written = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    wide = ["--config.model.ffn_width=24", "--config.transfer.attention=0.5"]
+
+    same, other = launch(tmp_path / "same", cache), launch(tmp_path / "other", cache, *wide)
+    found, differing = finish(same, tmp_path / "same"), finish(other, tmp_path / "other")
+
+    assert metrics.differences(expected, found) == []
+    assert len(differing) == len(expected) and metrics.differences(expected, differing)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == written
