@@ -55,9 +55,9 @@ def test_killed_at_a_random_moment_of_every_stage_and_phase_it_ends_with_equal_m
         assert process.wait() == -9, processes.said(workdir)
         fallen[place] = newest(workdir)
 
-    print(fallen)
     for place, (stage, first, last) in KILLS.items():
-        assert fallen[place][0] == stage and first <= fallen[place][1] < last, fallen
+        at = fallen[place]
+        assert at[0] == stage and first <= at[1] < last, f"{place} was killed at {at}"
     assert processes.finish_and_compare(launch, workdir, undisturbed) == []
 
 
