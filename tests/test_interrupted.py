@@ -1,65 +1,27 @@
 """Real processes, killed: the same command again, and the metrics of an undisturbed run."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 
-from bertgrow.train import metrics
-
-RECIPE = Path(__file__).with_name("recipes.py")
+RECIPE = f"{Path(__file__).with_name('recipes.py')}:long"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
 def launch(store, tmp_path_factory):
-    """Starts `bertgrow pretrain` in a process of its own; compilations are remembered."""
-    cache = tmp_path_factory.mktemp("compiled")
-
-    def start(workdir, *extra):
-        command = [sys.executable, "-m", "bertgrow", "pretrain", "--config", f"{RECIPE}:long"]
-        command += [f"--config.data.store={store.folder}", "--workdir", str(workdir), *extra]
-        variables = dict(JAX_COMPILATION_CACHE_DIR=str(cache), JAX_PLATFORMS="cpu")
-        variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", PJRT_NPROC="2")
-        with open(f"{workdir}.log", "a") as log:
-            return subprocess.Popen(
-                command,
-                env=os.environ | variables,
-                stdout=log,
-                stderr=log,
-                cwd=RECIPE.parents[1],
-            )
-
-    return start
+    """Starts `bertgrow pretrain` in a process of its own."""
+    compiled = tmp_path_factory.mktemp("compiled")
+    return processes.launcher("pretrain", RECIPE, store=store, compiled=compiled)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(launch, tmp_path_factory):
-    """The metrics of a run that nobody disturbs, and how long it takes once compiled."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert launch(folder / "cold").wait() == 0
-    began = time.monotonic()
-    assert launch(folder / "warm").wait() == 0
-    seconds = time.monotonic() - began
-    found = [metrics.read(folder / name / "metrics.jsonl") for name in ("cold", "warm")]
-    assert metrics.differences(*found) == []
-    return found[0], seconds
-
-
-def finish_and_compare(launch, workdir, undisturbed):
-    assert launch(workdir).wait() == 0, Path(f"{workdir}.log").read_text()
-    return metrics.differences(undisturbed, metrics.read(workdir / "metrics.jsonl"))
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.001)
+    return processes.run_undisturbed(launch, tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
@@ -80,7 +42,7 @@ def test_a_run_stopped_at_random_moments_ends_with_equal_metrics(
             assert time.monotonic() - sent_at < 20  # 10 s and one save, on a busy machine
             assert code in (0, 75, -signal.SIGTERM)  # the last: while Python was importing
 
-    assert finish_and_compare(launch, workdir, expected) == []
+    assert processes.finish_and_compare(launch, workdir, expected) == []
 
 
 @pytest.mark.parametrize("sent, code", [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
@@ -92,12 +54,12 @@ def test_a_run_stopped_during_growth_grows_again_and_ends_with_equal_metrics(
     saved = workdir / "checkpoints" / "checksums" / "80.json"
 
     process = launch(workdir)
-    wait_for(saved.exists, process)
+    processes.wait_for(saved.exists, process)
     assert not (workdir / "growth" / "1-2.json").exists()
     process.send_signal(sent)
 
     assert process.wait() == code
-    assert finish_and_compare(launch, workdir, expected) == []
+    assert processes.finish_and_compare(launch, workdir, expected) == []
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
@@ -106,7 +68,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     expected, _ = undisturbed
     workdir = tmp_path / "run"
     process = launch(workdir)
-    wait_for((workdir / "checkpoints" / "checksums" / "98.json").exists, process)
+    processes.wait_for((workdir / "checkpoints" / "checksums" / "98.json").exists, process)
     process.kill()
     process.wait()
     newest = max(int(path.stem) for path in (workdir / "checkpoints/checksums").glob("*.json"))
@@ -116,9 +78,9 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     damaged[len(damaged) // 2] ^= 1
     largest.write_bytes(damaged)
 
-    assert finish_and_compare(launch, workdir, expected) == []
+    assert processes.finish_and_compare(launch, workdir, expected) == []
 
-    assert f"checkpoint {newest} is not used" in Path(f"{workdir}.log").read_text()
+    assert f"checkpoint {newest} is not used" in processes.said(workdir)
 
 
 def test_a_time_limit_saves_and_stops_with_75(launch, tmp_path):
@@ -128,7 +90,7 @@ def test_a_time_limit_saves_and_stops_with_75(launch, tmp_path):
     code = launch(workdir, for_ever, "--time-limit", "0.3").wait()
 
     assert code == 75
-    assert "continue with: bertgrow pretrain" in Path(f"{workdir}.log").read_text()
+    assert "continue with: bertgrow pretrain" in processes.said(workdir)
     assert list((workdir / "checkpoints" / "checksums").iterdir())
 
 
@@ -138,5 +100,5 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(launch, tmp_
     process = launch(workdir, "--config.schedule.peak=1e30", "--config.optimizer.clip=0.0")
 
     assert process.wait() == 1
-    log = Path(f"{workdir}.log").read_text()
+    log = processes.said(workdir)
     assert "rows" in log and "checkpoint" in log

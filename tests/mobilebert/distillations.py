@@ -17,8 +17,8 @@ def teacher(steps=6, **fields):
     return {name: value for name, value in made.items() if name != "schedule"}
 
 
-def transfer(task, steps):
-    return dict(task=task, steps=steps, schedule=constant(3e-4))
+def transfer(task, steps, rate=3e-4):
+    return dict(task=task, steps=steps, schedule=constant(rate))
 
 
 STAGES = {
@@ -30,7 +30,13 @@ STAGES = {
     "grow": (
         teacher(num_layers=2, ffn_share=2, length=16),
         teacher(num_layers=4, length=32),
-        transfer("progressive", 6),
+        transfer("progressive", 40, rate=1e-2),
+        dict(task="distill", steps=6),
+    ),
+    "phases": (teacher(1, num_layers=4), transfer("progressive", 8)),
+    "every": (
+        teacher(),
+        *(transfer(name, 6) for name in ("progressive", "joint", "distill", "auxiliary")),
     ),
     "long": (teacher(60), transfer("progressive", 60), dict(task="distill", steps=60)),
 }
@@ -42,6 +48,10 @@ def get_config(variant=""):
     config.update(batch=8, length=32, log_every=1)
     config.eval.update(every=4, rows=8)
     config.checkpoint.update(every=3, keep=20)
+    if variant in ("every", "grow"):
+        config.model.init_scale = 0.2  # so that layers differ, and attention is not flat
+    if variant == "phases":
+        config.model.num_layers = 4
     if variant == "long":
         config.checkpoint.update(every=10, keep=2)
     config.stages = stages(*STAGES[variant])

@@ -1,33 +1,22 @@
 """One command from teacher to student: what is taken over, what stays still, what learns."""
 
+import functools
 import json
 from pathlib import Path
 
+import distilling
 import jax
 import numpy as np
 import pytest
+from distilling import certificate, distil, made, rows
 
-from bertgrow import cli, config, job, journal, overrides
+from bertgrow import config, overrides
 from bertgrow.growth import named
-from bertgrow.train import checkpoint, loop, metrics, sharding
+from bertgrow.train import metrics
 from mobilebert import nn, objectives
 
-RECIPE = str(Path(__file__).with_name("distillations.py"))
 TAUGHT, PHASE, TRANSFERRED, DISTILLED = 6, 9, 12, 18  # steps at which something ends
 STILL = ("embeddings", "mlm", "nsp")
-
-
-def distil(store, workdir, *given, variant="", command="distill"):
-    return cli.main(
-        [command, "--config", f"{RECIPE}:{variant}".rstrip(":"), "--workdir", str(workdir)]
-        + [f"--config.data.store={store.folder}", *given]
-    )
-
-
-def made(store, variant="", *given):
-    """The job of a recipe, without running it."""
-    recipe = overrides.read(f"{RECIPE}:{variant}".rstrip(":"), list(given))
-    return job.make(config.resolve(recipe, vocab=store.vocab), [store])
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +29,7 @@ def finished(store, tmp_path_factory):
 @pytest.fixture(scope="module")
 def saved(store, finished):
     """The state of the run at a step, of the stage number `index`."""
-    stages, mesh = made(store).stages, sharding.make_mesh()
-
-    def at(step, index):
-        shapes = loop.state_shapes(stages[index].task, stages[index].optimizer, mesh)
-        with checkpoint.Checkpoints(finished / "checkpoints") as saves:
-            return saves.restore(step, shapes)[0]
-
-    return at
-
-
-def certificate(workdir, name="0-1"):
-    return json.loads((workdir / "growth" / f"{name}.json").read_text())
-
-
-def rows(workdir, split, stage):
-    found = metrics.read(workdir / "metrics.jsonl")
-    return [row for row in found if (row["split"], row["stage"]) == (split, stage)]
+    return functools.partial(distilling.saved, made(store), finished)
 
 
 def test_what_the_certificate_calls_copied_is_the_teachers_to_the_bit_after_all_phases(
@@ -137,15 +110,8 @@ def test_every_layer_comes_closer_to_its_teacher_in_its_phase(finished):
 def test_a_run_that_crashes_in_the_phases_reads_its_teacher_again_and_ends_equal(
     finished, store, tmp_path, monkeypatch
 ):
-    take, crashes = journal.Journal.take, [PHASE + 2]
+    distilling.crash_at(monkeypatch, PHASE + 2)
 
-    def crashing(self, info):
-        take(self, info)
-        if info.step in crashes:
-            crashes.remove(info.step)
-            raise RuntimeError("the power is gone")
-
-    monkeypatch.setattr(journal.Journal, "take", crashing)
     with pytest.raises(RuntimeError, match="power"):
         distil(store, tmp_path)
     assert distil(store, tmp_path) == 0

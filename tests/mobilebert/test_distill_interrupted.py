@@ -1,89 +1,79 @@
 """`bertgrow distill` in real processes, killed anywhere: the same command, equal metrics."""
 
-import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 
 from bertgrow.train import metrics
 
-RECIPE = Path(__file__).with_name("distillations.py")
+RECIPE = f"{Path(__file__).with_name('distillations.py')}:long"
 HAND_OVERS = (60, 120)  # steps at which a stage ends
+KILLS = {  # where a kill falls: the stage, and the steps between which it does
+    "the teacher": ("0", 10, 60),
+    "transfer of layer 0": ("1", 61, 90),
+    "transfer of layer 1": ("1", 91, 120),
+    "distillation": ("2", 121, 150),
+    "distillation, further on": ("2", 151, 180),
+}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
 def launch(store, tmp_path_factory):
-    """Starts the command in a process of its own; compilations are remembered."""
-    cache = tmp_path_factory.mktemp("compiled")
-
-    def start(workdir):
-        command = [sys.executable, "-m", "bertgrow", "distill", "--config", f"{RECIPE}:long"]
-        command += [f"--config.data.store={store.folder}", "--workdir", str(workdir)]
-        variables = dict(JAX_COMPILATION_CACHE_DIR=str(cache), JAX_PLATFORMS="cpu")
-        variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", PJRT_NPROC="2")
-        with open(f"{workdir}.log", "a") as log:
-            return subprocess.Popen(
-                command,
-                env=os.environ | variables,
-                stdout=log,
-                stderr=log,
-                cwd=RECIPE.parents[2],
-            )
-
-    return start
+    """Starts `bertgrow distill` in a process of its own."""
+    compiled = tmp_path_factory.mktemp("compiled")
+    return processes.launcher("distill", RECIPE, store=store, compiled=compiled)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(launch, tmp_path_factory):
-    """The metrics of a run that nobody disturbs, and how long it takes once compiled."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert launch(folder / "cold").wait() == 0
-    began = time.monotonic()
-    assert launch(folder / "warm").wait() == 0
-    seconds = time.monotonic() - began
-    found = [metrics.read(folder / name / "metrics.jsonl") for name in ("cold", "warm")]
-    assert metrics.differences(*found) == []
-    return found[0], seconds
+    return processes.run_undisturbed(launch, tmp_path_factory.mktemp("undisturbed"))[0]
 
 
-def finish_and_compare(launch, workdir, undisturbed):
-    assert launch(workdir).wait() == 0, Path(f"{workdir}.log").read_text()
-    return metrics.differences(undisturbed, metrics.read(workdir / "metrics.jsonl"))
+def newest(workdir):
+    """Stage and step of the last line of training metrics."""
+    path = workdir / "metrics.jsonl"
+    found = [row for row in metrics.read(path) if row["split"] == "train"]
+    return (found[-1]["stage"], found[-1]["step"]) if found else ("", 0)
 
 
-def test_killed_at_random_moments_it_ends_with_equal_metrics(launch, undisturbed, tmp_path):
-    expected, seconds = undisturbed
+def test_killed_at_a_random_moment_of_every_stage_and_phase_it_ends_with_equal_metrics(
+    launch, undisturbed, tmp_path
+):
     chance, workdir = random.Random(0), tmp_path / "run"
+    path, fallen = workdir / "metrics.jsonl", {}
 
-    for _ in range(5):
+    for place, (_, first, last) in KILLS.items():
+        reached = chance.randrange(first, (first + last) // 2)
         process = launch(workdir)
-        time.sleep(chance.uniform(0.25, 0.9) * seconds)
+        processes.wait_for(lambda: path.exists() and newest(workdir)[1] >= reached, process)  # noqa: B023
+        time.sleep(chance.uniform(0, 0.03))
         process.kill()
-        process.wait()
+        assert process.wait() == -9, processes.said(workdir)
+        fallen[place] = newest(workdir)
 
-    assert finish_and_compare(launch, workdir, expected) == []
+    for place, (stage, first, last) in KILLS.items():
+        at = fallen[place]
+        assert at[0] == stage and first <= at[1] < last, f"{place} was killed at {at}"
+    assert processes.finish_and_compare(launch, workdir, undisturbed) == []
 
 
 @pytest.mark.parametrize("step", HAND_OVERS)
 def test_killed_at_a_hand_over_it_is_done_again_and_metrics_are_equal(
     launch, undisturbed, tmp_path, step
 ):
-    expected, _ = undisturbed
     workdir = tmp_path / "run"
     saved = workdir / "checkpoints" / "checksums" / f"{step}.json"
     entered = workdir / "growth" / f"{step // 60 - 1}-{step // 60}.json"
 
     process = launch(workdir)
-    while not saved.exists() and process.poll() is None:
-        time.sleep(0.001)
+    processes.wait_for(saved.exists, process)
     was_entered = entered.exists()
     process.kill()
 
     assert process.wait() == -9
     assert not was_entered
-    assert finish_and_compare(launch, workdir, expected) == []
+    assert processes.finish_and_compare(launch, workdir, undisturbed) == []

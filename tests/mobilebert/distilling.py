@@ -1,0 +1,52 @@
+"""Runs of `distillations.py` in this process, and what they leave."""
+
+import json
+from pathlib import Path
+
+from bertgrow import cli, config, job, journal, overrides
+from bertgrow.train import checkpoint, loop, metrics, sharding
+
+RECIPE = Path(__file__).with_name("distillations.py")
+
+
+def distil(store, workdir, *given, variant="", command="distill"):
+    return cli.main(
+        [command, "--config", f"{RECIPE}:{variant}".rstrip(":"), "--workdir", str(workdir)]
+        + [f"--config.data.store={store.folder}", *given]
+    )
+
+
+def made(store, variant="", *given):
+    """The job of a recipe, without running it."""
+    recipe = overrides.read(f"{RECIPE}:{variant}".rstrip(":"), list(given))
+    return job.make(config.resolve(recipe, vocab=store.vocab), [store])
+
+
+def saved(todo, workdir, step, index):
+    """The state that a run of the job had at a step, in its stage number `index`."""
+    stage = todo.stages[index]
+    shapes = loop.state_shapes(stage.task, stage.optimizer, sharding.make_mesh())
+    with checkpoint.Checkpoints(workdir / "checkpoints") as saves:
+        return saves.restore(step, shapes)[0]
+
+
+def certificate(workdir, name="0-1"):
+    return json.loads((workdir / "growth" / f"{name}.json").read_text())
+
+
+def rows(workdir, split, stage):
+    found = metrics.read(workdir / "metrics.jsonl")
+    return [row for row in found if (row["split"], row["stage"]) == (split, stage)]
+
+
+def crash_at(monkeypatch, *steps):
+    """From now on, runs raise a RuntimeError after each of these steps, once."""
+    take, left = journal.Journal.take, list(steps)
+
+    def crashing(self, info):
+        take(self, info)
+        if info.step in left:
+            left.remove(info.step)
+            raise RuntimeError("the power is gone")
+
+    monkeypatch.setattr(journal.Journal, "take", crashing)

@@ -1,0 +1,85 @@
+"""A teacher that has grown teaches a student of half its depth, in one run from end to end."""
+
+import json
+
+import distilling
+import jax
+import numpy as np
+import pytest
+
+from bertgrow.train import metrics
+from mobilebert import nn, transfer
+
+GROWN, TAUGHT, TRANSFERRED = 6, 12, 52  # steps at which a stage ends
+TEACHER, STUDENT = 1, 2  # stages
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(store, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "grown"
+    assert distilling.distil(store, workdir, variant="grow") == 0
+    return workdir
+
+
+def test_growth_is_certified_then_the_copy(finished):
+    grown, copied = (distilling.certificate(finished, name) for name in ("0-1", "1-2"))
+
+    stages = json.loads((finished / "config.json").read_text())["stages"]
+    assert [stage["layers"] for stage in stages] == [2, 4, 2, 2]
+    assert [stage["length"] for stage in stages] == [16, 32, 32, 32]
+    operators = {row["operator"]: row["holds"] for row in grown["rows"]}
+    assert operators == {"uneven": True, "stack": None, "lengthen": True}
+    assert [row["operator"] for row in copied["rows"]] == ["copy"]
+    assert {leaf["what"] for leaf in copied["leaves"]} == {"copied", "fresh", "left"}
+    assert (grown["step"], copied["step"]) == (GROWN, TAUGHT)
+
+
+def test_each_layer_learns_from_the_last_layer_of_its_half_of_the_teacher(store, finished):
+    begin, *_, end = (row["transfer_hidden"] for row in distilling.rows(finished, "eval", "2"))
+
+    found = distances(distilling.made(store, "grow"), finished)
+
+    assert found.shape == (2, 4)
+    assert (np.array(end) < 0.8 * np.array(begin)).all()
+    # Compiled apart; the sums are the same.
+    np.testing.assert_allclose(found[[0, 1], [1, 3]], end, rtol=1e-4)
+    assert found.argmin(axis=1).tolist() == [1, 3]
+
+
+def distances(todo, workdir):
+    """Of held-out features after layer transfer: float [student layers, teacher layers]."""
+    (batch,) = todo.held_out(STUDENT)
+    inputs = todo.stages[STUDENT].task.prepare(batch)
+
+    def maps(step, index):
+        params = distilling.saved(todo, workdir, step, index).params
+        return jax.jit(nn.maps(todo.settings.stages[index].model))(params, inputs)
+
+    theirs, mine = maps(TAUGHT, TEACHER), maps(TRANSFERRED, STUDENT)
+
+    def to(layer):
+        alike = nn.Maps(*(np.stack([each[layer]] * 2) for each in theirs))
+        return transfer.layer_losses(mine, alike, inputs["token_share"], num_layers=2)[1]
+
+    return np.stack([to(layer)["hidden"] for layer in range(4)], axis=1)
+
+
+def test_the_last_stage_distils_from_the_grown_teacher(finished):
+    begin, *_, end = distilling.rows(finished, "train", "3")
+
+    assert end["loss"] < begin["loss"]
+
+
+def test_crashed_while_the_teacher_grows_up_and_while_it_teaches_metrics_are_equal(
+    finished, store, tmp_path, monkeypatch
+):
+    distilling.crash_at(monkeypatch, GROWN + 2, TAUGHT + 22)
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="power"):
+            distilling.distil(store, tmp_path, variant="grow")
+    assert distilling.distil(store, tmp_path, variant="grow") == 0
+
+    found = [metrics.read(path / "metrics.jsonl") for path in (finished, tmp_path)]
+    assert metrics.differences(*found) == []

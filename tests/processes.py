@@ -1,0 +1,65 @@
+"""`bertgrow` in processes of its own: started, waited for, and compared once it has ended."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bertgrow.train import metrics
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def launcher(command, recipe, *, store, compiled):
+    """A function `start(workdir, *extra) -> Popen` for a command on a recipe.
+
+    What it says is added to WORKDIR.log. The number of threads is fixed, since runs are
+    compared to the bit, and compilations are remembered.
+
+    Args:
+      command: "pretrain" or "distill".
+      recipe: FILE:VARIANT.
+      store: opened.
+      compiled: a folder for the compilations.
+    """
+    variables = dict(JAX_COMPILATION_CACHE_DIR=str(compiled), JAX_PLATFORMS="cpu")
+    variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", PJRT_NPROC="2")
+
+    def start(workdir, *extra):
+        words = [sys.executable, "-m", "bertgrow", command, "--config", recipe]
+        words += [f"--config.data.store={store.folder}", "--workdir", str(workdir), *extra]
+        with open(f"{workdir}.log", "a") as log:
+            return subprocess.Popen(
+                words, env=os.environ | variables, stdout=log, stderr=log, cwd=ROOT
+            )
+
+    return start
+
+
+def run_undisturbed(start, folder):
+    """The metrics of a run that nobody disturbs, and the seconds it takes once compiled."""
+    assert start(folder / "cold").wait() == 0, said(folder / "cold")
+    began = time.monotonic()
+    assert start(folder / "warm").wait() == 0, said(folder / "warm")
+    seconds = time.monotonic() - began
+    found = [metrics.read(folder / name / "metrics.jsonl") for name in ("cold", "warm")]
+    assert metrics.differences(*found) == []
+    return found[0], seconds
+
+
+def finish_and_compare(start, workdir, expected):
+    """Lets a run go on to its end; what differs from the expected metrics, in words."""
+    assert start(workdir).wait() == 0, said(workdir)
+    return metrics.differences(expected, metrics.read(workdir / "metrics.jsonl"))
+
+
+def wait_for(condition, process, seconds=120):
+    """Until the condition holds, the process has ended, or time is up."""
+    end = time.monotonic() + seconds
+    while not condition() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def said(workdir):
+    return Path(f"{workdir}.log").read_text()
