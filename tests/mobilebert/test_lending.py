@@ -3,8 +3,8 @@
 import json
 import shutil
 
+import distilling
 import pytest
-import test_distill as distill
 
 from bertgrow import config, job, journal, overrides
 from bertgrow.train import metrics
@@ -16,13 +16,13 @@ TAUGHT = 6  # the newest checkpoint of `teacher`; 3 is the other
 @pytest.fixture(scope="module")
 def teacher(store, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("lending") / "teacher"
-    assert distill.distil(store, workdir, variant="teacher", command="pretrain") == 0
+    assert distilling.distil(store, workdir, variant="teacher", command="pretrain") == 0
     return workdir
 
 
 def resolved(folder, variant="", **known):
     given = [f"--config.transfer.teacher={folder}", "--config.model.vocab_size=400"]
-    recipe = overrides.read(f"{distill.RECIPE}:{variant}".rstrip(":"), given)
+    recipe = overrides.read(f"{distilling.RECIPE}:{variant}".rstrip(":"), given)
     return config.resolve(recipe, **known)
 
 
@@ -36,7 +36,7 @@ def digest(folder, step):
     [
         ("", ["progressive", "distill"]),
         ("untaught", ["progressive"]),
-        ("grow", ["progressive"]),
+        ("grow", ["progressive", "distill"]),
         ("teacher", ["masked_lm"]),  # a student that nothing teaches, for comparison
     ],
 )
@@ -80,7 +80,7 @@ def test_a_checkpoint_that_is_gone_or_another_ends_a_later_start(
     (tmp_path / "config.json").write_text(json.dumps({"lent": {str(teacher): which}}))
 
     given = f"--config.transfer.teacher={teacher}"
-    code = distill.distil(store, tmp_path, given, variant="untaught")
+    code = distilling.distil(store, tmp_path, given, variant="untaught")
 
     error = capsys.readouterr().err
     assert code == 2 and error.count("\n") == 1
@@ -93,7 +93,7 @@ def test_a_student_killed_while_its_teacher_trains_on_ends_as_if_both_had_waited
 ):
     shutil.copytree(teacher, tmp_path / "teacher")
     given = f"--config.transfer.teacher={tmp_path / 'teacher'}"
-    assert distill.distil(store, tmp_path / "quiet", given, variant="untaught") == 0
+    assert distilling.distil(store, tmp_path / "quiet", given, variant="untaught") == 0
     take, crashes = journal.Journal.take, [5]
 
     def crashing(self, info):
@@ -104,12 +104,14 @@ def test_a_student_killed_while_its_teacher_trains_on_ends_as_if_both_had_waited
 
     monkeypatch.setattr(journal.Journal, "take", crashing)
     with pytest.raises(RuntimeError, match="power"):
-        distill.distil(store, tmp_path / "killed", given, variant="untaught")
+        distilling.distil(store, tmp_path / "killed", given, variant="untaught")
     longer = ["--extend", "--config.stages[0].steps=9"]
-    distill.distil(store, tmp_path / "teacher", *longer, variant="teacher", command="pretrain")
+    distilling.distil(
+        store, tmp_path / "teacher", *longer, variant="teacher", command="pretrain"
+    )
     lending.newest.cache_clear()  # as in a new process
     assert lending.newest(str(tmp_path / "teacher"))[0] == 9
-    assert distill.distil(store, tmp_path / "killed", given, variant="untaught") == 0
+    assert distilling.distil(store, tmp_path / "killed", given, variant="untaught") == 0
 
     found = [metrics.read(tmp_path / run / "metrics.jsonl") for run in ("quiet", "killed")]
     assert metrics.differences(*found) == []
