@@ -11,7 +11,7 @@ from bertgrow.train import metrics
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def launcher(command, recipe, *, store, compiled):
+def launcher(command, recipe, *, store, compiled, program=("-m", "bertgrow"), **variables):
     """A function `start(workdir, *extra) -> Popen` for a command on a recipe.
 
     What it says is added to WORKDIR.log. The number of threads is fixed, since runs are
@@ -22,12 +22,14 @@ def launcher(command, recipe, *, store, compiled):
       recipe: FILE:VARIANT.
       store: opened.
       compiled: a folder for the compilations.
+      program: what Python runs; it takes the arguments of `bertgrow`.
+      variables: of the environment.
     """
-    variables = dict(JAX_COMPILATION_CACHE_DIR=str(compiled), JAX_PLATFORMS="cpu")
+    variables |= dict(JAX_COMPILATION_CACHE_DIR=str(compiled), JAX_PLATFORMS="cpu")
     variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", PJRT_NPROC="2")
 
     def start(workdir, *extra):
-        words = [sys.executable, "-m", "bertgrow", command, "--config", recipe]
+        words = [sys.executable, *program, command, "--config", recipe]
         words += [f"--config.data.store={store.folder}", "--workdir", str(workdir), *extra]
         with open(f"{workdir}.log", "a") as log:
             return subprocess.Popen(

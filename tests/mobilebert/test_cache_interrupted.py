@@ -1,18 +1,13 @@
 """Real processes at one cache: killed while they write or read it, and several at once."""
 
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
-
+import processes
 import pytest
 from taught_runs import RECIPE
 
 from bertgrow.train import metrics
 
 # A file for every step: whoever is killed between two leaves some behind.
-COMMAND = (
+PROGRAM = (
     "import sys; from bertgrow import cli; from bertgrow.data import entries; "
     "entries.PART_BYTES = 1; sys.exit(cli.main(sys.argv[1:]))"
 )
@@ -23,36 +18,29 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def launch(store, taught_by, tmp_path_factory):
-    """Starts a student in a process of its own; compilations are remembered."""
-    folder = tmp_path_factory.mktemp("launched")
+    """Starts a student in a process of its own."""
+    start = processes.launcher(
+        "distill", f"{RECIPE}:student", store=store, program=("-c", PROGRAM),
+        compiled=tmp_path_factory.mktemp("compiled"),
+        JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # which compiles sooner
+    )  # fmt: skip
+    steps = [f"--config.stages[{stage}].steps={STEPS}" for stage in (0, 1)]
 
-    def start(workdir, cache, *given):
-        command = [sys.executable, "-c", COMMAND, "distill", "--config", f"{RECIPE}:student"]
-        command += [f"--config.data.store={store.folder}", "--config.checkpoint.every=8"]
-        command += [taught_by, *given]
-        command += [f"--config.stages[{stage}].steps={STEPS}" for stage in (0, 1)]
-        command += ["--workdir", str(workdir), "--cache", str(cache)]
-        variables = dict(JAX_COMPILATION_CACHE_DIR=str(folder / "compiled"), PJRT_NPROC="2")
-        variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", JAX_PLATFORMS="cpu")
-        variables["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # which compiles sooner
-        with open(f"{workdir}.log", "a") as log:
-            return subprocess.Popen(
-                command, env=os.environ | variables, stdout=log, stderr=log,
-                cwd=RECIPE.parents[2],
-            )  # fmt: skip
+    def student(workdir, cache, *given):
+        given = [taught_by, "--config.checkpoint.every=8", *steps, *given]
+        return start(workdir, "--cache", str(cache), *given)
 
-    return start
+    return student
 
 
 def finish(process, workdir):
     """The metrics of a run that is to end by itself."""
-    assert process.wait() == 0, Path(f"{workdir}.log").read_text()
+    assert process.wait() == 0, processes.said(workdir)
     return metrics.read(workdir / "metrics.jsonl")
 
 
 def kill_when(process, condition):
-    while not condition() and process.poll() is None:
-        time.sleep(0.001)
+    processes.wait_for(condition, process)
     process.kill()
     assert process.wait() == -9
 

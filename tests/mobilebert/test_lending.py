@@ -6,7 +6,7 @@ import shutil
 import distilling
 import pytest
 
-from bertgrow import config, job, journal, overrides
+from bertgrow import config, job, overrides
 from bertgrow.train import metrics
 from mobilebert import lending, teaching
 
@@ -94,15 +94,7 @@ def test_a_student_killed_while_its_teacher_trains_on_ends_as_if_both_had_waited
     shutil.copytree(teacher, tmp_path / "teacher")
     given = f"--config.transfer.teacher={tmp_path / 'teacher'}"
     assert distilling.distil(store, tmp_path / "quiet", given, variant="untaught") == 0
-    take, crashes = journal.Journal.take, [5]
-
-    def crashing(self, info):
-        take(self, info)
-        if info.step in crashes:
-            crashes.remove(info.step)
-            raise RuntimeError("the power is gone")
-
-    monkeypatch.setattr(journal.Journal, "take", crashing)
+    distilling.crash_at(monkeypatch, 5)
     with pytest.raises(RuntimeError, match="power"):
         distilling.distil(store, tmp_path / "killed", given, variant="untaught")
     longer = ["--extend", "--config.stages[0].steps=9"]
