@@ -193,7 +193,8 @@ def encoder_only(task, model):
 
     def loss(params, frozen, inputs, key, step):
         del frozen, key, step
-        features = encoded(nn.network(model), params, inputs)
+        still = jax.lax.stop_gradient(params["embeddings"])  # as in a step of transfer
+        features = encoded(nn.network(model), params | {"embeddings": still}, inputs)
         return jnp.square(features.astype(jnp.float32)).mean(), {}
 
     return Task(task.init, task.prepare, loss, None, task.axes)
@@ -205,8 +206,7 @@ def encoded(network, params, inputs):
 
 
 def repeat(function, params, batch, times):
-    for _ in range(times):
-        jax.block_until_ready(function(params, batch))
+    jax.block_until_ready([function(params, batch) for _ in range(times)])
     return times
 
 

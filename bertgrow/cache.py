@@ -152,6 +152,11 @@ def check(cache, teacher):
       teacher: digest of the frozen weights; None while they are not trained.
     """
     known, ours = read(cache.root).get(cache.name), cache.identity(teacher)
+    if known is None and cache.folder.exists() and any(cache.folder.glob("*.array_record")):
+        raise InputError(
+            f"--cache {cache.root} has files of {cache.name}, and its cache.json does not say "
+            "of which teacher; give another --cache, or remove this one"
+        )
     for name in ("teacher", "store", "recipe") if known else ():
         if ours[name] in (None, known[name]):
             continue

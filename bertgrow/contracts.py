@@ -93,7 +93,7 @@ class Frozen(NamedTuple):
     digest: Callable = lambda saves: None
     at_entry: bool = True
     at_steps: bool = True
-    lent: dict = {}
+    lent: dict | None = None
 
 
 class Targets(NamedTuple):

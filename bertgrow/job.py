@@ -90,7 +90,7 @@ def summary(settings, family, todo, stores):
             )  # fmt: skip
         )
     frozen = [stage.frozen for stage in todo if stage.frozen]
-    lent = {folder: which for each in frozen for folder, which in each.lent.items()}
+    lent = {folder: which for each in frozen for folder, which in (each.lent or {}).items()}
     packages = ("bertgrow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
     return dict(
         recipe=settings.recipe,

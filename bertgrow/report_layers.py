@@ -9,7 +9,7 @@ LABELS = {
     "score_max": "largest attention score of each block",
 }
 FLOAT16 = (65504.0, "float16 ends: 65,504")
-LIMITS = {"activation_max": FLOAT16, "score_max": FLOAT16}
+LIMITS = {"activation_max": FLOAT16}  # scores may end sooner: before they are divided
 
 
 def figures(run):

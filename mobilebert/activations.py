@@ -6,16 +6,18 @@ float16 while block outputs are still in the hundreds (docs/results/mobilebert.m
 ends as NaN.
 """
 
+import functools
+
 import jax.numpy as jnp
 
 from bertgrow.nn import encoder
-from mobilebert import nn
+from mobilebert.maps import Watch
 
 FLOAT16_MAX = 65504.0
 # Room for what lies inside a block, and for scores that are divided by the root of the head's
 # width after the product and not before: a factor of 5.7 at a width of 32.
 LIMIT = FLOAT16_MAX / 8
-EXCESS = "excess"
+EXCESS, GREATEST = "excess", "greatest"
 
 
 def penalty(values, limit, share):
@@ -35,8 +37,7 @@ def penalty(values, limit, share):
     Returns:
       float32 scalar.
     """
-    size = jnp.abs(jnp.where(values == encoder.NEVER, 0, values).astype(jnp.float32))
-    excess = jnp.square(jnp.log(jnp.maximum(size, limit) / limit))
+    excess = jnp.square(jnp.log(jnp.maximum(_size(values), limit) / limit))
     return jnp.sum(excess.reshape(len(share), -1).sum(axis=1) * share)
 
 
@@ -45,17 +46,19 @@ def watch(limit, share, beside=None):
 
     Args:
       limit, share: as of `penalty`.
-      beside: another `nn.Watch`, whose dicts of terms are kept; or None.
+      beside: another `Watch`, whose dicts of terms are kept; or None.
     """
+    priced = functools.partial(penalty, limit=limit, share=share)
+    return Watch(*(_with(look, EXCESS, priced) for look in beside or (None, None)))
 
-    def priced(look):
-        def run(each, given):
-            found = {} if look is None else look(each, given)
-            return found | {EXCESS: penalty(each, limit, share)}
 
-        return run
+def watch_scores(beside=None):
+    """A watch that puts the greatest score of each layer under `GREATEST`, masked keys aside.
 
-    return nn.Watch(*(priced(look) for look in beside or (None, None)))
+    Block outputs alone do not tell whether float16 holds a student.
+    """
+    features, scores = beside or (lambda each, given: {}, None)
+    return Watch(features, _with(scores, GREATEST, lambda scores: _size(scores).max()))
 
 
 def total(seen):
@@ -63,6 +66,15 @@ def total(seen):
     return seen.features[EXCESS] + seen.scores[EXCESS]
 
 
-def greatest(scores):
-    """The greatest magnitude of a layer's scores, masked keys aside: float32 scalar."""
-    return jnp.abs(jnp.where(scores == encoder.NEVER, 0, scores)).max()
+def _with(look, name, figure):
+    """The function of a `Watch` that adds a figure of the map to what `look` finds, if any."""
+
+    def run(each, given):
+        return (look(each, given) if look else {}) | {name: figure(each)}
+
+    return run
+
+
+def _size(values):
+    """Magnitudes, float32; none where a key is masked."""
+    return jnp.abs(jnp.where(values == encoder.NEVER, 0, values).astype(jnp.float32))

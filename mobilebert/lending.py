@@ -53,14 +53,26 @@ def _model(folder, vocab_size):
     return model
 
 
-@functools.cache  # it reads all of the checkpoint; and in one process it stays the same
 def newest(folder):
     """Step and digest of the newest sound checkpoint of a run."""
     with checkpoints(folder) as saves:
+        return _newest(folder, tuple(saves.steps()))
+
+
+@functools.cache  # it reads all of a checkpoint, and a start asks several times
+def _newest(folder, steps):
+    del steps  # where there are others, it is to be read anew
+    with checkpoints(folder) as saves:
         step = saves.latest()
-        if step is None:
-            raise InputError(f"{FIELD} {folder} holds no checkpoint; train it first")
-        return step, saves.digest(step)
+        digest = None if step is None else saves.digest(step)
+    if step is None:
+        raise InputError(f"{FIELD} {folder} holds no checkpoint; train it first")
+    if digest is None:
+        raise InputError(
+            f"{FIELD} {folder}: its checkpoint {step} went away while it was read, since that "
+            "run goes on; start again, or give a copy of its working directory"
+        )
+    return step, digest
 
 
 def _check_same(folder, step, digest):

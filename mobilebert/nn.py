@@ -10,10 +10,10 @@ from bertgrow.nn import layers, pure
 from bertgrow.nn.heads import NextSentence, Pooler
 from mobilebert import nn_encoder
 from mobilebert.config import MobileBertConfig
+from mobilebert.maps import KEEP, NOTHING
 from mobilebert.nn_embeddings import Embeddings, MaskedHead
-from mobilebert.nn_encoder import KEEP, NOTHING, Maps, Watch
 
-__all__ = ["Maps", "MobileBertConfig", "Watch", "embed", "maps", "network", "watched"]
+__all__ = ["MobileBertConfig", "embed", "maps", "network", "watched"]
 
 
 @functools.cache  # equal configurations share their compiled functions

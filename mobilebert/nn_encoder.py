@@ -1,7 +1,6 @@
 """The stacked blocks, walked by a scan, whole or up to one layer, and watched on the way."""
 
 import functools
-from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,27 +9,7 @@ import jax.numpy as jnp
 from bertgrow.nn import encoder, layers
 from mobilebert import nn_block
 from mobilebert.config import MobileBertConfig
-
-
-class Maps(NamedTuple):
-    """What one network teaches another: each layer's feature and attention maps."""
-
-    features: Any  # float [layers, batch, length, embed], the blocks' outputs
-    scores: Any  # float32 [layers, batch, heads, length, length], masked, before softmax
-
-
-class Watch(NamedTuple):
-    """Two functions of one layer's map and what is given for that layer.
-
-    They run beside the layer, so that no map outlives it, and again in the backward pass.
-    """
-
-    features: Any
-    scores: Any
-
-
-KEEP = Watch(*(lambda each, given: each,) * 2)  # what makes `Maps`
-NOTHING = Maps(None, None)
+from mobilebert.maps import NOTHING, Maps
 
 
 class Encoder(nn.Module):

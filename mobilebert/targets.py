@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from bertgrow.nn import encoder
-from mobilebert import nn, soft_labels
+from mobilebert import soft_labels
+from mobilebert.maps import Maps
 
 FEATURES, ATTENTION, LOGITS, PIECES = NAMES = (
     "teacher_features", "teacher_attention", "teacher_logits", "teacher_pieces",
@@ -71,10 +72,10 @@ def maps(frozen, inputs, now):
     del frozen, now
     features = jnp.swapaxes(inputs[FEATURES], 0, 1)
     if ATTENTION not in inputs:
-        return nn.Maps(features, None)
+        return Maps(features, None)
     shares = jnp.swapaxes(inputs[ATTENTION], 0, 1).astype(jnp.float32)
     scores = jnp.where(shares > 0, jnp.log(jnp.where(shares > 0, shares, 1)), encoder.NEVER)
-    return nn.Maps(features, scores)
+    return Maps(features, scores)
 
 
 def labels(frozen, inputs):

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from bertgrow import losses
 from bertgrow.contracts import Task
-from mobilebert import activations, nn, soft_labels, targets, transfer
+from mobilebert import activations, soft_labels, targets, transfer
+from mobilebert.maps import NOTHING
 
 
 class Student(NamedTuple):
@@ -107,23 +108,27 @@ def _task(student, teacher, terms, loss, *, is_observed):
         return inputs | told | {"token_share": share}
 
     def evaluate(params, frozen, batch):
-        found = plain.evaluate(params, (), batch)
-        inputs = prepare(batch)
-        found["score_max"] = (_score_max(student, params, inputs), None)
+        inputs, judge, theirs = prepare(batch), None, NOTHING
         if is_observed and teacher.is_live:
-            theirs = teacher.maps(frozen, inputs, None)
-            parts = _parts(_compared(student, terms, params, inputs, theirs))
-            count = inputs["real_tokens"].sum().astype(jnp.float32)
-            found |= {f"transfer_{name}": (x * count, count) for name, x in parts.items()}
-        return found
+            judge, theirs = _judge(terms, inputs), teacher.maps(frozen, inputs, None)
+        watch = activations.watch_scores(judge)
+        parts = _parts(student.watched(params, inputs, watch, theirs))
+        found = {"score_max": (parts.pop(activations.GREATEST), None)}
+        count = inputs["real_tokens"].sum().astype(jnp.float32)
+        found |= {f"transfer_{name}": (x * count, count) for name, x in parts.items()}
+        return plain.evaluate(params, (), batch) | found
 
     return Task(plain.init, prepare, loss, evaluate, plain.axes)
 
 
 def _compared(student, terms, params, inputs, theirs, active=None):
     """The student's outputs, its layers judged by the teacher's maps as they come."""
-    judge = transfer.judge(inputs["token_share"], terms.factors, terms.features)
-    return student.watched(params, inputs, _watch(terms, inputs, judge), theirs, active)
+    watch = _watch(terms, inputs, _judge(terms, inputs))
+    return student.watched(params, inputs, watch, theirs, active)
+
+
+def _judge(terms, inputs):
+    return transfer.judge(inputs["token_share"], terms.factors, terms.features)
 
 
 def _watch(terms, inputs, judge=None):
@@ -133,21 +138,15 @@ def _watch(terms, inputs, judge=None):
     return activations.watch(terms.activation_limit, inputs["row_share"], judge)
 
 
-def _score_max(student, params, inputs):
-    """Block outputs alone do not tell whether float16 holds a student: float32 [layers]."""
-    look = nn.Watch(lambda each, given: None, lambda each, given: activations.greatest(each))
-    return student.watched(params, inputs, look)["seen"].scores
-
-
 def _parts(outputs):
-    """{name of the term: float32 [layers]}."""
-    terms = outputs["seen"].features | outputs["seen"].scores
-    return {name: each for name, each in terms.items() if name != activations.EXCESS}
+    """{name of the figure: float32 [layers]}, of the judge and what lies beside it."""
+    return outputs["seen"].features | outputs["seen"].scores
 
 
 def _transfer(student, terms, outputs):
     """The transfer loss of the given layers, and the mean over them of each of its terms."""
     parts = _parts(outputs)
+    parts.pop(activations.EXCESS, None)
     each = transfer.total(parts, student.num_layers, terms.factors)
     return each.sum(), {f"transfer_{name}": part.mean() for name, part in parts.items()}
 

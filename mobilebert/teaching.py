@@ -76,10 +76,10 @@ def frozen(source, dtype):
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
     def digest(saves):
-        return source.digest or saves.digest(source.step)
+        return source.digest if source.folder else saves.digest(source.step)
 
     lent = {source.folder: dict(step=source.step, digest=source.digest)}
-    return Frozen(shapes, load, digest, lent=lent if source.folder else {})
+    return Frozen(shapes, load, digest, lent=lent if source.folder else None)
 
 
 def _holding(source, saves):

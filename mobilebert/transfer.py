@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mobilebert import nn
+from mobilebert.maps import Watch
 
 EPSILON = 1e-12
 
@@ -23,25 +23,6 @@ class Factors(NamedTuple):
     attention: float = 1.0
     mean: float = 5000.0
     variance: float = 5.0
-
-
-def layer_losses(student, teacher, share, *, num_layers, factors=None, features="split"):
-    """What a student's layers have still to learn of its teacher's (Sun et al., 2020).
-
-    Args:
-      student: `nn.Maps`; shapes as those of the teacher.
-      teacher: `nn.Maps`; no gradient flows into it.
-      share: float [batch, length], see `token_share`.
-      num_layers, factors: see `total`.
-      features: see `judge`.
-
-    Returns:
-      float32 [layers], and {name of the term: float32 [layers]} before factors and depth.
-    """
-    by = judge(share, factors, features)
-    terms = by.features(student.features, teacher.features)
-    terms |= by.scores(student.scores, teacher.scores)
-    return total(terms, num_layers, factors), terms
 
 
 def judge(share, factors=None, features="split"):
@@ -60,7 +41,7 @@ def judge(share, factors=None, features="split"):
         squared distance as the paper writes it, weighed by `factors.hidden`.
 
     Returns:
-      `nn.Watch`; its functions return {name of the term: float32 [...]}.
+      `Watch`; its functions return {name of the term: float32 [...]}.
     """
     factors = factors or Factors()
     forms = {
@@ -78,7 +59,7 @@ def judge(share, factors=None, features="split"):
         return {name: each(student, teacher, share) for name, each in wanted.items()}
 
     by_scores = {"attention": attention_distance}
-    return nn.Watch(*(functools.partial(over, each) for each in (forms[features], by_scores)))
+    return Watch(*(functools.partial(over, each) for each in (forms[features], by_scores)))
 
 
 def total(terms, num_layers, factors=None):
@@ -156,11 +137,33 @@ def attention_distance(student, teacher, share):
     Returns:
       float32 [...].
     """
-    wanted, given = teacher.astype(jnp.float32), student.astype(jnp.float32)
-    # Not the difference of two log_softmax: that compiles to four times the work on a CPU.
-    gap = jnp.sum(jax.nn.softmax(wanted) * (wanted - given), axis=-1)
-    divergence = gap + jax.nn.logsumexp(given, axis=-1) - jax.nn.logsumexp(wanted, axis=-1)
+    divergence = _divergence(teacher.astype(jnp.float32), student.astype(jnp.float32))
     return _over_tokens(divergence.mean(axis=-2), share)
+
+
+@jax.custom_vjp  # what is derived from log_softmax takes four times as long on a CPU
+def _divergence(wanted, given):
+    """KL of two softmaxes over the last axis: float32 [...]; `wanted` gets no gradient.
+
+    Both begin at their greatest score, so that their level takes no digits from the difference.
+    """
+    wanted, given = (each - each.max(axis=-1, keepdims=True) for each in (wanted, given))
+    shares = jnp.exp(wanted)
+    total = shares.sum(axis=-1)
+    gap = jnp.sum(shares * (wanted - given), axis=-1) / total
+    return gap + jnp.log(jnp.exp(given).sum(axis=-1)) - jnp.log(total)
+
+
+def _divergence_forward(wanted, given):
+    return _divergence(wanted, given), (wanted, given)
+
+
+def _divergence_backward(kept, gradient):
+    wanted, given = map(jax.nn.softmax, kept)
+    return jnp.zeros_like(wanted), gradient[..., None] * (given - wanted)
+
+
+_divergence.defvjp(_divergence_forward, _divergence_backward)
 
 
 def normalised(features):

@@ -2,8 +2,9 @@
 
     python tests/mobilebert/hf_float16.py WORKDIR...
 
-By Hugging Face's MobileBERT with the student's weights, cast as a whole: every weight, sum and
-product in float16, scores before they are divided by the root of the head's width.
+By Hugging Face's MobileBERT with the student's weights, cast as a whole, and its "eager"
+attention: every weight, sum and product in float16, scores before they are divided by the root
+of the head's width. Fused attention adds up in float32 and is not what this measures.
 """
 
 import copy

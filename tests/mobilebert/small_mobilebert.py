@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from mobilebert import presets
+from mobilebert import presets, transfer
 from mobilebert.config import MobileBertConfig
 from mobilebert.nn import network
 
@@ -64,3 +64,11 @@ def trained(net, seed=0):
 
     shapes = jax.eval_shape(net.init, jax.random.key(0))
     return jax.tree_util.tree_map_with_path(at_leaf, shapes)
+
+
+def layer_losses(student, teacher, share, *, num_layers, factors=None, features="split"):
+    """`transfer.total` of maps that are there as a whole, and its terms by name."""
+    judge = transfer.judge(share, factors, features)
+    terms = judge.features(student.features, teacher.features)
+    terms |= judge.scores(student.scores, teacher.scores)
+    return transfer.total(terms, num_layers, factors), terms

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from taught_runs import call, distil, losses
 
+from bertgrow import cache as caches
 from bertgrow.data import entries, rows
 from bertgrow.train import disk
 
@@ -104,6 +105,20 @@ def test_a_cache_beyond_the_free_disk_is_refused_before_anything_is_written(
     assert code == 2
     assert "targets of the teacher need 0.10 GB" in said and "has 0.02 GB" in said
     assert not (tmp_path / "cache").exists()
+
+
+def test_files_that_say_of_no_teacher_are_refused(tmp_path):
+    """What a cache is of cannot be told once its `cache.json` is lost."""
+    ours = caches.Cache(
+        tmp_path, "0-joint", layout=None, start=0, first=0, batch=1, slices=1, store="s",
+        recipe={},
+    )  # fmt: skip
+    caches.check(ours, teacher="t")
+    ours.folder.mkdir()
+    (ours.folder / "000-00000.array_record").touch()
+
+    with pytest.raises(entries.InputError, match="does not say of which teacher"):
+        caches.check(ours, teacher="t")
 
 
 def test_a_recipe_without_a_student_has_nothing_to_keep(store, tmp_path, capsys):

@@ -6,9 +6,11 @@ import distilling
 import jax
 import numpy as np
 import pytest
+import small_mobilebert as small
 
 from bertgrow.train import metrics
-from mobilebert import nn, transfer
+from mobilebert import nn
+from mobilebert.maps import Maps
 
 GROWN, TAUGHT, TRANSFERRED = 6, 12, 52  # steps at which a stage ends
 TEACHER, STUDENT = 1, 2  # stages
@@ -59,8 +61,8 @@ def distances(todo, workdir):
     theirs, mine = maps(TAUGHT, TEACHER), maps(TRANSFERRED, STUDENT)
 
     def to(layer):
-        alike = nn.Maps(*(np.stack([each[layer]] * 2) for each in theirs))
-        return transfer.layer_losses(mine, alike, inputs["token_share"], num_layers=2)[1]
+        alike = Maps(*(np.stack([each[layer]] * 2) for each in theirs))
+        return small.layer_losses(mine, alike, inputs["token_share"], num_layers=2)[1]
 
     return np.stack([to(layer)["hidden"] for layer in range(4)], axis=1)
 

@@ -101,7 +101,6 @@ def test_a_student_killed_while_its_teacher_trains_on_ends_as_if_both_had_waited
     distilling.distil(
         store, tmp_path / "teacher", *longer, variant="teacher", command="pretrain"
     )
-    lending.newest.cache_clear()  # as in a new process
     assert lending.newest(str(tmp_path / "teacher"))[0] == 9
     assert distilling.distil(store, tmp_path / "killed", given, variant="untaught") == 0
 

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_mobilebert as small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilebert import nn, transfer
+from mobilebert import transfer
+from mobilebert.maps import Maps
 
 LAYERS, BATCH, HEADS, LENGTH, WIDTH = 2, 4, 2, 5, 8
 IS_REAL = np.arange(LENGTH) < np.array([[5], [4], [2], [5]])
@@ -18,7 +20,7 @@ TERMS = {
     "variance": transfer.variance_distance,
     "attention": transfer.attention_distance,
 }
-total_loss = jax.jit(lambda *given: transfer.layer_losses(*given, num_layers=LAYERS)[0])
+total_loss = jax.jit(lambda *given: small.layer_losses(*given, num_layers=LAYERS)[0])
 
 
 def maps(seed, scale=1.0):
@@ -27,7 +29,7 @@ def maps(seed, scale=1.0):
     features = scale * rng.normal(size=(LAYERS, BATCH, LENGTH, WIDTH)) + rng.normal()
     scores = scale * rng.normal(size=(LAYERS, BATCH, HEADS, LENGTH, LENGTH))
     scores = np.where(IS_REAL[:, None, None], scores, -1e30)
-    return nn.Maps(jnp.float32(features), jnp.float32(scores))
+    return Maps(jnp.float32(features), jnp.float32(scores))
 
 
 def of(name, given):
@@ -76,7 +78,7 @@ def test_terms_equal_a_plain_reference():
     student, teacher = maps(0), maps(1)
     share = np.array(transfer.token_share(IS_REAL), np.float64)
 
-    _, terms = transfer.layer_losses(student, teacher, share, num_layers=24)
+    _, terms = small.layer_losses(student, teacher, share, num_layers=24)
 
     s, t = np.float64(student.features), np.float64(teacher.features)
     norm = [(x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) for x in (s, t)]
@@ -112,7 +114,7 @@ def test_attention_is_the_cross_entropy_less_the_teachers_entropy():
 def test_the_loss_weighs_its_terms_as_published():
     student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
 
-    loss, terms = transfer.layer_losses(student, teacher, share, num_layers=24)
+    loss, terms = small.layer_losses(student, teacher, share, num_layers=24)
 
     expected = 100 * terms["hidden"] + terms["attention"]
     expected += 5000 * terms["mean"] + 5 * terms["variance"]
@@ -132,7 +134,7 @@ def test_the_paper_has_one_term_for_features():
     student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
     factors = transfer.Factors(hidden=2.0, attention=0.0)
 
-    loss, terms = transfer.layer_losses(
+    loss, terms = small.layer_losses(
         student._replace(scores=None), teacher._replace(scores=None), share,
         num_layers=1, factors=factors, features="plain",
     )  # fmt: skip
@@ -145,7 +147,7 @@ def test_gradients_reach_the_student_and_never_the_teacher():
     share = transfer.token_share(IS_REAL)
 
     def total(student, teacher):
-        return transfer.layer_losses(student, teacher, share, num_layers=2)[0].sum()
+        return small.layer_losses(student, teacher, share, num_layers=2)[0].sum()
 
     to_student, to_teacher = jax.grad(total, argnums=(0, 1))(maps(0), maps(1))
 
@@ -168,7 +170,7 @@ def test_padding_is_excluded_by_its_share(name):
     student, other, teacher = maps(0), maps(2), maps(1)
     features = jnp.where(IS_REAL[:, :, None], student.features, other.features)
     queries = jnp.where(IS_REAL[:, None, :, None], student.scores, other.scores)
-    noisy = nn.Maps(features, queries)
+    noisy = Maps(features, queries)
     real, every = (transfer.token_share(IS_REAL, count=count) for count in ("real", "all"))
 
     clean = distance(name, student, teacher, real)
@@ -203,3 +205,28 @@ def test_slices_of_a_batch_add_up(cut, seed, count):
     whole = loss(slice(None))
 
     np.testing.assert_allclose(loss(slice(cut)) + loss(slice(cut, None)), whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e2, 1e4])
+def test_a_divergence_keeps_its_digits_at_whatever_level_scores_lie(level):
+    """Scores of a student without norms reach 1e5; steps of a sixteenth are exact there."""
+    rng = np.random.default_rng(0)
+    wanted, given = (np.round(16 * rng.normal(size=(1, 2, 5, 5))) / 16 for _ in range(2))
+    share, both = np.full((1, 5), 0.2, np.float32), np.stack([wanted, given])
+
+    found = transfer.attention_distance(
+        jnp.float32(given + level), jnp.float32(wanted - level), share
+    )
+
+    log_shares = both - np.log(np.exp(both).sum(axis=-1, keepdims=True))
+    rows = (np.exp(log_shares[0]) * (log_shares[0] - log_shares[1])).sum(axis=-1)
+    np.testing.assert_allclose(found, rows.mean(), rtol=1e-5)
+
+
+def test_a_row_of_padding_alone_diverges_from_no_cached_teacher():
+    """All keys are masked in the student; the teacher's equal shares come as logarithms."""
+    student, teacher = jnp.full((1, 1, 4, 4), -1e30), jnp.full((1, 1, 4, 4), -np.log(4))
+
+    found = transfer.attention_distance(student, teacher, jnp.full((1, 4), 0.25))
+
+    assert abs(found) < 1e-6
