@@ -129,9 +129,11 @@ def test_steps_between_looks_touch_neither_figures_nor_screen(monkeypatch):
 
     with progress.reporter(STAGES, file=file, clock=clock) as seen:
         seen.step(1, "0")
+        shown = file.getvalue()
         for step in range(2, 10):
             clock.now += progress.REDRAW / 100
             seen.step(step, "0", Unread(loss=1.0))
+        assert file.getvalue() == shown
 
 
 def test_other_processes_stay_silent(capfd):

@@ -19,9 +19,8 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
-from bertgrow import errors, tree
-from bertgrow.contracts import TrainState
-from bertgrow.train import checksums, disk, retention
+from bertgrow import errors
+from bertgrow.train import checksums, disk, layout, retention
 
 
 class Checkpoints:
@@ -91,7 +90,7 @@ class Checkpoints:
         Returns:
           `(state, record)`.
         """
-        plain = _plain(target)
+        plain = layout.plain(target)
         self._compare(step, plain)
         state = self._read(step, item=plain)
         self._last = step
@@ -137,7 +136,7 @@ class Checkpoints:
             self._writer.save(
                 self.path / str(step),
                 args=ocp.args.Composite(
-                    state=ocp.args.PyTreeSave(_plain(state)),
+                    state=ocp.args.PyTreeSave(layout.plain(state)),
                     record=ocp.args.JsonSave(
                         {"record": record, "key": str(jax.random.key_impl(state.key))}
                     ),
@@ -248,8 +247,9 @@ class Checkpoints:
         """
         with ocp.Checkpointer(_handler()) as reader:
             saved = reader.metadata(self.path / str(step)).item_metadata["state"].tree
-        saved = _table({part: saved[part] for part in _parts(target) if part in saved})
-        wanted = _table(target)
+        parts = [part for part in layout.parts(target) if part in saved]
+        saved = layout.table({part: saved[part] for part in parts})
+        wanted = layout.table(target)
         for name in sorted(saved.keys() | wanted.keys()):
             if saved.get(name) != wanted.get(name):
                 raise errors.InputError(
@@ -280,24 +280,3 @@ def _handler():
 
 def _is_step(entry):
     return entry.name.isdecimal()
-
-
-def _parts(target):
-    return TrainState._fields if isinstance(target, TrainState) else list(target)
-
-
-def _plain(state):
-    """The state with the numbers of its key: only Orbax's own registry knows keys."""
-    if isinstance(state.key, jax.Array):
-        return state._replace(key=jax.random.key_data(state.key))
-    numbers = jax.eval_shape(jax.random.key_data, state.key)
-    where = state.key.sharding
-    return state._replace(
-        key=jax.ShapeDtypeStruct(numbers.shape, numbers.dtype, sharding=where)
-    )
-
-
-def _table(shapes):
-    """{path: "float32 [2, 3]"}."""
-    leaves = jax.tree_util.tree_leaves_with_path(shapes)
-    return {tree.path_name(path): f"{x.dtype} {list(x.shape)}" for path, x in leaves}

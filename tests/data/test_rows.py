@@ -21,7 +21,7 @@ def stream(stores, length, kind="packed", seed=3, **options):
     )
 
 
-def equal(first, second):
+def assert_equal(first, second):
     assert first.keys() == second.keys()
     for name in first:
         assert first[name].dtype == second[name].dtype
@@ -62,7 +62,8 @@ def test_rows_do_not_depend_on_hosts_cuts_or_a_change_of_stage(small_store, othe
                 found.extend(fresh.rows(mine) for mine in slices)
 
         assert cut == position
-        equal(expected, {n: np.concatenate([part[n] for part in found]) for n in expected})
+        whole = {n: np.concatenate([part[n] for part in found]) for n in expected}
+        assert_equal(expected, whole)
 
 
 def test_an_epoch_of_packed_rows_holds_every_token_once(small_store):
@@ -220,7 +221,7 @@ def test_a_stream_travels_to_another_process(small_store):
     found = stream([small_store], 64)
     addresses, _ = found.take(found.start(), 8)
 
-    equal(pickle.loads(pickle.dumps(found)).rows(addresses), found.rows(addresses))
+    assert_equal(pickle.loads(pickle.dumps(found)).rows(addresses), found.rows(addresses))
 
 
 def test_wrong_uses_are_one_clear_line(small_store, other_store, tmp_path):

@@ -41,7 +41,7 @@ def grow(before, growths, optimizer, **options):
     return jax.jit(run)(before)
 
 
-def equal(found, expected):
+def assert_equal(found, expected):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
@@ -60,7 +60,7 @@ def test_reset_moments_are_those_of_a_fresh_optimizer():
 
     after = grow(start(optimizer), between.between(OLD, WIDE), optimizer, moments="reset")
 
-    equal(after.opt_state, optimizer.init(after.params))
+    assert_equal(after.opt_state, optimizer.init(after.params))
 
 
 def test_copied_moments_come_from_their_source_undivided():
@@ -231,7 +231,7 @@ def test_an_average_of_the_weights_grows_as_the_weights_do(moments):
 
     after = grow(before, (growth,), optimizer, moments=moments)
 
-    equal(after.opt_state["ema"], growth.weights(before.opt_state["ema"], net.axes)[0])
+    assert_equal(after.opt_state["ema"], growth.weights(before.opt_state["ema"], net.axes)[0])
     assert not np.array_equal(
         after.opt_state["ema"]["layers"]["up"]["bias"], after.params["layers"]["up"]["bias"]
     )
@@ -271,7 +271,7 @@ def test_moments_of_a_dropped_weight_are_dropped():
 
     assert "resolution" in before.opt_state[0].mu
     assert "resolution" not in after.opt_state[0].mu
-    equal(after.opt_state[0].nu["layers"], before.opt_state[0].nu["layers"])
+    assert_equal(after.opt_state[0].nu["layers"], before.opt_state[0].nu["layers"])
 
 
 def test_no_growth_carries_everything():
@@ -280,7 +280,7 @@ def test_no_growth_carries_everything():
 
     after = grow(before, (), optimizer, moments="copy")
 
-    equal((after.params, after.opt_state), (before.params, before.opt_state))
+    assert_equal((after.params, after.opt_state), (before.params, before.opt_state))
 
 
 @pytest.mark.parametrize(

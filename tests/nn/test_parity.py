@@ -13,7 +13,7 @@ from bertgrow.nn.bert import BertConfig, network
 TOLERANCE = 2e-5
 
 
-def compare(config, params, tokens, types, mlm, nsp):
+def assert_logits_equal(config, params, tokens, types, mlm, nsp):
     positions = np.tile(np.arange(tokens.shape[1]), (len(tokens), 1))
     inputs = {"tokens": tokens, "types": types, "positions": positions}
 
@@ -29,7 +29,7 @@ def test_logits_equal_the_stored_reference(activation):
     golden, weights = stored("")
     config = BertConfig(**make_golden.CONFIG, activation=activation, dtype="float32")
 
-    compare(
+    assert_logits_equal(
         config,
         hf.params(weights, config.num_heads),
         golden["tokens"],
@@ -50,7 +50,7 @@ def test_pre_norm_logits_equal_the_stored_reference():
     golden, weights = stored("pre/")
     config = BertConfig(**make_golden.CONFIG, norm_order="pre", dtype="float32")
 
-    compare(
+    assert_logits_equal(
         config,
         hf.params(weights, config.num_heads),
         golden["tokens"],
@@ -76,7 +76,7 @@ def test_logits_equal_hugging_face(activation, norm_order):
 
     sizes |= dict(activation=activation, norm_order=norm_order, dtype="float32")
     config = BertConfig(**sizes)
-    compare(config, hf.params(weights, config.num_heads), tokens, types, mlm, nsp)
+    assert_logits_equal(config, hf.params(weights, config.num_heads), tokens, types, mlm, nsp)
 
 
 def test_trained_layers_give_their_published_output(real_data):
