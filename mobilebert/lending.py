@@ -30,27 +30,34 @@ def find(folder, vocab_size, kept=None):
       `MobileBertConfig`, step and digest.
 
     Raises:
-      InputError: no such run, one of another family or without a checkpoint, or one whose
-        checkpoint is no longer what the student began with.
+      InputError: no such run, one of another family, without a checkpoint or not yet in its
+        last stage, or one whose checkpoint is no longer what the student began with.
     """
-    model = _model(folder, vocab_size)
-    if kept is None:
-        return model, *newest(folder)
-    _check_same(folder, **kept)
-    return model, kept["step"], kept["digest"]
+    model, begins = _last_stage(folder, vocab_size)
+    if kept is not None:
+        _check_same(folder, **kept)
+        return model, kept["step"], kept["digest"]
+    step, digest = newest(folder)
+    if begins and step <= begins:
+        raise InputError(
+            f"{FIELD} {folder} is at step {step}, and the model that teaches is that of its "
+            f"last stage, which begins at {begins}; train it further first"
+        )
+    return model, step, digest
 
 
 @functools.cache
-def _model(folder, vocab_size):
+def _last_stage(folder, vocab_size):
+    """Its model, and the step that it begins at."""
     recipe = workdir.read(folder)["recipe"]
     recipe["model"]["vocab_size"] = recipe["model"]["vocab_size"] or vocab_size
-    model = configs.resolve(recipe).model
-    if not isinstance(model, nn.MobileBertConfig):
+    last = configs.resolve(recipe).stages[-1]
+    if not isinstance(last.model, nn.MobileBertConfig):
         raise InputError(
             f"{FIELD} {folder} is of another family ({recipe['model']['family']}); give a run "
             "of config.model.family='mobilebert'"
         )
-    return model
+    return last.model, last.start
 
 
 def newest(folder):

@@ -7,6 +7,7 @@ import distilling
 import pytest
 
 from bertgrow import config, job, overrides
+from bertgrow.errors import InputError
 from bertgrow.train import metrics
 from mobilebert import lending, teaching
 
@@ -85,6 +86,17 @@ def test_a_checkpoint_that_is_gone_or_another_ends_a_later_start(
     error = capsys.readouterr().err
     assert code == 2 and error.count("\n") == 1
     assert said.format(now=digest(teacher, 3)[:12]) in error
+
+
+def test_a_teacher_that_has_still_to_grow_is_refused(teacher, tmp_path):
+    shutil.copytree(teacher, tmp_path / "young")
+    path = tmp_path / "young" / "config.json"
+    known = json.loads(path.read_text())
+    known["recipe"]["stages"] *= 2
+    path.write_text(json.dumps(known))
+
+    with pytest.raises(InputError, match="at step 6, .* last stage, which begins at 6"):
+        lending.find(str(tmp_path / "young"), 400)
 
 
 @pytest.mark.slow
