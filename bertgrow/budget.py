@@ -25,7 +25,7 @@ def add(plan, settings, family, stages, *, device, chips, mfu, price, calibrate)
         plain |= _bill(plain["steps"] * seconds[-1], chips, price)
         plan["speedup_percent_time"] = 100 * (plain["hours"] / plan["hours"] - 1)
     plan["device"] = device._asdict()
-    plan["assumptions"] += _assumptions(plan, settings, family, device, chips, mfu, price)
+    plan["assumptions"] += _assumptions(plan, settings, family, device, mfu, price)
 
 
 def assumed(settings, family, stages, device, chips, mfu):
@@ -69,7 +69,7 @@ def _bill(seconds, chips, price):
     return dict(hours=hours, cost=None if price is None else hours * chips * price)
 
 
-def _assumptions(plan, settings, family, device, chips, mfu, price):
+def _assumptions(plan, settings, family, device, mfu, price):
     yield (
         f"{device.name}: {units.si(device.peak, 'FLOP/s')} in {device.dtype} and "
         f"{units.si(device.memory, 'B')} a chip ({device.source})"

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertgrow import errors
-from mobilebert.config import TRIGRAM
 
 
 def fold(params, config):
@@ -76,75 +75,6 @@ def fold_blocks(weights, attention_input):
         folded |= {name: _divided(weights[name], entry) for name in ("query", "key", "value")}
     rest = {name: w for name, w in weights.items() if not name.endswith("_norm")}
     return rest | folded
-
-
-def removed(config):
-    """What folding saves: rows for a table, of each norm and of the whole network.
-
-    Returns:
-      A list of {"what", "per_block", "kept", "operations"}: how many of these norms a block
-      has, what stays of each, and the multiplications and additions a token is spared in the
-      whole network.
-    """
-    body, wide = config.body_width, config.width
-    shared = config.attention_input == "shared"
-    rows = [
-        ("bottleneck_norm", 1, "nothing", 2 * body),
-        ("shared_norm", int(shared), "nothing", 2 * body),
-        ("attention_norm", 1, "nothing", 2 * body),
-        ("mlp_norm", config.num_ffns, "nothing", 2 * body),
-        ("expand_norm", 1, "a multiplication", wide),
-    ]
-    table = [
-        dict(what=name, per_block=count, kept=kept, operations=config.num_layers * count * each)
-        for name, count, kept, each in rows
-        if count
-    ]
-    outside = dict(what="embeddings/norm", per_block=0, kept="nothing", operations=2 * wide)
-    table.append(outside)
-    total = sum(row["operations"] for row in table)
-    norms = sum(row["per_block"] for row in table)
-    return [*table, dict(what="all", per_block=norms, kept="", operations=total)]
-
-
-def neighbour_tables(embeddings):
-    """Three wide word tables in place of the narrow one and the trigram projection.
-
-    A token then costs three look-ups and no product. `price_of_tables` says whether it pays;
-    `fold` does not do it, for at released sizes it does not.
-
-    Returns:
-      float32 [3, vocab, embed]: a word as the next, as this and as the last of its row.
-    """
-    kernel = embeddings["trigram"]["kernel"]
-    return jnp.einsum("vt,nte->nve", embeddings["words"], kernel)
-
-
-def look_up(tables, tokens):
-    """Sums of `neighbour_tables`: int32 [batch, length] -> float32 [batch, length, embed].
-
-    Equal to the projection of `nn_embeddings.trigrams` less its bias.
-    """
-    coming, this, last = (table[tokens] for table in tables)
-    return (
-        this
-        + jnp.pad(coming[:, 1:], ((0, 0), (0, 1), (0, 0)))
-        + jnp.pad(last[:, :-1], ((0, 0), (1, 0), (0, 0)))
-    )
-
-
-def price_of_tables(config):
-    """{"operations": spared a token, "bytes": more to store in float32} of `neighbour_tables`.
-
-    The narrow table is counted as gone: an encoder without the masked-token head needs it no
-    more.
-    """
-    kernel = TRIGRAM * config.table_width * config.width
-    stored = config.vocab_size * config.table_width + kernel
-    return {
-        "operations": 2 * kernel,
-        "bytes": 4 * (TRIGRAM * config.vocab_size * config.width - stored),
-    }
 
 
 def _followed(dense, norm, times=1.0):

@@ -104,12 +104,6 @@ class Store:
         # A tokenizer does not travel to other processes; it is loaded again where needed.
         return {key: value for key, value in self.__dict__.items() if key != "tokenizer"}
 
-    def verify(self):
-        """Reads every file and compares its checksum; an InputError names the first bad one."""
-        for name, about in self.meta["files"].items():
-            if file_digest(self.folder / name) != about["sha256"]:
-                raise InputError(f"{self.folder / name} has changed; prepare the store again")
-
     def _check_sizes(self):
         for name, about in self.meta["files"].items():
             path = self.folder / name

@@ -144,11 +144,6 @@ def compose(growths):
     )
 
 
-def sizes_after(growth, old):
-    """The size table once `growth` has been applied to a model of sizes `old`."""
-    return {**old, **{axis: after for axis, (_, after) in growth.changes.items()}}
-
-
 def _check_axes(old, new):
     for axis in sorted(old.keys() | new.keys()):
         if axis not in old or axis not in new:

@@ -23,8 +23,8 @@ def certificate(
       params: parameters of the old model; they are not freed.
       axes: their axis names.
       evaluations: one function `params -> (logits, loss)` for the old model and one for the
-        model after each operator (`between.sizes_after` tells its sizes), all on one fixed
-        batch in float32 without dropout. Logits are float [targets, vocab] or the like, at
+        model after each operator (its sizes: `Growth.changes`), all on one fixed batch in
+        float32 without dropout. Logits are float [targets, vocab] or the like, at
         the same targets each time; targets without weight set to zero.
       moments: the policy, for the record: a string or {dimension: string}.
       cost: what `sharded.grow_sharded` measured, for the record.

@@ -23,6 +23,11 @@ def sizes(**overrides):
     return bert.sizes(tiny.config(**overrides))
 
 
+def sizes_after(growth, old):
+    """The size table once `growth` has been applied to a model of sizes `old`."""
+    return {**old, **{axis: after for axis, (_, after) in growth.changes.items()}}
+
+
 def trained(net, seed=0, dtype=np.float32):
     """Parameters whose every leaf, biases and norms too, is away from where it starts."""
     random = np.random.default_rng(seed)

@@ -38,7 +38,7 @@ def test_operators_come_as_width_depth_length():
     ]
     table = old
     for growth in growths:
-        table = between.sizes_after(growth, table)
+        table = small.sizes_after(growth, table)
     assert table == new
 
 

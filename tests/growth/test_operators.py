@@ -275,7 +275,7 @@ def test_every_operator_says_what_it_changes_and_where_it_is_from(dimension, nam
     old, new = table(fewer), table(more)
 
     assert (growth.name, growth.dimension) == (name, dimension)
-    assert between.sizes_after(growth, old) == new
+    assert small.sizes_after(growth, old) == new
     assert "(" in growth.source and "20" in growth.source
     for axis, (before, after) in growth.changes.items():
         assert f"{axis} {before} -> {after}" in growth.describe

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import recipes
+import small
 import tiny
 
 from bertgrow import calibration, config, entering, families, recipe, stages, transition
@@ -155,7 +156,7 @@ def test_each_model_on_the_way_has_the_sizes_that_its_operator_leaves():
 
     table = old.sizes()
     for operator, model in zip(steps, models[1:], strict=True):
-        table = between.sizes_after(operator, table)
+        table = small.sizes_after(operator, table)
         assert model.sizes() == table
     assert models[-1] == new
 
