@@ -3,8 +3,9 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 RUNS ?= runs
+CORE := tests/nn tests/growth tests/data tests/train tests/mobilebert
 
-.PHONY: demo test test-slow test-parity lint install clean
+.PHONY: demo test test-core test-slow lint install clean
 
 install: $(VENV)/.installed
 
@@ -24,6 +25,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# The packages that other versions of Python, jax and numpy could break.
+test-core: install
+	$(BIN)/python -m pytest $(CORE)
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
