@@ -31,12 +31,12 @@ def make(settings, stores, *, command="", cached_in=None):
     mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
     for stage in todo:
         sharding.check_batch(stage.batch, mesh, settings.accumulate)
-    weights, kind = _weights(settings, stores), settings.data.rows
+    shares, kind = weights(settings, stores), settings.data.rows
 
     def training_rows(index):
         length = settings.stages[index].length
         return rows.Stream(
-            stores, weights=weights, length=length, kind=kind, seed=settings.seed,
+            stores, weights=shares, length=length, kind=kind, seed=settings.seed,
             epochs=settings.data.mask_epochs,
         )  # fmt: skip
 
@@ -106,18 +106,19 @@ def summary(settings, family, todo, stores):
     )
 
 
-def _weights(settings, stores):
+def weights(settings, stores):
+    """`config.data.weights` as numbers, one a store; an InputError where they do not fit."""
     given = [part for part in settings.data.weights.split(",") if part.strip()]
     try:
-        weights = [float(part) for part in given] or [1.0] * len(stores)
+        numbers = [float(part) for part in given] or [1.0] * len(stores)
     except ValueError as error:
         raise InputError(f"config.data.weights: {error}; expected numbers") from error
-    if len(weights) != len(stores) or min(weights) <= 0:
+    if len(numbers) != len(stores) or min(numbers) <= 0:
         raise InputError(
-            f"config.data.weights has {len(weights)} numbers for {len(stores)} stores; "
+            f"config.data.weights has {len(numbers)} numbers for {len(stores)} stores; "
             "give one above 0 for each"
         )
-    return weights
+    return numbers
 
 
 def _first(settings, state, shardings, opened):

@@ -1,22 +1,33 @@
 """Reads `--config FILE.py[:variant]` and `--config.field=value` into a ConfigDict."""
 
 import contextlib
-import sys
+import difflib
 from pathlib import Path
-from unittest import mock
 
+import ml_collections
 from absl import flags
 from ml_collections import config_flags
+from ml_collections.config_flags import config_path
 
 from bertgrow.errors import InputError
 
+EXPECTED = {  # type of the field's value in the recipe: what a command line may give
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: "a list in brackets, e.g. '(1, 2)'",
+    ml_collections.ConfigDict: "fields in braces; set one field as {field}.NAME=VALUE",
+}
+
 
 def read(path, overrides):
-    """Loads the recipe `path` and lays the command line's `overrides` over it.
+    """Loads the recipe `path` and sets the fields that the command line's `overrides` name.
 
     Args:
       path: `configs/bert_base_grow.py` or `configs/bert_base_grow.py:smoke`.
-      overrides: what argparse left over, e.g. ["--config.optimizer.clip=0.5"].
+      overrides: what argparse left over, e.g. ["--config.optimizer.clip=0.5"]. They are
+        set in this order.
 
     Raises:
       InputError: no such file, an error inside it, an unknown flag, field or value.
@@ -24,33 +35,89 @@ def read(path, overrides):
     file = path.split(":")[0] if not Path(path).exists() else path
     if not Path(file).is_file():
         raise InputError(f"--config names {file!r}, which is not a file")
-    for given in overrides:
-        if not given.startswith("--config."):
+    for override in overrides:
+        if not override.startswith("--config."):
             raise InputError(
-                f"unknown argument {given!r}; fields are set by --config.NAME=VALUE"
+                f"unknown argument {override!r}; fields are set by --config.NAME=VALUE"
             )
-    argv = ["bertgrow", f"--config={path}", *overrides]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values)
-    # ml_collections looks for overrides in sys.argv, whatever it is given to parse.
-    with mock.patch.object(sys, "argv", argv), _as_input_errors(file):
-        values(argv)
-        return values.config
+    with _errors_of_recipe(file):
+        recipe = _parse(config_flags.DEFINE_config_file, [f"--config={path}"])
+    for override in overrides:
+        _set(recipe, override)
+    return recipe
+
+
+def _parse(define, words, **options):
+    """The value of the flag `config` that `define` makes, after parsing `words`."""
+    values, argv = flags.FlagValues(), ["bertgrow", *words]
+    define("config", flag_values=values, sys_argv=argv, **options)
+    values(argv)
+    return values.config
+
+
+def _set(recipe, override):
+    """Sets one field of `recipe`; an InputError names the field, the value and what fits."""
+    field, _, value = override.partition("=")
+    expected = EXPECTED.get(_type(recipe, field), "another value").format(field=field)
+    try:
+        _parse(config_flags.DEFINE_config_dict, [override], config=recipe)
+    except (flags.Error, TypeError, ValueError) as error:
+        raise InputError(f"{field}={value}: expected {expected}") from error
+
+
+def _type(recipe, field):
+    """The type that the recipe's field has; an InputError where there is no such field."""
+    try:
+        keys = config_path.split(field.removeprefix("--"))[1:]
+    except ValueError:
+        raise InputError(f"{field}: expected --config.NAME=VALUE") from None
+    inner, where = recipe, "config"
+    for key in keys:
+        if isinstance(inner, tuple | list):
+            _check_index(field, inner, where, key)
+            where = f"{where}[{key}]"
+        elif not isinstance(inner, ml_collections.ConfigDict):
+            raise InputError(f"{field}: no such field; {where} is {inner!r} and has no fields")
+        elif key not in inner:
+            raise InputError(f"{field}: no such field; {_nearest(key, where, inner, recipe)}")
+        else:
+            where = f"{where}.{key}"
+        inner = inner[key]
+    return type(inner)
+
+
+def _check_index(field, items, where, key):
+    name = where.rpartition(".")[2]
+    if not isinstance(key, int):
+        raise InputError(f"{field}: expected a number, e.g. --{where}[0].{key}")
+    if not -len(items) <= key < len(items):
+        raise InputError(f"{field}: the recipe has {len(items)} {name} (0 to {len(items) - 1})")
+
+
+def _nearest(key, where, section, recipe):
+    """The field that `key` may stand for: of the same section, or else of the recipe."""
+    beside = difflib.get_close_matches(str(key), section, n=1)
+    if beside:
+        return f"nearest: {where}.{beside[0]}"
+    names = {name.rpartition(".")[2]: name for name in _names(recipe, "config")}
+    if close := difflib.get_close_matches(str(key), names, n=1):
+        return f"nearest: {names[close[0]]}"
+    return f"{where} has {', '.join(sorted(section))}"
+
+
+def _names(section, where):
+    """Dotted names of all fields of a recipe outside lists, sections included."""
+    for key, value in section.items():
+        yield f"{where}.{key}"
+        if isinstance(value, ml_collections.ConfigDict):
+            yield from _names(value, f"{where}.{key}")
 
 
 @contextlib.contextmanager
-def _as_input_errors(file):
+def _errors_of_recipe(file):
     try:
         yield
     except InputError:
         raise
-    except (AttributeError, KeyError, IndexError) as error:
-        raise InputError(f"--config: no such field: {_one_line(error)}") from error
-    except flags.Error as error:
-        raise InputError(str(error)) from error
     except Exception as error:  # the recipe is the user's code: anything can come out of it
         raise InputError(f"{file}: {type(error).__name__}: {error}") from error
-
-
-def _one_line(error):
-    return " ".join(str(error.args[0]).replace("\\n", " ").split()).strip("'\"")

@@ -1,7 +1,7 @@
 """Tell what a recipe will take: parameters, FLOPs, memory, disk, time and cost.
 
-It reads the recipe alone, and needs neither a token store nor an accelerator. How all of
-it is counted is in docs/plan.md.
+It needs no accelerator, and no token store: without one it takes the size of the vocabulary
+from the recipe. How all of it is counted is in docs/plan.md.
 """
 
 import json
@@ -9,7 +9,16 @@ from pathlib import Path
 
 import jax
 
-from bertgrow import cache, hardware, overrides, plan_table, planning
+from bertgrow import (
+    cache,
+    hardware,
+    job,
+    overrides,
+    plan_table,
+    planning,
+    pretrain,
+    store_epochs,
+)
 from bertgrow import config as configs
 from bertgrow.errors import InputError
 
@@ -17,6 +26,7 @@ TAKES_RECIPE = True
 EPILOG = """examples:
   bertgrow plan --config configs/bert_base_grow.py
   bertgrow plan --config configs/bert_large_grow.py --device v5e --chips 64 --price 1.20
+  bertgrow plan --config configs/bert_base_grow.py --config.data.store=STORE
   bertgrow plan --config configs/demo.py --calibrate --json"""
 
 
@@ -63,7 +73,10 @@ def main(args):
     if not args.calibrate:  # leaves a chip alone that a run may be using
         jax.config.update("jax_platforms", "cpu")
     device, chips = _where(args)
-    settings = planning.in_dtype(_resolve(recipe), device.dtype if device else "bfloat16")
+    stores = pretrain.open_stores(recipe) if recipe.data.store else []
+    settings = planning.in_dtype(
+        _resolve(recipe, stores), device.dtype if device else "bfloat16"
+    )
     plan = planning.make(
         settings,
         device=device,
@@ -74,6 +87,8 @@ def main(args):
         read_rate=args.read_rate and 1e9 * args.read_rate,
     )
     plan = dict(recipe=args.config, **plan)
+    if stores:
+        store_epochs.add(plan, stores, job.weights(settings, stores))
     if args.json:
         print(json.dumps(plan, indent=2))
     else:
@@ -83,11 +98,13 @@ def main(args):
     return 0
 
 
-def _resolve(recipe):
+def _resolve(recipe, stores):
+    if stores:
+        return configs.resolve(recipe, vocab=stores[0].vocab)
     if not (recipe.model.vocab_size or recipe.data.vocab_size):
         raise InputError(
-            "config.model.vocab_size is 0, which leaves it to the store; a plan has none: pass "
-            "--config.data.vocab_size=N"
+            "config.model.vocab_size is 0, which leaves it to the store, and none is given; "
+            "pass --config.data.store=STORE or --config.data.vocab_size=N"
         )
     return configs.resolve(recipe)
 

@@ -8,7 +8,7 @@ import rich.console
 import rich.table
 import rich.text
 
-from bertgrow import cache_cost, report, units
+from bertgrow import cache_cost, report, store_epochs, units
 
 
 def show(plan, file=None):
@@ -61,6 +61,7 @@ def findings(plan):
         )
         yield told + (f", cost {plan['cost']:,.2f}" if plan["cost"] is not None else "")
     yield f"checkpoints take at most {units.si(plan['disk_bytes'], 'B')} of disk"
+    yield from store_epochs.findings(plan)
     yield from cache_cost.findings(plan)
     yield from _unfit(plan)
     for before, row in zip(plan["stages"], plan["stages"][1:], strict=False):

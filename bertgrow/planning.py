@@ -204,10 +204,8 @@ def _assumptions(settings, plan):
             f"that is {units.si(plain['tokens'])} tokens against {read} of the stages; per "
             f"token the speed-up is {speedup:+.1f} %"
         )
-    yield (
-        f"the vocabulary has {settings.model.vocab_size:,} pieces, as the recipe says; a run "
-        "checks it against its store"
-    )
+    source = "the store" if settings.data.store else "the recipe, which a run checks"
+    yield f"the vocabulary has {settings.model.vocab_size:,} tokens, by {source}"
     yield (
         f"activations are in {settings.model.dtype}: all that the backward pass needs, and one "
         "and a half layers in work; the compiler for CPUs asked for 3 to 10 % less"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -17,9 +18,11 @@ from bertgrow import (
     plan_table,
     planning,
     stages,
+    store_epochs,
 )
 from bertgrow import config as configs
 from bertgrow.calibration import vocabulary
+from bertgrow.errors import InputError
 from bertgrow.growth import masked
 from bertgrow.train import loop, sharding
 
@@ -249,6 +252,72 @@ def test_the_table_fits_into_80_columns(base, capsys, monkeypatch):
     )
 
 
+def test_the_vocabulary_is_that_of_the_store(capsys, store):
+    """A store of 400 tokens, where the recipe would have 1,000."""
+    recipe = str(ROOT / "configs/demo.py") + ":scratch"
+
+    found = plan(capsys, recipe, f"--config.data.store={store.folder}")
+    same = plan(capsys, recipe, "--config.data.vocab_size=400")
+
+    assert found["stages"] == same["stages"]
+    assert "the vocabulary has 400 tokens, by the store" in found["assumptions"]
+    size = int(store.train.sizes.sum())
+    assert found["stores"] == [
+        dict(store=str(store.folder), tokens=size, epochs=1200 * 32 * 64 / size)
+    ]
+
+
+def test_each_store_of_a_mixture_is_read_by_its_weight():
+    plan = dict(tokens=1000)
+    stores = [
+        SimpleNamespace(folder=f"s{size}", meta=dict(splits=dict(train=dict(tokens=size))))
+        for size in (100, 50)
+    ]
+
+    store_epochs.add(plan, stores, [1, 3])
+
+    assert [row["epochs"] for row in plan["stores"]] == [2.5, 15]
+    assert list(store_epochs.findings(plan)) == [
+        "at most 2.5 epochs of s100, which has 100 training tokens",
+        "at most 15 epochs of s50, which has 50 training tokens",
+    ]
+
+
+def test_a_store_that_is_not_there_is_one_line(capsys, tmp_path):
+    line = refusal(capsys, *SMALL, f"--config.data.store={tmp_path / 'none'}")
+
+    assert line == (
+        f"bertgrow: {tmp_path / 'none'} is not a finished token store; make it with bertgrow "
+        "prepare\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "kind, name",
+    [("NVIDIA L4", "l4"), ("Tesla T4", "t4"), ("NVIDIA A100-SXM4-40GB", "a100"),
+     ("TPU v5 lite", "v5e"), ("TPU v5", "v5p"), ("TPU v6 lite", "v6e")],
+)  # fmt: skip
+def test_a_device_is_known_by_the_name_that_jax_gives_it(kind, name):
+    assert hardware.of_kind(kind).name == name
+
+
+def test_a_device_of_another_name_is_refused():
+    with pytest.raises(InputError, match="'NVIDIA L40S', is none of v4, .*"):
+        hardware.of_kind("NVIDIA L40S")
+
+
+def test_a_t4_is_planned_in_float32(capsys):
+    """Its 65 TFLOP/s are in float16, and it computes bfloat16 in float32."""
+    found = plan(capsys, *SMALL, "--device=t4")
+    in_float32 = plan(capsys, *SMALL, "--device=l4", "--config.model.dtype=float32")
+
+    assert found["device"]["peak"] == 8.1e12
+    assert [row["memory"]["activations"] for row in found["stages"]] == [
+        row["memory"]["activations"] for row in in_float32["stages"]
+    ]
+    assert any("config.model.dtype=float32" in line for line in found["assumptions"])
+
+
 def test_no_store_is_read_or_made(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
@@ -267,7 +336,10 @@ def test_no_store_is_read_or_made(capsys, monkeypatch, tmp_path):
         (["--calibrate", "--device=v5e"], "--calibrate times the present device, cpu"),
         (["--calibrate", "--mfu=0.5"], "leave one of them away"),
         (["--config.stages[0].num_layers=3"], "layers"),
-        (["--config.data.vocab_size=0"], "--config.data.vocab_size=N"),
+        (
+            ["--config.data.vocab_size=0"],
+            "--config.data.store=STORE or --config.data.vocab_size=N",
+        ),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_line(capsys, options, told):

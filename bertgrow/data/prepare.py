@@ -44,7 +44,8 @@ def add_arguments(parser):
         help="by which method (default: %(default)s)")  # fmt: skip
     add("--cased", action="store_true", help="keep upper case and accents")
     add("--held-out", type=float, default=0.01, metavar="SHARE",
-        help="share of the documents kept for evaluation (default: %(default)s)")  # fmt: skip
+        help="share of the documents kept for evaluation, more where that is too little for "
+        "the smoke recipes (default: %(default)s)")  # fmt: skip
     add("--language", default="en", help="where sentences end (default: %(default)s)")
     add("--on-bad-bytes", choices=("stop", "skip"), default="stop",
         help="a document that is not UTF-8 ends the run, or is left out and counted "
@@ -113,7 +114,7 @@ def prepare(
         meta["made_from"] = made_from
         meta["left_out"]["bad_bytes"] = skipped
         building.finish(output, work, meta)
-    _summary(output, meta, characters, time.monotonic() - begun)
+    _summary(output, meta, plan, characters, time.monotonic() - begun)
     return store.Store(output)
 
 
@@ -198,13 +199,24 @@ def _troubles_told(output):
         ) from error
 
 
-def _summary(output, meta, characters, seconds):
+def _summary(output, meta, plan, characters, seconds):
     train, held_out = (meta["splits"][name] for name in shards.SPLITS)
     left_out = sum(meta["left_out"].values())
     progress.say(
         f"{output}: {train['documents'] + held_out['documents']:,} documents "
-        f"({held_out['documents']:,} held out, {left_out:,} left out), "
+        f"({left_out:,} left out), "
         f"{train['sentences'] + held_out['sentences']:,} sentences, {meta['words']:,} words, "
         f"{train['tokens'] + held_out['tokens']:,} tokens of {meta['vocab']['size']:,} pieces; "
         f"{seconds:.1f} s, {characters / 1e6 / seconds:.2f} MB/s"
+    )
+    progress.say(
+        f"held out: {held_out['documents']:,} documents, {held_out['tokens']:,} tokens"
+        + (_minimum(held_out["documents"] - plan.added) if plan.added else "")
+    )
+
+
+def _minimum(by_share):
+    return (
+        f" (by --held-out alone {by_share:,}; recipes need at least {shards.MIN_DOCUMENTS} "
+        f"documents and {shards.MIN_TOKENS:,} tokens)"
     )

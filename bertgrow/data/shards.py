@@ -11,9 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from bertgrow.data import parts
+from bertgrow.errors import InputError
 
 SHARD_TOKENS = 2**23
 SPLITS = ("train", "held_out")
+MIN_DOCUMENTS = 2  # of each split: a random second segment comes from another document
+MIN_TOKENS = 64 * 64  # of each split: the smoke recipes evaluate 64 sequences of 64 tokens
 
 
 class Place(NamedTuple):
@@ -30,18 +33,26 @@ class Plan(NamedTuple):
     duplicates: int  # documents equal to another and left out
     words: int
     empty: int  # documents without any token
+    added: int  # documents held out beyond the share, to reach the minimum of the split
 
 
 def plan(paths, *, held_out):
-    """Decides split, shard and order of every document from the digests of all parts."""
+    """Decides split, shard and order of every document from the digests of all parts.
+
+    Args:
+      paths: the parts, in the order of the text.
+      held_out: share of the documents, between 0 and 1. More are held out where it gives less
+        than `MIN_DOCUMENTS` or `MIN_TOKENS`.
+
+    Raises:
+      InputError: the text is too small for two splits of that size.
+    """
     digests, tokens, part, document, counts = _table(paths)
     order = np.lexsort((digests["side"], digests["place"]))  # equal documents: the first part's
     same = digests[order][1:] == digests[order][:-1]
     order = order[np.concatenate([[True], ~same])] if len(order) else order
     digests, tokens = digests[order], tokens[order]
-    is_held_out = digests["side"] < np.uint64(min(held_out, 1.0) * (2**64 - 2**11))
-    if len(order) and not is_held_out.any():
-        is_held_out[np.argmin(digests["side"])] = True
+    is_held_out, added = choose_held_out(digests["side"], tokens, held_out)
     shards = {}
     for split, chosen in zip(SPLITS, (~is_held_out, is_held_out), strict=True):
         number = max(1, -(-int(tokens[chosen].sum()) // SHARD_TOKENS))
@@ -53,7 +64,42 @@ def plan(paths, *, held_out):
             for a, b in zip(cuts[:-1], cuts[1:], strict=True)
         ]
     words, empty = counts
-    return Plan(shards, int(same.sum()), int(words), int(empty))
+    return Plan(shards, int(same.sum()), int(words), int(empty), added)
+
+
+def choose_held_out(side, tokens, share):
+    """Which documents are held out: those with the smallest hashes.
+
+    Args:
+      side: uint64 [documents], hashes.
+      tokens: int [documents].
+      share: of the documents.
+
+    Returns:
+      bool [documents], and how many of them the minimum adds to the share.
+
+    Raises:
+      InputError: either split would have less than the minimum.
+    """
+    by_hash = np.argsort(side)
+    by_share = int((side < np.uint64(share * (2**64 - 2**11))).sum())
+    enough = int(np.searchsorted(np.cumsum(tokens[by_hash]), MIN_TOKENS)) + 1
+    number = max(by_share, MIN_DOCUMENTS, enough)
+    is_held_out = np.zeros(len(side), bool)
+    is_held_out[by_hash[:number]] = True
+    _check_minimum(is_held_out, tokens)
+    return is_held_out, number - by_share
+
+
+def _check_minimum(is_held_out, tokens):
+    for split, chosen in zip(SPLITS, (~is_held_out, is_held_out), strict=True):
+        documents, size = int(chosen.sum()), int(tokens[chosen].sum())
+        if documents < MIN_DOCUMENTS or size < MIN_TOKENS:
+            raise InputError(
+                f"the text is too small: {documents} documents and {size:,} tokens are left "
+                f"for the {split} split, which needs at least {MIN_DOCUMENTS} documents and "
+                f"{MIN_TOKENS:,} tokens; give more text or change --held-out"
+            )
 
 
 def write(place, paths, target, *, size):

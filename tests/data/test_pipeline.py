@@ -9,7 +9,7 @@ import pytest
 from made_text import make_text
 from process_table import descendants, is_alive, start, wait_for
 
-from bertgrow.data import pipeline, prepare, rows
+from bertgrow.data import pipeline, prepare, rows, shards
 from bertgrow.errors import InputError
 
 
@@ -146,7 +146,9 @@ def test_the_number_of_held_out_batches_can_be_limited(small_store):
         np.testing.assert_array_equal(batch["tokens"], other["tokens"])
 
 
-def test_pairs_need_two_held_out_documents(tmp_path):
+def test_pairs_need_two_held_out_documents(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MIN_DOCUMENTS", 1)  # as a store of an earlier version may be
+    monkeypatch.setattr(shards, "MIN_TOKENS", 1)
     (tmp_path / "few.txt").write_text(make_text(5), "utf-8")
     found = prepare.prepare(
         [str(tmp_path / "few.txt")], tmp_path / "s", held_out=1e-9, vocab_size=100,

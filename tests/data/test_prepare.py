@@ -5,6 +5,7 @@ import json
 import signal
 import time
 
+import numpy as np
 import pytest
 from made_text import make_text
 from process_table import descendants, is_alive, start, wait_for
@@ -82,15 +83,69 @@ def test_a_share_of_the_documents_is_held_out_and_stays_on_its_side(corpus, tmp_
     assert side(small.train) <= side(large.train)
 
 
-def test_at_least_one_document_is_held_out(tmp_path):
-    (tmp_path / "few.txt").write_text(make_text(5), "utf-8")
+def sizes(split):
+    return len(split), int(split.sizes.sum())
 
+
+def test_enough_is_held_out_to_evaluate_a_smoke_recipe(corpus, tmp_path, capsys):
+    """4,096 tokens: the documents with the smallest hashes, and no document more."""
     found = prepare.prepare(
-        [str(tmp_path / "few.txt")], tmp_path / "store", vocab_size=100,
-        vocab_kind="wordpiece", held_out=1e-9, workers=1,
+        [str(corpus)], tmp_path / "store", vocab_size=300, vocab_kind="wordpiece",
+        held_out=1e-9, workers=1,
     )  # fmt: skip
 
-    assert (len(found.train), len(found.held_out)) == (4, 1)
+    documents, tokens = sizes(found.held_out)
+    assert documents >= 2 and tokens >= 4096
+    assert tokens - found.held_out.sizes.max() < 4096
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == (
+        f"held out: {documents} documents, {tokens:,} tokens (by --held-out alone 0; recipes "
+        "need at least 2 documents and 4,096 tokens)"
+    )
+
+
+@pytest.mark.parametrize(
+    "tokens, expected",
+    [
+        ([100, 5000, 5000, 9000], [True, True, False, False]),  # 100 tokens are too few
+        ([9000, 10, 5000, 9000], [True, True, False, False]),  # one document is too few
+        ([3000, 3000, 3000, 9000], [True, True, False, False]),
+        ([2000, 2000, 2000, 2000, 9000, 9000], [True, True, True, False, False, False]),
+    ],
+)
+def test_the_minimum_is_reached_in_the_order_of_the_hashes(tokens, expected):
+    tokens, side = np.array(tokens), np.arange(len(tokens), dtype=np.uint64) << np.uint64(60)
+    shuffled = np.random.default_rng(0).permutation(len(tokens))
+
+    chosen, added = shards.choose_held_out(side[shuffled], tokens[shuffled], 0.01)
+
+    np.testing.assert_array_equal(chosen, np.array(expected)[shuffled])
+    assert added == sum(expected) - 1  # the first hash is 0 and below any share
+
+
+def test_the_share_decides_alone_where_it_gives_enough():
+    side = np.random.default_rng(0).integers(0, 2**64, 5000, np.uint64)
+
+    chosen, added = shards.choose_held_out(side, np.full(5000, 200), 0.01)
+
+    np.testing.assert_array_equal(chosen, side < 0.01 * 2**64)
+    assert added == 0
+
+
+@pytest.mark.parametrize(
+    "documents, size, said",
+    [
+        (1, 9000, "0 documents and 0 tokens are left for the train split"),
+        (3, 9000, "1 documents and 9,000 tokens are left for the train split"),
+        (5, 1000, "0 documents and 0 tokens are left for the train split"),
+        (6, 1000, "1 documents and 1,000 tokens are left for the train split"),
+    ],
+)
+def test_a_text_too_small_for_two_splits_is_refused(documents, size, said):
+    side = np.arange(documents, dtype=np.uint64) << np.uint64(60)
+
+    with pytest.raises(InputError, match=said + ", .* at least 2 documents and 4,096 tokens"):
+        shards.choose_held_out(side, np.full(documents, size), 0.01)
 
 
 def test_equal_documents_are_kept_once_and_counted(tmp_path):
@@ -231,10 +286,3 @@ def test_the_command_has_the_flags_of_the_function(corpus, tmp_path):
 def test_a_senseless_held_out_share_is_one_clear_line(corpus, tmp_path, share):
     with pytest.raises(InputError, match="--held-out"):
         prepare.prepare([str(corpus)], tmp_path / "s", held_out=share, vocab_size=300)
-
-
-def test_one_document_alone_cannot_be_split(tmp_path):
-    (tmp_path / "one.txt").write_text("One document. " * 50)
-
-    with pytest.raises(InputError, match="train split has no document"):
-        prepare.prepare([str(tmp_path / "one.txt")], tmp_path / "s", workers=1, **OPTIONS)

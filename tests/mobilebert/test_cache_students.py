@@ -6,7 +6,7 @@ import pytest
 from taught_runs import RECIPE, distil, losses, rows
 
 from bertgrow import config, job, journal, overrides
-from bertgrow.data import prepare
+from bertgrow.data import prepare, shards
 from mobilebert import teaching
 
 pytestmark = pytest.mark.slow
@@ -19,9 +19,11 @@ def few(store, text_file, tmp_path_factory):
     documents = text_file.read_text().split("\n\n")[:18]
     (folder / "few.txt").write_text("\n\n".join(text[:400] for text in documents))
     vocab = str(store.folder / "vocab.model")
-    return prepare.prepare(
-        [str(folder / "few.txt")], folder / "few", vocab=vocab, held_out=0.5, workers=1
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "MIN_TOKENS", 1)
+        return prepare.prepare(
+            [str(folder / "few.txt")], folder / "few", vocab=vocab, held_out=0.5, workers=1
+        )
 
 
 def live_and_cached(store, folder, *given, variant="student"):
