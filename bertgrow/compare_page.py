@@ -41,8 +41,7 @@ def picture(results) -> str:
     for i, price in enumerate(PICTURE):
         x, chart = GAP + i * (WIDTH + GAP), charts[price]
         if chart.startswith("<svg"):
-            place = f'<svg x="{x}" y="{top}" width="{WIDTH}" height="{HEIGHT}"'
-            parts.append(chart.replace("<svg", place, 1))
+            parts.append(chart.replace("<svg", f'<svg x="{x}" y="{top}"', 1))
         else:
             parts.append(f'<text x="{x}" y="{top + 20}">nothing to draw yet</text>')
     style = resources.files("bertgrow").joinpath("report_chart.css").read_text("utf-8")
