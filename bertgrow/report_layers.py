@@ -44,7 +44,9 @@ def charts(run):
             lines,
             x=("step", None),
             y=LABELS.get(name, name.replace("_", " ")),
-            y_range=_range(values + [2 * limit[0]] if limit else values) if values else None,
+            y_range=value_range(values + [2 * limit[0]] if limit else values)
+            if values
+            else None,
             is_log=True,
             marks=[(stage["start"], 0) for stage in report_curves.grown(run)],
             band=(limit[0], *limit) if limit else None,
@@ -74,7 +76,7 @@ def _tip(layer, row, name):
     return f"layer {layer + 1}, step {row['step']}: {row[name][layer]:.4g}"
 
 
-def _range(values):
+def value_range(values):
     """The nearest of 1, 2, 5, 10, 20, 50 ... around the values, at least five times apart."""
     low = max(level for level in _levels(min(values)) if level <= min(values))
     high = min(level for level in _levels(max(values)) if level > max(values))
