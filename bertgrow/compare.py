@@ -1,4 +1,4 @@
-"""Compare ways to train: what each arm saves against the first at equal held-out loss."""
+"""Compare ways to train: what each arm saves against a baseline at equal held-out loss."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import sys
 
 from etils import epath
 
-from bertgrow import compare_page, errors, report, runs, seeds
+from bertgrow import baseline, compare_page, errors, report, runs, seeds
 
 TAKES_RECIPE = True
 FILES = ("compare.json", "compare.svg", "compare.html")
@@ -20,7 +20,8 @@ EPILOG = """examples:
 With --arms, every arm and seed is trained, one after another, as a `bertgrow pretrain` in
 WORKDIR/ARM-seedN; settings `--config.NAME=VALUE` hold for all arms. What is finished is
 skipped, and the same command continues after a stop. Otherwise runs are only read.
-The first arm is the one that the others are compared with.
+The others are compared with the arm that --baseline names; by default with the one named
+first, and in a folder without a compare.json with the one that costs the most FLOPs a step.
 exit codes: 0 finished, 1 a run failed, 2 bad input, 75 saved and stopped early"""
 
 
@@ -40,16 +41,17 @@ def add_arguments(parser):
     parser.add_argument(
         "--workdir", metavar="DIR", help="for runs and results; when reading, beside the first"
     )
+    parser.add_argument("--baseline", **baseline.OPTION)
     parser.add_argument("--json", action="store_true", help="print compare.json")
 
 
 def main(args) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
-        results, folder = _train(args) if args.arms else _read(args)
+        results, chosen, folder = _train(args) if args.arms else _read(args)
     if args.json:
-        print(json.dumps(as_json(results, folder), indent=2))
+        print(json.dumps(as_json(results, folder, chosen), indent=2))
     else:
-        show(results)
+        show(results, chosen)
         print(f"written: {', '.join(str(folder / name) for name in FILES)}")
     return 0
 
@@ -66,13 +68,31 @@ def _train(args):
     if not args.workdir:
         raise errors.InputError("--arms needs --workdir, where the runs are to be")
     folder = epath.Path(args.workdir)
-    planned = compare_runs.plan(args.arms, _num_seeds(args), folder, args.overrides)
+    arms = _baseline_first(args.arms, args.baseline)
+    planned = compare_runs.plan(arms, _num_seeds(args), folder, args.overrides)
     done = []
     for each in compare_runs.run_all(planned, resume=_command(args)):
         done.append(runs.read(each.folder))
-        results = seeds.compare(seeds.group(done))
-        write(results, folder)  # after every run, so that one may look meanwhile
-    return results, folder
+        # After every run, so that one may look meanwhile.
+        results, chosen = _compare(done, folder, args.baseline, order="named first")
+    return results, chosen, folder
+
+
+def _baseline_first(arms, name):
+    """The words of --arms with the baseline first, so that it is trained first."""
+    names = [word.partition("=")[0] for word in arms]
+    baseline.check(name, names)
+    return sorted(arms, key=lambda word: word.partition("=")[0] != name) if name else arms
+
+
+def _compare(read, folder, name, order):
+    """(results, `Baseline`) of runs; both are also written to a folder."""
+    groups = seeds.group(read)
+    arms = {group.name: group.runs[0].stages for group in groups}
+    chosen = baseline.choose(arms, name, order)
+    results = seeds.compare(baseline.first(groups, chosen, lambda group: group.name))
+    write(results, folder, chosen)
+    return results, chosen
 
 
 def _num_seeds(args):
@@ -82,6 +102,7 @@ def _num_seeds(args):
 def _command(args):
     words = ["bertgrow", "compare", "--arms", *args.arms, *args.overrides]
     words += ["--seeds", str(_num_seeds(args)), "--workdir", args.workdir]
+    words += ["--baseline", args.baseline] if args.baseline else []
     return shlex.join(words + ["--json"] * args.json)
 
 
@@ -92,39 +113,55 @@ def _read(args):
             raise errors.InputError(f"{word!r} goes with --arms only; these runs are read")
     if args.seeds is not None or not folders:
         raise errors.InputError("give --arms to train, or working directories to read")
-    read = runs.read_all([run for folder in folders for run in _runs_in(epath.Path(folder))])
+    folders = [epath.Path(folder) for folder in folders]
+    read = runs.read_all([run for folder in folders for run in _runs_in(folder)])
     folder = epath.Path(args.workdir) if args.workdir else read[0].folder.resolve().parent
-    results = seeds.compare(seeds.group(read))
-    write(results, folder)
-    return results, folder
+    results, chosen = _compare(read, folder, args.baseline, _order(folders[0]))
+    return results, chosen, folder
+
+
+def _order(folder):
+    """Why the runs that a user names have their order; None where it says nothing."""
+    if not _is_folder_of_runs(folder):
+        return "named first"
+    return f"first in {folder / FILES[0]}" if _known_order(folder) else None
+
+
+def _is_folder_of_runs(folder):
+    return folder.is_dir() and not (folder / "config.json").exists()
+
+
+def _known_order(folder):
+    """Names of runs in the order of the folder's last comparison; empty without one."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads((folder / FILES[0]).read_text())
+        return [run["folder"] for arm in known["arms"] for run in arm["runs"]]
+    return []
 
 
 def _runs_in(folder):
     """The folder itself where it is a run; else the runs in it, in the order of its arms."""
-    if not folder.is_dir() or (folder / "config.json").exists():
+    if not _is_folder_of_runs(folder):
         return [folder]
     found = sorted(path for path in folder.iterdir() if (path / "config.json").exists())
-    order = []
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads((folder / FILES[0]).read_text())
-        order = [run["folder"] for arm in known["arms"] for run in arm["runs"]]
+    order = _known_order(folder)
     found.sort(key=lambda path: order.index(path.name) if path.name in order else len(order))
     return found or [folder]
 
 
-def show(results):
+def show(results, chosen):
     """Prints the table, what each arm saves, and whether the last losses compare."""
-    report.show([result.arm for result in results])
+    report.show([result.arm for result in results], chosen)
     for line in compare_page.notes(results):
         print(line)
 
 
-def write(results, folder):
+def write(results, folder, chosen):
     """Writes compare.json, compare.svg and compare.html."""
     contents = (
-        json.dumps(as_json(results, folder), indent=1) + "\n",
+        json.dumps(as_json(results, folder, chosen), indent=1) + "\n",
         compare_page.picture(results),
-        compare_page.page(results),
+        compare_page.page(results, chosen),
     )
     for name, content in zip(FILES, contents, strict=True):
         try:
@@ -136,9 +173,10 @@ def write(results, folder):
             ) from error
 
 
-def as_json(results, folder):
+def as_json(results, folder, chosen):
     """All figures and the curves behind them; `folder` is where they are written."""
-    return {"arms": [report.as_json(_arm(result, folder)) for result in results]}
+    arms = [report.as_json(_arm(result, folder)) for result in results]
+    return {"baseline": baseline.as_json(chosen), "arms": arms}
 
 
 def _arm(result, folder):

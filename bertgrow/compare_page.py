@@ -18,12 +18,12 @@ def notes(results):
     yield from _about_chance(first, others)
 
 
-def page(results) -> str:
-    """compare.html; `results` is `seeds.compare(...)`."""
+def page(results, baseline=None) -> str:
+    """compare.html; `results` is `seeds.compare(...)`, `baseline` a line that names it."""
     means, arms = [r.mean for r in results], [r.arm for r in results]
     ones = [r.group.runs[0]._replace(name=r.group.name) for r in results]
     title = f"{', '.join(arm.name for arm in arms)}: bertgrow compare"
-    parts = [*report_page.overview(arms)]
+    parts = [*report_page.overview(arms, baseline)]
     parts += [f'<p class="quiet wide">{report_page.text(line)}</p>' for line in notes(results)]
     parts += [*report_page.losses(means, arms, _seeds(results)), *_by_seed(results)]
     parts += [*report_page.stages(means, arms), *report_page.growth(ones)]
@@ -41,8 +41,7 @@ def picture(results) -> str:
     for i, price in enumerate(PICTURE):
         x, chart = GAP + i * (WIDTH + GAP), charts[price]
         if chart.startswith("<svg"):
-            place = f'<svg x="{x}" y="{top}" width="{WIDTH}" height="{HEIGHT}"'
-            parts.append(chart.replace("<svg", place, 1))
+            parts.append(chart.replace("<svg", f'<svg x="{x}" y="{top}"', 1))
         else:
             parts.append(f'<text x="{x}" y="{top + 20}">nothing to draw yet</text>')
     style = resources.files("bertgrow").joinpath("report_chart.css").read_text("utf-8")
@@ -82,7 +81,7 @@ def _keys(arms, width):
 
 
 def _by_seed(results):
-    header = ["arm", "seed", "step", "mask_loss", "against the first arm with the same seed"]
+    header = ["arm", "seed", "step", "mask_loss", "against the baseline with the same seed"]
     rows = []
     for i, result in enumerate(results):
         for run, loss in zip(result.group.runs, result.final.losses, strict=True):

@@ -8,38 +8,49 @@ import rich.console
 import rich.table
 from etils import epath
 
-from bertgrow import errors, report_page, runs, summary
+from bertgrow import baseline, errors, report_page, runs, summary
 
 EPILOG = """example:
   bertgrow report runs/scratch runs/grow
-The first run is the one that the others are compared with."""
+The others are compared with the first run, or with the one that --baseline names."""
 
 
 def add_arguments(parser):
     parser.add_argument("workdir", help="of the run to report on; gets report.html")
     parser.add_argument("others", nargs="*", metavar="OTHER", help="runs shown beside it")
     parser.add_argument("--output", metavar="FILE", help="instead of WORKDIR/report.html")
+    parser.add_argument("--baseline", **baseline.OPTION)
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def main(args) -> int:
     read = runs.read_all([args.workdir, *args.others])
-    arms = summary.summary(read)
     path = epath.Path(args.output) if args.output else read[0].folder / "report.html"
+    stages = {run.name: run.stages for run in read}
+    chosen = baseline.choose(stages, args.baseline, "named first")
+    read = baseline.first(read, chosen, lambda run: run.name)
+    arms = summary.summary(read)
     try:
-        path.write_text(report_page.page(read, arms), encoding="utf-8")
+        path.write_text(report_page.page(read, arms, chosen), encoding="utf-8")
     except OSError as error:
         raise errors.InputError(f"{path} cannot be written: {error}; try --output") from error
     if args.json:
-        print(json.dumps({"arms": as_json(arms), "report": str(path)}, indent=2))
+        printed = {"baseline": baseline.as_json(chosen), "arms": as_json(arms)}
+        print(json.dumps({**printed, "report": str(path)}, indent=2))
     else:
-        show(arms)
+        show(arms, chosen)
         print(f"report: {path}")
     return 0
 
 
-def show(arms, file=None):
-    """Prints the summary: a rich table on a terminal, aligned text elsewhere."""
+def show(arms, chosen=None, file=None):
+    """Prints the summary: a rich table on a terminal, aligned text elsewhere.
+
+    Args:
+      arms: `summary.summary(...)`.
+      chosen: the `baseline.Baseline`, or None for a single arm.
+      file: standard output by default.
+    """
     file = file or sys.stdout
     header, rows = summary.table(arms)
     if file.isatty():
@@ -47,13 +58,15 @@ def show(arms, file=None):
         table = rich.table.Table(box=None, pad_edge=False, collapse_padding=True)
         table.add_column(header[0], overflow="fold", min_width=7)
         for name in header[1:]:
-            table.add_column(name, justify="right", no_wrap=True)
+            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
         for row in rows:
             table.add_row(*row)
         rich.console.Console(file=file).print(table)
     else:
         for line in aligned([header, *rows]):
             print(line, file=file)
+    if chosen:
+        print(chosen, file=file)
     for who, what in summary.verdicts(arms):
         print(f"{who}: {what}", file=file)
 

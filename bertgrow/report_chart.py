@@ -4,10 +4,12 @@ import html
 import math
 from typing import NamedTuple
 
-from bertgrow import units
+from bertgrow import report_labels, units
 
 NUM_COLOURS = 7  # report_chart.css has that many
 ROOM = 300  # points a line keeps
+MARGIN = 14  # to the right of the frame
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Line(NamedTuple):
@@ -64,7 +66,8 @@ def chart(
 
     Args:
       lines: what to draw.
-      x: name and unit of the x axis, e.g. ("compute", "FLOP"); it gets an SI prefix.
+      x: name and unit of the x axis, e.g. ("compute", "FLOP"); the unit gets an SI prefix.
+        ("step", None) is a whole number without one.
       y: name of the y axis.
       y_range: (least, greatest); what lies outside is cut off. By default from zero.
       is_log: whether a step up is ten times as much; needs a `y_range` above zero.
@@ -79,19 +82,23 @@ def chart(
         return '<p class="empty">nothing to draw yet</p>'
     x_max = max(x for x, *_ in points) or 1.0
     y_min, y_max = y_range or (0.0, max(y for _, y, *_ in points) * 1.08 or 1.0)
-    frame = Frame(54, 30, width - 14, height - 38, x_max, y_min, y_max, is_log)
+    frame = Frame(54, 30, width - MARGIN, height - 38, x_max, y_min, y_max, is_log)
+    marks, spans = list(marks), list(spans)
+    band_place, places = _places(frame, lines, marks, band, spans)
     drawn = [_mark(frame, *mark) for mark in marks]
     drawn += [_line(frame, line) for line in lines]
-    drawn += [_span(frame, *span) for span in _labelled(frame, spans)]
+    drawn += [_span(frame, *span) for span in zip(spans, places, strict=True)]
     # An inner <svg> clips, and needs no identifier as a clip path would.
     inner = (frame.left, frame.top, frame.right - frame.left + 6, frame.bottom - frame.top)
     box = " ".join(f"{number:g}" for number in inner)
     size = 'x="{:g}" y="{:g}" width="{:g}" height="{:g}"'.format(*inner)
     return "\n".join(
         [
-            f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{y} against {x[0]}">',
-            _band(frame, *band) if band else "",
+            f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+            f'aria-label="{y} against {x[0]}">',
+            _band(frame, *band[:2]) if band else "",
             *_axes(frame, x, y),
+            _band_words(band[2], *band_place) if band else "",
             f'<svg {size} viewBox="{box}">',
             *drawn,
             "</svg>",
@@ -137,9 +144,9 @@ def thin(points):
     return [tuple(mean) for mean in means] or points
 
 
-def ticks(low, high, room=5):
-    """Round values from `low` to `high`, about `room` of them."""
-    raw = (high - low) / room
+def ticks(low, high, room=5, least=0.0):
+    """Round values from `low` to `high`, about `room` of them, `least` or more apart."""
+    raw = max((high - low) / room, least)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -147,13 +154,22 @@ def ticks(low, high, room=5):
 
 
 def decades(low, high, room=5):
-    """Powers of ten from `low` to `high`, at most about `room` of them."""
+    """Powers of ten from `low` to `high`, at most about `room` of them.
+
+    Where they are too few, their doubles and fives too.
+    """
+    if high / low < 90:
+        powers = range(math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high)) + 1)
+        values = [factor * 10.0**n for n in powers for factor in (1, 2, 5)]
+        return [value for value in values if low * 0.999 <= value <= high * 1.001]
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     return [10.0**n for n in range(first, last + 1, max(1, math.ceil((last - first) / room)))]
 
 
 def scale(greatest, unit):
     """(factor, unit with its prefix) in which an axis that ends at `greatest` reads well."""
+    if unit is None:
+        return 1.0, ""
     if unit == "s":
         return next(((n, name) for n, name in units.CLOCK if greatest >= 2 * n), (1, "s"))
     factor, letter = units.prefix(greatest)
@@ -168,15 +184,37 @@ def _axes(frame, x, y):
     yield f'<text class="label middle" x="{middle:g}" y="{frame.bottom + 34:g}">{label}</text>'
     for value in (decades if frame.is_log else ticks)(frame.y_min, frame.y_max):
         at = frame.y(value)
-        is_long = frame.y_max >= 1e4 and not frame.is_log
-        text = units.si(value) if is_long else f"{value:.4g}"
         yield f'<path class="grid" d="M{frame.left} {at}H{frame.right}"/>'
+        text = _level(frame, value)
         yield f'<text class="tick end" x="{frame.left - 6}" y="{at + 4:.1f}">{text}</text>'
-    for value in ticks(0, frame.x_max / factor):
-        at = frame.x(value * factor)
+    for value, text in _x_ticks(frame, factor, is_whole=x[1] is None):
+        at = frame.x(value)
+        # The last number ends where the picture does.
+        centre = min(at, frame.right + MARGIN - len(text) * report_labels.LETTER / 2)
         yield f'<path class="axis" d="M{at} {frame.bottom}v4"/>'
-        yield f'<text class="tick middle" x="{at}" y="{frame.bottom + 17}">{value:.4g}</text>'
+        yield f'<text class="tick middle" x="{centre:g}" y="{frame.bottom + 17}">{text}</text>'
     yield f'<path class="axis" d="M{frame.left} {frame.bottom}H{frame.right}"/>'
+
+
+def _level(frame, value):
+    """A number beside the y axis."""
+    if frame.is_log:
+        power = math.floor(math.log10(value) + 1e-9)
+        factor = round(value / 10.0**power)
+        if abs(power) < 4:
+            return f"{value:g}"
+        return f"{f'{factor}·' if factor > 1 else ''}10{str(power).translate(RAISED)}"
+    return units.si(value) if frame.y_max >= 1e4 else f"{value:.4g}"
+
+
+def _x_ticks(frame, factor, is_whole):
+    """(value, words) along the x axis; large whole numbers are long, so fewer have room."""
+    if not is_whole:
+        values = ticks(0, frame.x_max / factor)
+        return [(value * factor, f"{value:.4g}") for value in values]
+    longest = (len(f"{frame.x_max:,.0f}") + 1) * report_labels.LETTER
+    room = max(1, min(5, int((frame.right - frame.left) / longest)))
+    return [(value, f"{value:,.0f}") for value in ticks(0, frame.x_max, room, least=1.0)]
 
 
 def _line(frame, line):
@@ -207,33 +245,50 @@ def _mark(frame, x, colour):
     )
 
 
-def _band(frame, low, high, words):
+def _band(frame, low, high):
     top, bottom = frame.y(high), min(frame.y(low), frame.bottom)
     return (
         f'<rect class="band" x="{frame.left}" y="{top}" width="{frame.right - frame.left}" '
         f'height="{max(bottom - top, 0):.1f}"/>'
         f'<path class="bound" d="M{frame.left} {top}H{frame.right}"/>'
-        f'<text class="tick end" x="{frame.right - 4}" y="{top - 5:.1f}">'
-        f"{html.escape(words)}</text>"
     )
 
 
-def _labelled(frame, spans):
-    """(span, x, y of its words), so that no words lie on others."""
-    places = []
+def _band_words(words, x, y):
+    return f'<text class="tick middle" x="{x:g}" y="{y:g}">{html.escape(words)}</text>'
+
+
+def _places(frame, lines, marks, band, spans):
+    """Where the words of the band (None without one) and of each span stand: (x, y) each.
+
+    They stand off the curves and off one another; off the marks too where there is room.
+    """
+    paths = [[(frame.x(x), frame.y(y)) for x, y, *_ in line.points] for line in lines]
+    paths += [[(frame.x(s.start), frame.y(s.y)), (frame.x(s.end), frame.y(s.y))] for s in spans]
+    curves = set().union(*map(report_labels.occupied, paths))
+    upright = [[(frame.x(x), frame.top), (frame.x(x), frame.bottom)] for x, _ in marks]
+    upright = set().union(*map(report_labels.occupied, upright))
+    band_place, span_places = None, []
+    if band:
+        candidates = report_labels.beside(frame, band[2], frame.y(band[1]))
+        band_place, cells = report_labels.first_free(
+            band[2], candidates, curves | upright, curves
+        )
+        curves |= cells
     for span in spans:
-        x, y = (frame.x(span.start) + frame.x(span.end)) / 2, frame.y(span.y) - 7
-        while any(abs(x - other) < 44 and abs(y - at) < 13 for _, other, at in places):
-            y -= 13
-        places.append((span, x, y))
-    return places
+        x, y = (frame.x(span.start) + frame.x(span.end)) / 2, frame.y(span.y) - 12
+        candidates = report_labels.near(frame, span.text, x, y)
+        place, cells = report_labels.first_free(span.text, candidates, curves | upright, curves)
+        curves |= cells
+        span_places.append(place)
+    return band_place, span_places
 
 
-def _span(frame, span, middle, above):
+def _span(frame, span, place):
     start, end, y = frame.x(span.start), frame.x(span.end), frame.y(span.y)
     colour = f"run{span.colour % NUM_COLOURS}"
     return (
         f'<path class="span {colour}" d="M{start} {y}H{end}M{start} {y - 5:.1f}v10'
-        f'M{end} {y - 5:.1f}v10"/><text class="gain middle {colour}" x="{middle:.1f}" '
-        f'y="{above:.1f}">{html.escape(span.text)}</text>'
+        f'M{end} {y - 5:.1f}v10"/><text class="gain middle {colour}" x="{place[0]:g}" '
+        f'y="{place[1]:g}">{html.escape(span.text)}</text>'
     )

@@ -52,7 +52,13 @@ def training(runs):
         y_range = _around(values) if name == "mlm_loss" and values else None
         marks = [(s["start"], i) for i, run in enumerate(runs) for s in grown(run)]
         yield report_chart.chart(
-            lines, x=("step", ""), y=label, y_range=y_range, marks=marks, width=290, height=200
+            lines,
+            x=("step", None),
+            y=label,
+            y_range=y_range,
+            marks=marks,
+            width=290,
+            height=200,
         )
 
 

@@ -42,9 +42,11 @@ def charts(run):
         limit = LIMITS.get(name)
         yield report_chart.chart(
             lines,
-            x=("step", ""),
+            x=("step", None),
             y=LABELS.get(name, name.replace("_", " ")),
-            y_range=_range(values + [2 * limit[0]] if limit else values) if values else None,
+            y_range=value_range(values + [2 * limit[0]] if limit else values)
+            if values
+            else None,
             is_log=True,
             marks=[(stage["start"], 0) for stage in report_curves.grown(run)],
             band=(limit[0], *limit) if limit else None,
@@ -74,7 +76,13 @@ def _tip(layer, row, name):
     return f"layer {layer + 1}, step {row['step']}: {row[name][layer]:.4g}"
 
 
-def _range(values):
-    """Whole powers of ten around the values, at least one apart."""
-    low = math.floor(math.log10(min(values)))
-    return 10.0**low, 10.0 ** max(math.ceil(math.log10(max(values)) + 1e-9), low + 1)
+def value_range(values):
+    """The nearest of 1, 2, 5, 10, 20, 50 ... around the values, at least five times apart."""
+    low = max(level for level in _levels(min(values)) if level <= min(values))
+    high = min(level for level in _levels(max(values)) if level > max(values))
+    return low, max(high, 5 * low)
+
+
+def _levels(value):
+    power = math.floor(math.log10(value))
+    return [factor * 10.0**n for n in (power - 1, power, power + 1) for factor in (1, 2, 5)]

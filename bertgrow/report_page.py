@@ -23,10 +23,10 @@ STYLES = ("report_chart.css", "report_page.css")
 MEASURED = ("max_logit_change", "logit_scale", "loss_change", "parameters_after")
 
 
-def page(runs, arms) -> str:
-    """The whole page; `arms` is `summary.summary(runs)`."""
+def page(runs, arms, baseline=None) -> str:
+    """The whole page; `arms` is `summary.summary(runs)`, `baseline` a line that names it."""
     title = f"{', '.join(run.name for run in runs)}: bertgrow report"
-    parts = [*overview(arms), *losses(runs, arms), *stages(runs, arms)]
+    parts = [*overview(arms, baseline), *losses(runs, arms), *stages(runs, arms)]
     parts += [*growth(runs), *_layers(runs), *_training(runs), *recipes(runs)]
     return document(title, parts)
 
@@ -46,10 +46,12 @@ def document(title, parts) -> str:
     )
 
 
-def overview(arms):
+def overview(arms, baseline=None):
     header, rows = summary.table(arms)
     between = ' <span class="quiet">·</span> '
     yield f"<h1>{between.join(text(arm.name) for arm in arms)}</h1>"
+    if baseline:
+        yield f'<p class="quiet">{text(baseline)}</p>'
     for who, what in summary.verdicts(arms):
         yield f'<p class="verdict">{text(who)}: <b>{text(what)}</b></p>'
     rows = [[swatch(i) + text(name), *map(text, rest)] for i, (name, *rest) in enumerate(rows)]
@@ -90,17 +92,29 @@ def _legend(runs, behind):
 def stages(runs, arms):
     num_steps = max(arm.steps for arm in arms)
     flops = max(stage["flops_per_step"] for run in runs for stage in run.stages)
+    # Where no run has a second stage, every picture would be one plain block.
+    has_pictures = any(len(run.stages) > 1 for run in runs)
     yield "<h2>Stages</h2>"
-    yield (
-        '<p class="quiet">As wide as a stage has steps, as high as one step costs: the area is '
-        "compute. Pale is still to come; bold is what a stage changed.</p>"
-    )
-    for i, (run, arm) in enumerate(zip(runs, arms, strict=True)):
-        yield f"<h3>{swatch(i)}{text(run.name)}</h3>"
-        yield report_chart.skyline(
-            run.stages, i, step=arm.step, num_steps=num_steps, flops=flops
+    if has_pictures:
+        yield (
+            '<p class="quiet">As wide as a stage has steps, as high as one step costs: the '
+            "area is compute. Pale is still to come; bold is what a stage changed.</p>"
         )
+    for i, (run, arm) in enumerate(zip(runs, arms, strict=True)):
+        size = f'<span class="quiet size">{_size(run.stages)}</span>'
+        yield f"<h3>{swatch(i)}{text(run.name)} {size}</h3>"
+        if has_pictures:
+            yield report_chart.skyline(
+                run.stages, i, step=arm.step, num_steps=num_steps, flops=flops
+            )
         yield _stage_table(run.stages)
+
+
+def _size(stages):
+    """`3 stages, 1,800 steps, 16.5 TFLOP`: the whole run, what is still to come included."""
+    number = "1 stage" if len(stages) == 1 else f"{len(stages)} stages"
+    compute = sum((s["end"] - s["start"]) * s["flops_per_step"] for s in stages)
+    return f"{number}, {stages[-1]['end']:,} steps, {units.si(compute, 'FLOP')}"
 
 
 def _stage_table(stages):

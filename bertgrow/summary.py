@@ -7,7 +7,7 @@ from bertgrow import units
 
 PLATEAU = 0.5  # nat: a model closer than this to word frequencies has learnt little else
 COSTS = ("flops", "seconds", "tokens")
-HEADER = ("arm", "step", "params", "mask_loss", "unigram", "plateau")
+HEADER = ("arm", "step", "params", "mask_loss", "unigram", "past plateau")
 HEADER += ("tokens", "compute", "time")
 
 
@@ -113,7 +113,7 @@ def has_left_plateau(row):
 
 def table(arms):
     """The summary in words: a header and one row an arm, all strings."""
-    plateau = {True: "left", False: "not left", None: "-"}
+    past_plateau = {True: "yes", False: "no", None: "-"}
     return HEADER, [
         [
             arm.name,
@@ -121,7 +121,7 @@ def table(arms):
             units.si(arm.parameters),
             nats(arm.mask_loss),
             nats(arm.unigram),
-            plateau[arm.has_left_plateau],
+            past_plateau[arm.has_left_plateau],
             units.si(arm.tokens),
             units.si(arm.flops, "FLOP"),
             units.duration(arm.seconds),

@@ -192,6 +192,34 @@ def test_a_folder_is_read_in_the_order_of_its_last_comparison(arms, tmp_path, ca
     assert names() == ["full", "fast"]
 
 
+def test_the_baseline_of_a_folder_is_the_arm_that_costs_most_a_step(tmp_path, capsys):
+    arm(tmp_path, "grown", [falling(1 / 200)], synthetic.GROWN)
+    arm(tmp_path, "scratch", [falling(1 / 400)])
+
+    assert cli.main(["compare", str(tmp_path)]) == 0
+    assert cli.main(["compare", str(tmp_path)]) == 0
+    assert (
+        cli.main(["compare", str(tmp_path / "grown-seed0"), str(tmp_path / "scratch-seed0")])
+        == 0
+    )
+
+    said = [line for line in capsys.readouterr().out.splitlines() if "baseline:" in line]
+    assert said == [
+        "baseline: scratch (costs most a step: 4 GFLOP)",
+        f"baseline: scratch (first in {tmp_path / 'compare.json'})",
+        "baseline: grown (named first)",
+    ]
+
+
+def test_a_baseline_can_be_named(arms, tmp_path, capsys):
+    assert cli.main(["compare", str(tmp_path), "--baseline", "full", "--json"]) == 0
+
+    printed = json.loads(capsys.readouterr().out)
+    assert [arm["name"] for arm in printed["arms"]] == ["full", "fast"]
+    assert printed["baseline"] == {"name": "full", "reason": "--baseline"}
+    assert "baseline: full (--baseline)" in (tmp_path / "compare.html").read_text()
+
+
 def test_json_holds_the_figures_and_the_curves_behind_them(arms, tmp_path, capsys):
     assert cli.main(["compare", *map(str, [*arms[0], *arms[1]]), "--json"]) == 0
 
@@ -268,6 +296,11 @@ def test_runs_that_have_only_begun_can_be_compared(tmp_path):
         (["RUN", "--seeds", "2"], "give --arms to train, or working directories"),
         (["RUN", "--config.seed=1"], "goes with --arms only"),
         (["/nowhere"], "is not a working directory"),
+        (["RUN", "--baseline", "RUM"], "expected one of RUN; did you mean RUN?"),
+        (
+            ["--arms", "a=x.py", "full=x.py", "--workdir", "W", "--baseline", "ful"],
+            "expected one of a, full; did you mean full?",
+        ),
         (["--arms", "a=x.py", "b=x.py"], "needs --workdir"),
         (["RUN", "--arms", "a=x.py", "b=x.py"], "either trained or read"),
         (["--arms", "a=x.py", "--workdir", "W"], "names one arm"),

@@ -109,10 +109,11 @@ def test_unlike_runs_are_not_compared(tmp_path, other, obstacle):
 def test_the_table_is_aligned_text_in_a_pipe(arms, capsys):
     assert command(*arms) == 0
 
-    header, scratch, grow, verdict, path = capsys.readouterr().out.splitlines()
-    assert header.split() == list(summary.HEADER)
+    header, scratch, grow, named, verdict, path = capsys.readouterr().out.splitlines()
+    assert re.split(r"  +", header) == list(summary.HEADER)
     assert len(header) == len(scratch) == len(grow)
-    assert scratch.split()[:6] == ["scratch", "800/800", "1.2", "M", "3.000", "5.000"]
+    assert scratch.split()[:7] == ["scratch", "800/800", "1.2", "M", "3.000", "5.000", "yes"]
+    assert named == "baseline: scratch (named first)"
     assert verdict.startswith("grow against scratch: speed-up 5.33x in FLOPs, 2.00x in time")
     assert path == f"report: {arms[0] / 'report.html'}"
 
@@ -123,9 +124,45 @@ def test_the_table_is_drawn_on_a_terminal(arms):
             return True
 
     file = Terminal()
-    report.show(summary.summary(runs.read_all(arms)), file)
+    report.show(summary.summary(runs.read_all(arms)), file=file)
 
     assert "\x1b[1m" in file.getvalue() and "speed-up 5.33x in FLOPs" in file.getvalue()
+
+
+def test_the_table_says_which_runs_are_past_the_plateau(tmp_path):
+    losses = {"on": 4.51, "past": 4.5}  # the unigram cross-entropy is 5
+    folders = [synthetic.run(tmp_path / n, losses=lambda _, x=x: x) for n, x in losses.items()]
+
+    header, rows = summary.table(summary.summary(runs.read_all(folders)))
+
+    column = header.index("past plateau")
+    assert [row[column] for row in rows] == ["no", "yes"]
+
+
+def test_any_run_can_be_the_baseline(arms, capsys):
+    assert command(*arms, "--baseline", "grow", "--json") == 0
+
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["baseline"] == {"name": "grow", "reason": "--baseline"}
+    assert printed["report"] == str(arms[0] / "report.html")
+    grow, scratch = printed["arms"]
+    assert grow["against_first"] is None and scratch["name"] == "scratch"
+    assert "baseline: grow (--baseline)" in (arms[0] / "report.html").read_text()
+
+
+def test_an_unknown_baseline_is_refused_with_the_nearest_name(arms):
+    with pytest.raises(errors.InputError, match="grow.*did you mean grow") as caught:
+        command(*arms, "--baseline", "grown")
+
+    assert "\n" not in str(caught.value) and not (arms[0] / "report.html").exists()
+
+
+def test_stages_are_drawn_only_where_a_run_has_several(arms):
+    for folders, num in ((arms[:1], 0), (arms, 2)):
+        read = runs.read_all(folders)
+        page = report_page.page(read, summary.summary(read))
+        assert page.count('class="skyline"') == num
+        assert "1 stage, 800 steps, 3.2 TFLOP" in page
 
 
 def test_json_is_one_object_with_the_same_figures(arms, capsys):
