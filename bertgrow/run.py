@@ -208,7 +208,7 @@ def _compile(session, index, state):
     rows = session.job.held_out(index)[0]
     batch, cached = sharding.put(rows, mesh), session.job.caches.get(index)
     beside = sharding.put(cached.zeros(len(rows["tokens"])), mesh) if cached else {}
-    with session.stop.nothing_to_lose(session.saves.wait):
+    with session.stop.uninterruptible(session.saves.wait):
         accumulate = session.job.settings.accumulate
         step = loop.compile_step(
             stage.task, stage.optimizer, state, batch | beside, mesh, accumulate=accumulate

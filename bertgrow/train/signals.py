@@ -28,7 +28,7 @@ class StopRequest:
     """Turns signals and a time limit into one request, while it is entered.
 
         with StopRequest(resume="bertgrow pretrain ...") as stop:
-            with stop.nothing_to_lose(checkpoints.wait):
+            with stop.uninterruptible(checkpoints.wait):
                 step = loop.compile_step(...)
             for info in loop.steps(...):
                 if stop.requested: ...  # save, then raise errors.Stopped
@@ -76,7 +76,7 @@ class StopRequest:
         os.close(self._write)
 
     @contextlib.contextmanager
-    def nothing_to_lose(self, finish=lambda: None):
+    def uninterruptible(self, finish=lambda: None):
         """Marks a section in which everything is saved: a request there ends the process.
 
         For compilation, growth and preparation of data, which may be long and deaf.

@@ -53,7 +53,7 @@ def long(x):
     return x
 lowered = jax.jit(long).lower(jnp.ones((7, 7)))
 with signals.StopRequest(resume="continue me") as stop:
-    with stop.nothing_to_lose(lambda: print("saved", file=sys.stderr)):
+    with stop.uninterruptible(lambda: print("saved", file=sys.stderr)):
         print("ready", flush=True)
         began = time.monotonic()
         lowered.compile()
@@ -76,14 +76,14 @@ def finish():
     time.sleep({save})
     {outcome}
 with signals.StopRequest() as stop:
-    with stop.nothing_to_lose(finish):
+    with stop.uninterruptible(finish):
         print("ready", flush=True)
         time.sleep(30)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_section_with_nothing_to_lose_is_left_with_75(number):
+def test_an_uninterruptible_section_is_left_with_75(number):
     code, output, seconds = send(start(WAITING.format(save=0, outcome="pass")), number)
 
     assert code == 75 and seconds < 10, output
@@ -143,7 +143,7 @@ def test_a_time_limit_is_the_same_request():
 
         assert stop.requested
         expected = pytest.raises(errors.Stopped, match="time limit of 0.05 s.*go on")
-        with expected, stop.nothing_to_lose():
+        with expected, stop.uninterruptible():
             raise AssertionError("the section must not be entered")
 
 
