@@ -31,11 +31,11 @@ def prepare(session, index, state, is_to_enter):
 
 
 def _fill(session, index, cached):
-    """Writes what a cache lacks; every complete file counts, so there is nothing to lose."""
+    """Writes what a cache lacks; complete files are kept, so a stop is safe."""
     stage, saves = session.job.stages[index], session.saves
     begins = session.job.settings.stages[index].start
     position = saves.record(begins)["position"] if index else None
-    with session.stop.nothing_to_lose(saves.wait):
+    with session.stop.uninterruptible(saves.wait):
         cache_pass.fill(
             cached, stage, session.job.rows(index), first_row(session, index, position),
             mesh=session.mesh, teacher=stage.frozen.digest(saves), say=session.seen.event,
@@ -53,6 +53,7 @@ def first_row(session, index, position):
 def _with_frozen(session, index):
     """The session in which the stage's task holds its frozen weights, on the devices."""
     stage = session.job.stages[index]
+    session.seen.phase("reading", stage.name)
     session.saves.wait()  # they may be those of the stage before
     frozen = stage.frozen.load(session.saves, stage.frozen.shapes(session.mesh))
     stages = list(session.job.stages)
@@ -66,7 +67,8 @@ def _enter(session, index, state):
     stage = job.stages[index]
     if stage.enter is None:
         return state
-    with session.stop.nothing_to_lose(session.saves.wait):
+    session.seen.phase("growing" if index else "reading", stage.name)
+    with session.stop.uninterruptible(session.saves.wait):
         where = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
         probe = sharding.put(job.held_out(max(index - 1, 0))[0], session.mesh)
         state, certificate = stage.enter(state, where, probe, stage.task.frozen)
