@@ -27,8 +27,9 @@ class Network(NamedTuple):
     `tokens` and `types`, int32 [batch, length], and `positions`, int32 [batch, slots],
     ascending in the slots that count, with `weights`, float32 [batch, slots], 0 in the rest.
     Without a key there is no dropout. Outputs: `hidden` [batch, rows, width], `first_token`
-    [batch, width] (pooled for the next-sentence head), `mlm_logits` [batch, slots, vocab]
-    and `nsp_logits` [batch, 2], both float32. `axes` mirrors the parameters with a `jax.P`
+    [batch, width] (pooled for the next-sentence head), `layer_max` [layers], the largest
+    magnitude of each layer's outputs, `mlm_logits` [batch, slots, vocab] and `nsp_logits`
+    [batch, 2], all three float32. `axes` mirrors the parameters with a `jax.P`
     of axis names at every leaf.
     """
 

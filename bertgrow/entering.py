@@ -3,6 +3,8 @@
 Functions of the `run.Session`; what they may have to wait for is saved before.
 """
 
+import jax
+
 from bertgrow import cache, cache_pass
 from bertgrow.errors import CheckFailed
 from bertgrow.growth import certificate as certificates
@@ -70,7 +72,7 @@ def _enter(session, index, state):
     session.seen.phase("growing" if index else "reading", stage.name)
     with session.stop.uninterruptible(session.saves.wait):
         where = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
-        probe = sharding.put(job.held_out(max(index - 1, 0))[0], session.mesh)
+        probe = _probe(job.held_out(max(index - 1, 0))[0], session.mesh)
         state, certificate = stage.enter(state, where, probe, stage.task.frozen)
     before = job.stages[index - 1].name if index else "start"
     name = f"{before}-{stage.name}"
@@ -78,6 +80,19 @@ def _enter(session, index, state):
     session.log.grown(certificate)
     _judge(session, index, certificate)
     return state
+
+
+def _probe(rows, mesh):
+    """The first rows of a held-out batch on the devices, as many as a certificate reads.
+
+    Args:
+      rows: {name: NumPy array}, this process's part of the batch.
+      mesh: of the run.
+    """
+    processes, devices = jax.process_count(), mesh.shape["data"] * mesh.shape["fsdp"]
+    batch = processes * len(rows["tokens"])
+    number = certificates.num_rows(batch, devices) // processes
+    return sharding.put({name: array[:number] for name, array in rows.items()}, mesh)
 
 
 def _judge(session, index, certificate):

@@ -126,7 +126,8 @@ def _enter(losses, fresh, enlarged, optimizer, changed):
             leaf.delete()
 
         def measure(task, params):
-            return float(jax.jit(lambda p: task.loss(p, (), inputs, None, 0)[0])(params))
+            loss = jax.jit(lambda params, inputs: task.loss(params, (), inputs, None, 0)[0])
+            return float(loss(params, inputs))
 
         big = jax.jit(enlarged)(params, frozen)
         loss = [measure(losses[0], frozen), measure(losses[1], big)]

@@ -1,15 +1,20 @@
-"""What one device holds during a training step, counted from shapes alone.
+"""What one device holds in training, evaluation and growth, counted from shapes alone.
 
 Activations are what the backward pass of one layer after another will need: JAX is asked
 for them by tracing the loss, so that the count follows the model and its `remat`, whatever
 the family. To that comes one and a half layers' worth, for what is in work while the gradients
 of one are computed.
+
+Evaluation and certificates have no backward pass: their working memory is read off the trace of
+the forward pass (`traced.peak_bytes`), while the whole state lies beside it.
 """
 
 import math
 
 import jax
 import jax.numpy as jnp
+
+from bertgrow import traced
 
 REMATS = ("none", "dots", "full")
 IN_WORK = 1.5  # layers; see the comparison with the compiler in docs/plan.md
@@ -28,6 +33,10 @@ def count(tasks, state, frozen=(), *, rows, length, layers, remat, accumulate=1)
       layers: how many, to know how large one is.
       remat: the one of the recipe.
       accumulate: in how many slices a batch is worked off.
+
+    Returns:
+      Among others `total`, of the training step, and `evaluation`, of an evaluation in slices
+      of the same size; `evaluation_working` is the part of it that comes and goes.
     """
     kept = {name: saved(task, rows, length, frozen) for name, task in tasks.items()}
     in_work = int(IN_WORK * (kept["none"] - kept["full"]) / layers)
@@ -42,7 +51,26 @@ def count(tasks, state, frozen=(), *, rows, length, layers, remat, accumulate=1)
         activations=kept[remat] + in_work,
         activations_by_remat={name: size + in_work for name, size in kept.items()},
     )
-    return found | dict(total=total(found, remat))
+    found["evaluation_working"] = traced.peak_bytes(
+        evaluation_trace(tasks[remat], rows, length, frozen)
+    )
+    return found | dict(total=total(found, remat), evaluation=evaluation(found))
+
+
+def evaluation(found, slices=1):
+    """Bytes in all during an evaluation, in `slices` times as many slices."""
+    state = found["parameters"] + found["frozen"] + found["moments"]
+    return state + found["evaluation_working"] // slices
+
+
+def peak(found, remat, slices=1):
+    """Bytes at the worst moment of a stage: a step, an evaluation, or its beginning."""
+    return max(
+        total(found, remat, slices),
+        evaluation(found, slices),
+        found["certificate"],
+        found["growth"],
+    )
 
 
 def total(found, remat, slices=1):
@@ -55,17 +83,17 @@ def total(found, remat, slices=1):
 
 
 def fit(memories, limit, *, remat, accumulate):
-    """Marks each stage's `memory` with whether it `fits`.
+    """Marks each stage's `memory` with whether its peak `fits`.
 
     Returns:
       {} where all do, else {"advice": the recipe fields to set, {} where none would do}.
     """
     for each in memories:
-        each["fits"] = each["total"] <= limit
+        each["fits"] = peak(each, remat) <= limit
     if all(each["fits"] for each in memories):
         return {}
     for name, slices in _ways(memories, remat):
-        if all(total(each, name, slices) <= limit for each in memories):
+        if all(peak(each, name, slices) <= limit for each in memories):
             fields = {} if name == remat else {"model.remat": name}
             more = {} if slices == 1 else {"accumulate": slices * accumulate}
             return dict(advice=fields | more)
@@ -116,6 +144,16 @@ def saved(task, rows, length, frozen=()):
     for variable in traced.invars:
         kept.pop(id(variable), None)
     return sum(map(_bytes, kept.values()))
+
+
+def evaluation_trace(task, rows, length, frozen=()):
+    """The jaxpr of `task.evaluate` on `rows` rows, to be counted by `traced`."""
+
+    def evaluate(params, frozen, batch):
+        return task.evaluate(task.view(params, 0) if task.view else params, frozen, batch)
+
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    return traced.trace(evaluate, params, frozen, batch_shapes(rows, length))
 
 
 def batch_shapes(rows, length):

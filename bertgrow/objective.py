@@ -63,7 +63,7 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
                 # The last held-out batch may be filled up with rows of padding alone.
                 real = (batch["tokens"][:, 0] == vocab.cls_id).astype(jnp.float32)
                 found |= _counted("nsp", outputs["nsp_logits"], inputs["is_random"], real)
-        found["activation_max"] = (_greatest(outputs["layers"]), None)
+        found["activation_max"] = (outputs["layer_max"], None)
         return found
 
     return Task(network.init, prepare, loss, evaluate, network.axes)
@@ -82,11 +82,6 @@ def _shares(weights, is_real):
         row_share=jnp.full(rows, 1 / rows),
         real_tokens=is_real.sum(axis=1),
     )
-
-
-def _greatest(features):
-    """float [layers, batch, length, width] -> [layers], what float16 would have to hold."""
-    return jnp.abs(features).max(axis=(1, 2, 3)).astype(jnp.float32)
 
 
 def _scores(name, logits, targets, weights):

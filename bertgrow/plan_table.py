@@ -1,4 +1,4 @@
-"""Prints a plan as three short tables, each within 80 columns, and its assumptions."""
+"""Prints a plan as four short tables, each within 80 columns, and its assumptions."""
 
 import shutil
 import sys
@@ -41,10 +41,8 @@ def tables(plan):
     yield "what it costs", *_costs(plan)
     chips = "one chip" if plan["chips"] == 1 else f"each of {plan['chips']} chips"
     axes = " x ".join(f"{name} {size}" for name, size in plan["mesh"].items() if size > 1)
-    yield (
-        f"memory of {chips}" + (f" ({axes})" if axes else "") + ", and disk of a checkpoint",
-        *_memory(plan),
-    )
+    yield f"memory of {chips}" + (f" ({axes})" if axes else "") + " in training", *_memory(plan)
+    yield "at the most, beside evaluation and growth; and disk of a checkpoint", *_peaks(plan)
 
 
 def findings(plan):
@@ -143,16 +141,25 @@ def _memory(plan):
     names = ["parameters", "moments", "gradients", "activations"]
     if any(row["memory"]["frozen"] for row in plan["stages"]):
         names.insert(1, "frozen")
-    has_limit = "device" in plan
-    rows = []
+    rows = [
+        [row["name"], *(units.si(row["memory"][name], "B") for name in [*names, "total"])]
+        for row in plan["stages"]
+    ]
+    return ["stage", *names, "in all"], rows
+
+
+def _peaks(plan):
+    has_limit, rows = "device" in plan, []
     for row in plan["stages"]:
         memory = row["memory"]
-        cells = [units.si(memory[name], "B") for name in [*names, "total"]]
+        growth = max(memory["growth"], memory["certificate"])
+        figures = [memory["total"], memory["evaluation"], growth, memory["peak"]]
+        cells = [units.si(figure, "B") if figure else "" for figure in figures]
         if has_limit:
             cells.append("yes" if memory["fits"] else "NO")
         rows.append([row["name"], *cells, units.si(row["checkpoint_bytes"], "B")])
     limit = [f"in {units.si(plan['device']['memory'], 'B')}"] if has_limit else []
-    return ["stage", *names, "in all", *limit, "disk"], rows
+    return ["stage", "training", "evaluation", "growth", "peak", *limit, "disk"], rows
 
 
 def _unfit(plan):

@@ -9,8 +9,10 @@ from bertgrow import (
     calibration,
     families,
     flops,
+    growth_memory,
     memory,
     stages,
+    traced,
     transition,
     units,
 )
@@ -52,6 +54,9 @@ def make(
         row = _stage(settings, family, config, stage)
         row["growth"] = _growth(family, old, config)
         row["memory"] = _memory(settings, family, vocab, index, stage, state, mesh)
+        row["memory"] |= _entry(settings, family, todo, states, index, mesh)
+        row["memory"]["peak"] = memory.peak(row["memory"], config.model.remat)
+        row["evaluation"] = _evaluation(settings, config, stage, row["memory"]["rows"], mesh)
         row["checkpoint_bytes"] = disk.state_bytes(state)
         rows, old = [*rows, row], config
     plan = _compare(rows) | dict(
@@ -136,6 +141,38 @@ def _memory(settings, family, vocab, index, stage, state, mesh):
     )  # fmt: skip
 
 
+def _entry(settings, family, todo, states, index, mesh):
+    """Bytes on one chip while a stage is entered: `growth` and `certificate`."""
+    old, new = settings.stages[max(index - 1, 0)], settings.stages[index]
+    pair = states[max(index - 1, 0)], states[index]
+    if not index or old.task != new.task:
+        return growth_memory.hand_over(todo[index], pair, mesh)
+    operators = transition.growths(family, old, new)
+    before = todo[index - 1].task
+    return growth_memory.count(family, operators, old, new, before, pair, mesh)
+
+
+def _evaluation(settings, config, stage, rows, mesh):
+    """What the held-out figures of a stage cost; no part of the FLOPs of training.
+
+    Returns:
+      `rows` of an evaluation, its `flops`, and the `times` that it is done.
+    """
+    batches = math.ceil(settings.eval.rows / config.batch)
+    slices = batches * config.batch // rows
+    traced_one = memory.evaluation_trace(
+        stage.task, rows, config.length, memory.frozen(stage, mesh)
+    )
+    ends = {step for step in (config.start, config.end) if step}
+    every = settings.eval.every
+    inside = range(-(-config.start // every) * every, config.end + 1, every)
+    return dict(
+        rows=batches * config.batch,
+        flops=slices * traced.flops(traced_one),
+        times=len(ends.union(inside) - {0}),
+    )
+
+
 def _with(settings, index, stage):
     """The same run with another stage number `index`."""
     others = list(settings.stages)
@@ -209,6 +246,10 @@ def _assumptions(settings, plan):
     yield (
         f"activations are in {settings.model.dtype}: all that the backward pass needs, and one "
         "and a half layers in work; the compiler for CPUs asked for 3 to 10 % less"
+    )
+    yield (
+        "evaluations take the micro-batch of the step, and are no part of the FLOPs of "
+        "training: their own are two forward passes, or more, over config.eval.rows"
     )
     if plan["mesh"]["tensor"] > 1:
         yield "activations are counted as if `tensor` did not divide them, which is too many"

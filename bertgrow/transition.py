@@ -112,16 +112,20 @@ def certify(family, operators, params, axes, old, new, task, batch):
       params, axes: of the old model.
       old, new: `StageConfig`.
       task: of the old stage; hides the same tokens for every model.
-      batch: a held-out batch at the old stage's length.
+      batch: held-out rows at the old stage's length, `certificate.num_rows` of them.
     """
     inputs = jax.jit(task.prepare)(batch)
     models = path(operators, old.model, new.model)
-    hidden = [between.compose(operators[:done]).masks for done in range(len(models))]
-    evaluations = [
-        _evaluation(family.network(exactly(model)), inputs, masks)
-        for model, masks in zip(models, hidden, strict=True)
-    ]
-    trained = [_evaluation(family.network(models[at]), inputs, hidden[at]) for at in (0, -1)]
+    pairs = list(zip(models, masks_after(operators), strict=True))
+
+    def evaluation(model, masks):
+        # `inputs` are an argument and no constant of the program: under several processes
+        # none of them holds all of them.
+        scores = jax.jit(make_scores(family.network(model), masks))
+        return lambda params: scores(params, inputs)
+
+    evaluations = [evaluation(exactly(model), hidden) for model, hidden in pairs]
+    trained = [evaluation(*pairs[at]) for at in (0, -1)]
     if all(layers.compute_dtype(model) == "float32" for model in models):
         trained = None
     return certificate.certificate(
@@ -138,6 +142,11 @@ def path(operators, old, new):
     return models
 
 
+def masks_after(operators):
+    """What is hidden in the old model and after each operator, as `masked.hide` takes it."""
+    return [between.compose(operators[:done]).masks for done in range(len(operators) + 1)]
+
+
 def _fields(changes, new):
     """The fields of `new` that an operator with these `changes` gives its model."""
     elsewhere = {name for names in FIELDS.values() for name in names}
@@ -152,9 +161,13 @@ def exactly(model):
     return dataclasses.replace(model, dtype="float32", remat="none")
 
 
-def _evaluation(network, inputs, masks):
-    @jax.jit
-    def evaluate(params):
+def make_scores(network, masks):
+    """The function (params, inputs) -> (logits, loss) that a certificate compares.
+
+    Logits are float32 [batch, predictions, vocab], zero where a prediction has no weight.
+    """
+
+    def scores(params, inputs):
         params = masked.hide(params, network.axes, masks, 0.0)
         logits = network.apply(params, inputs)["mlm_logits"]
         losses = -jnp.take_along_axis(
@@ -163,4 +176,4 @@ def _evaluation(network, inputs, masks):
         counted = inputs["weights"][..., None] > 0
         return jnp.where(counted, logits, 0), (losses * inputs["share"]).sum()
 
-    return evaluate
+    return scores

@@ -88,9 +88,10 @@ class MobileBert(nn.Module):
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
         encoder = nn_encoder.Encoder(config, name="layers")
-        hidden, stacked, seen = encoder(hidden, mask, on_layers, watch, given)
+        hidden, stacked, layer_max, seen = encoder(hidden, mask, on_layers, watch, given)
 
-        outputs = {"hidden": hidden, "layers": stacked, "first_token": hidden[:, 0]}
+        outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
+        outputs["first_token"] = hidden[:, 0]
         if watch is not None:
             outputs["seen"] = seen
         if config.pooler:

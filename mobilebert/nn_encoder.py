@@ -29,8 +29,9 @@ class Encoder(nn.Module):
           given: `Maps` for the watch, their leading axis the layers.
 
         Returns:
-          [batch, length, embed], every block's output [layers, batch, length, embed], and
-          what the watch returned, stacked along the layers, as `Maps`; None without one.
+          [batch, length, embed]; every block's output [layers, batch, length, embed]; their
+          largest magnitudes, float32 [layers]; and what the watch returned, stacked along the
+          layers, as `Maps`; None without one.
         """
         config = self.config
         weights = layers.declare(self, nn_block.weights(config))
@@ -41,10 +42,10 @@ class Encoder(nn.Module):
         def body(hidden, layer):
             weights, salt, given = layer
             hidden, seen = inside(weights, hidden, mask, salt, given)
-            return hidden, (hidden, seen)
+            return hidden, (hidden, encoder.largest(hidden), seen)
 
-        hidden, (stacked, seen) = jax.lax.scan(body, hidden, (weights, salts, given))
-        return hidden, stacked, seen
+        hidden, (stacked, layer_max, seen) = jax.lax.scan(body, hidden, (weights, salts, given))
+        return hidden, stacked, layer_max, seen
 
 
 def run_to(active, weights, hidden, mask, *, config, watch, given=NOTHING):
@@ -62,7 +63,7 @@ def run_to(active, weights, hidden, mask, *, config, watch, given=NOTHING):
       given: `Maps` of the active layer, their leading axis 1.
 
     Returns:
-      The layer's output and what the watch returned, as of `Encoder`, their leading axis 1.
+      The layer's output and what the watch returned, as `Encoder` does, their leading axis 1.
     """
     block = _layer(config)
 

@@ -114,7 +114,7 @@ def _task(student, teacher, terms, loss, *, is_observed):
         watch = activations.watch_scores(judge)
         parts = _parts(student.watched(params, inputs, watch, theirs))
         found = {"score_max": (parts.pop(activations.GREATEST), None)}
-        count = inputs["real_tokens"].sum().astype(jnp.float32)
+        count = (inputs["token_share"] > 0).sum().astype(jnp.float32)
         found |= {f"transfer_{name}": (x * count, count) for name, x in parts.items()}
         return plain.evaluate(params, (), batch) | found
 

@@ -156,8 +156,8 @@ def _loss(network, params, inputs):
     """Cross-entropy of the hidden tokens, without dropout."""
 
     @jax.jit
-    def measure(params):
+    def measure(params, inputs):
         logits = network.apply(params, inputs)["mlm_logits"]
         return losses.cross_entropy(logits, inputs["targets"], inputs["share"])
 
-    return float(measure(params))
+    return float(measure(params, inputs))

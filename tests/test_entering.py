@@ -1,11 +1,18 @@
 """Frozen weights are on the devices while something asks them, and no longer."""
 
+import contextlib
 from types import SimpleNamespace
 
+import jax
+import numpy as np
+import optax
 import pytest
 
 from bertgrow import cache, contracts, entering, progress, run
 from bertgrow.errors import InputError
+from bertgrow.train import sharding
+
+SGD = optax.sgd(0.1)
 
 
 def session(asked, *, stays=True, at_entry=True, cached=None):
@@ -85,3 +92,27 @@ def test_a_complete_cache_of_another_teacher_is_refused_as_the_stage_begins(monk
 
     with pytest.raises(InputError, match="made for another"):
         entering.prepare(before, 0, None, True)
+
+
+@pytest.mark.parametrize("rows", [64, 8])
+def test_a_certificate_is_measured_on_at_most_sixteen_held_out_rows(rows):
+    asked, probes = session([]), []
+
+    def enter(state, shardings, probe, frozen):
+        probes.append(probe)
+        return state, {"rows": []}
+
+    stage = asked.job.stages[0]
+    axes = contracts.Task(lambda key: {}, None, None, None, {})
+    stage = stage._replace(enter=enter, task=axes, optimizer=SGD)
+    held_out = [{"tokens": np.zeros((rows, 4), np.int32)}]
+    before = asked._replace(
+        job=asked.job._replace(stages=(stage,), held_out=lambda index: held_out),
+        mesh=sharding.make_mesh(devices=jax.devices()[:1]),
+        stop=SimpleNamespace(nothing_to_lose=lambda _: contextlib.nullcontext()),
+        log=SimpleNamespace(grown=lambda certificate: None),
+    )
+
+    entering.prepare(before, 0, SimpleNamespace(step=0), True)
+
+    assert probes[0]["tokens"].shape == (min(rows, 16), 4)

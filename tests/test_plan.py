@@ -19,12 +19,13 @@ from bertgrow import (
     planning,
     stages,
     store_epochs,
+    traced,
 )
 from bertgrow import config as configs
 from bertgrow.calibration import vocabulary
 from bertgrow.errors import InputError
 from bertgrow.growth import masked
-from bertgrow.train import loop, sharding
+from bertgrow.train import evaluation, loop, sharding
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [str(ROOT / "tests/recipes.py"), "--config.data.vocab_size=400"]
@@ -188,6 +189,52 @@ def test_a_layer_in_bfloat16_keeps_nothing_in_float32():
     assert kept <= 18 * inputs + weights + salts
 
 
+def test_evaluation_keeps_no_outputs_of_layers():
+    """Figures of each layer are reduced inside the scan: depth takes no memory."""
+    two, six = (working(num_layers=layers) for layers in (2, 6))
+
+    assert six - two < 100  # two more figures a layer
+
+
+def working(**model):
+    settings, family = small(**model)
+    task = stages.task(settings, family, vocabulary(1000), 0)
+    return traced.peak_bytes(memory.evaluation_trace(task, 8, 64))
+
+
+def test_evaluations_are_counted_beside_training(capsys):
+    first, second, *_ = plan(capsys, *SMALL, "--config.eval.every=5")["stages"]
+
+    # Steps 5 and 7 of the first stage; 7, 10 and 14 of the second.
+    assert [row["evaluation"]["times"] for row in (first, second)] == [2, 3]
+    assert first["evaluation"]["rows"] == 16
+    # A step takes three forward passes over 8 rows, an evaluation two over 16.
+    ratio = first["evaluation"]["flops"] / first["flops_per_step"]
+    assert ratio == pytest.approx(4 / 3, rel=0.05)
+
+
+def test_a_plan_counts_both_states_of_a_growth_and_its_certificate(base):
+    before, after = (row["memory"] for row in base["stages"][:2])
+    states = [memory["parameters"] + memory["moments"] for memory in (before, after)]
+    logits = 4 * 2 * 76 * 30522  # 16 rows on 8 chips
+
+    assert after["growth"] == pytest.approx(sum(states), abs=100)
+    assert after["certificate"] > states[0] + after["parameters"] + 2 * logits
+    assert before["growth"] == before["certificate"] == 0
+
+
+def test_a_growth_that_does_not_fit_is_marked():
+    fixed = dict.fromkeys(("frozen", "moments", "gradients", "certificate"), 0)
+    stage = fixed | dict(rows=1, parameters=1, activations_by_remat=dict(none=1), growth=9)
+    stage |= dict(evaluation_working=1)
+    stages = [stage, stage | dict(growth=0)]
+
+    advice = memory.fit(stages, 5, remat="none", accumulate=1)
+
+    assert [each["fits"] for each in stages] == [False, True]
+    assert advice == dict(advice={})
+
+
 def test_what_is_kept_grows_with_the_rows():
     settings, family = small()
     task = stages.task(settings, family, vocabulary(1000), 0)
@@ -238,6 +285,27 @@ def test_the_compiler_allots_what_the_plan_says(remat):
     (told,) = planning.make(settings)["stages"]
 
     assert told["memory"]["total"] == pytest.approx(allotted, rel=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slices, length", [(1, 64), (4, 64), (2, 256)])
+def test_the_compiler_allots_to_an_evaluation_what_the_plan_says(slices, length):
+    """In slices of the training micro-batch; the state lies beside it."""
+    settings, family = small(max_length=length)
+    settings = dataclasses.replace(settings, accumulate=slices)
+    config = dataclasses.replace(settings.stages[0], length=length)
+    settings = dataclasses.replace(settings, stages=(config,))
+    (stage,) = stages.make(settings, family, vocabulary(1000))
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    params = loop.state_shapes(stage.task, stage.optimizer, mesh).params
+    compiled = evaluation.compile_evaluation(
+        stage.task, params, memory.batch_shapes(8, length), mesh, accumulate=slices
+    ).memory_analysis()
+
+    (told,) = planning.make(settings)["stages"]
+
+    working = told["memory"]["evaluation_working"]
+    assert working == pytest.approx(compiled.temp_size_in_bytes, rel=0.3)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The certificate of a growth: what each operator claimed, and what was measured."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,19 @@ from bertgrow.growth import copies, named, state
 # 1e-5 for 24 layers widened from 512 to 1024 in every axis. A wrong share or a missed leaf
 # moves logits by a hundredth or more.
 TOLERANCE = 1e-4
+ROWS = 16  # held-out rows that a certificate reads, where the devices divide them
+
+
+def num_rows(batch, devices):
+    """Rows of a held-out batch that a certificate reads: a multiple of the devices.
+
+    8 to 16, one for each device where there are more than 16, and no more than the batch has.
+
+    Args:
+      batch: global rows of a held-out batch, a multiple of `devices`.
+      devices: over how many devices rows are divided.
+    """
+    return min(batch, max(1, ROWS // devices) * devices)
 
 
 def certificate(
@@ -23,9 +38,10 @@ def certificate(
       params: parameters of the old model; they are not freed.
       axes: their axis names.
       evaluations: one function `params -> (logits, loss)` for the old model and one for the
-        model after each operator (its sizes: `Growth.changes`), all on one fixed batch in
-        float32 without dropout. Logits are float [targets, vocab] or the like, at
-        the same targets each time; targets without weight set to zero.
+        model after each operator (its sizes: `Growth.changes`), all on one fixed
+        batch in float32 without dropout. Logits are float [targets, vocab] or the like, at
+        the same targets each time; targets without weight set to zero. They are compared on
+        the devices, and only scalars reach the host.
       moments: the policy, for the record: a string or {dimension: string}.
       cost: what `sharded.grow_sharded` measured, for the record.
       trained: two more such functions, for the first and the last model, in the precision of
@@ -110,37 +126,58 @@ def ties(params, axes, name, index):
       that equal their original in all of them. Those can never part by themselves: equal
       weights in and out get equal gradients.
     """
-    table, every = {}, []
+    original, replicas = _replicas(index)
+    table, grids = {}, []
 
     def note(leaf, names, path):
         for dim, axis in enumerate(names):
             if tree.base(axis) == name:
-                same = _equals_original(leaf, dim, names, index)
-                table[path] = float(same.mean())
-                every.append(same)
+                layers = names.index("layers") if "layers" in names else None
+                grid = _equals_original(leaf, original, replicas, dim=dim, layers=layers)
+                table[path] = int(grid.sum()) / grid.size
+                grids.append(grid)
 
     named.map_leaves(note, params, axes)
     if not table:
         raise errors.InputError(f"ties: no weight has the axis {name!r}; name a grown axis")
-    if len({len(same) for same in every}) > 1:  # some weights serve all layers at once
-        every[:] = [same.all(axis=0, keepdims=True) for same in every]
-    return {**table, "units": float(np.logical_and.reduce(every).mean())}
+    units = _tied_in_all(grids)
+    return {**table, "units": int(units.sum()) / units.size}
 
 
-def _equals_original(leaf, dim, names, index):
-    """bool [layers or 1, replicas]: whether each replica has the weights of its original."""
+def _replicas(index):
+    """int [replicas] twice: for each replica the first unit with its source, and itself."""
     replicas = np.flatnonzero(_is_copy(index))
     if not len(replicas):
         raise errors.InputError("ties: no unit has a copy; name an axis that grew")
     _, first, unit = np.unique(index, return_index=True, return_inverse=True)
-    original = first[unit]
+    return first[unit][replicas], replicas
+
+
+@functools.partial(jax.jit, static_argnames=("dim", "layers"))
+def _equals_original(leaf, original, replicas, *, dim, layers):
+    """bool [layers or 1, replicas]: whether each replica has the weights of its original.
+
+    Args:
+      leaf: a weight.
+      original, replicas: int [replicas], units along the axis `dim`.
+      dim: the grown axis.
+      layers: the axis of the layers, or None.
+    """
     units = jnp.moveaxis(leaf, dim, 0)
-    same = jnp.take(units, replicas, axis=0) == jnp.take(units, original[replicas], axis=0)
+    same = jnp.take(units, replicas, axis=0) == jnp.take(units, original, axis=0)
     kept = [0]
-    if "layers" in names and (at := names.index("layers")) != dim:
-        kept.append(at + 1 if at < dim else at)
+    if layers is not None and layers != dim:
+        kept.append(layers + 1 if layers < dim else layers)
     same = same.all(axis=tuple(d for d in range(same.ndim) if d not in kept))
-    return np.asarray(same.T if len(kept) == 2 else same[None])
+    return same.T if len(kept) == 2 else same[None]
+
+
+@jax.jit
+def _tied_in_all(grids):
+    """bool [layers or 1, replicas]: whether each replica equals its original in all weights."""
+    if len({len(grid) for grid in grids}) > 1:  # some weights serve all layers at once
+        grids = [grid.all(axis=0, keepdims=True) for grid in grids]
+    return jnp.stack(grids).all(axis=0)
 
 
 def _is_copy(index):
@@ -182,7 +219,7 @@ def _measure(evaluate, params):
     """Logits and loss; some devices multiply float32 in lower precision unless told."""
     with jax.default_matmul_precision("highest"):
         logits, loss = evaluate(params)
-    return np.asarray(logits, np.float32), float(loss)
+    return logits, float(loss)
 
 
 def _difference(claim, before, after):
@@ -192,7 +229,7 @@ def _difference(claim, before, after):
             f"certificate: logits {logits.shape} before and {grown_logits.shape} after growth; "
             "evaluate both at the same targets of one batch"
         )
-    change, scale = np.abs(grown_logits - logits).max(), np.abs(logits).max()
+    change, scale = jax.device_get(_change_and_scale(logits, grown_logits))
     return {
         "max_logit_change": _finite(change),
         "logit_scale": _finite(scale),
@@ -202,6 +239,13 @@ def _difference(claim, before, after):
         "loss_after": _finite(grown_loss),
         "loss_change": _finite(grown_loss - loss),
     }
+
+
+@jax.jit
+def _change_and_scale(before, after):
+    """The largest change of a logit and the largest logit before it, float32 scalars."""
+    before, after = before.astype(jnp.float32), after.astype(jnp.float32)
+    return jnp.abs(after - before).max(), jnp.abs(before).max()
 
 
 def _finite(number):

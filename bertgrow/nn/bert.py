@@ -25,7 +25,8 @@ def network(config: BertConfig, *, two_streams=None) -> Network:
 
     Inputs are as in `Network`. `positions` may be missing: then there are no `mlm_logits`.
     Beside the outputs named there, `layers` [layers, batch, rows, width] holds every
-    layer's output; jit drops it where nobody reads it.
+    layer's output and `layer_max`, float32 [layers], its largest magnitude; jit drops what
+    nobody reads.
 
     Args:
       config: what to build.
@@ -56,14 +57,15 @@ class Bert(nn.Module):
             words = jax.lax.stop_gradient(words)  # the head reads them too
         run = functools.partial(Encoder(config, name="layers"), salts=on_layers)
         if self.two_streams:
-            hidden, stacked = run(*Streams(config, name="resolution")(hidden, mask, inputs))
+            read = Streams(config, name="resolution")(hidden, mask, inputs)
         else:
-            hidden, stacked = run(hidden, mask)
+            read = hidden, mask
+        hidden, stacked, layer_max = run(*read)
         if config.norm_order == "pre":  # no layer has normalised what it leaves behind
             final = layers.declare(self, {"final_norm": layers.norm("embed")})
             hidden = layers.layer_norm(final["final_norm"], hidden)
 
-        outputs = {"hidden": hidden, "layers": stacked}
+        outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
         outputs["first_token"] = Pooler(config, name="pooler")(hidden[:, 0])
         if config.next_sentence:
             outputs["nsp_logits"] = NextSentence(config, name="nsp")(outputs["first_token"])

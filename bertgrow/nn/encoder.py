@@ -46,7 +46,8 @@ class Encoder(nn.Module):
           salts: uint32 [3 layers, 2, batch], three dropouts a layer, or None.
 
         Returns:
-          [batch, rows, embed] and, stacked, every layer's output [layers, batch, rows, embed].
+          [batch, rows, embed]; the layers' outputs, stacked [layers, batch, rows, embed]; and
+          their largest magnitudes, float32 [layers].
         """
         table = WEIGHTS | FACTORISED if self.config.ffn_rank else WEIGHTS
         weights = layers.declare(self, table)
@@ -74,20 +75,36 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
         (first, salt), parts[0] = _at(parts[0], 0), _at(parts[0], slice(1, None))
         apart = remember(step, config.remat, prevent_cse=True)
         hidden, output = apart(first, hidden, mask, memory, memory_mask, salt)
-        outputs.append(output[None])
+        outputs.append((output[None], largest(output)[None]))
 
     # In a scan the compiler sees no two copies to merge, and the guard would cost time.
     inside = remember(step, config.remat, prevent_cse=False)
 
     def body(hidden, layers_of_one):
         weights, salt = layers_of_one
-        return inside(weights, hidden, mask, None, None, salt)
+        hidden, output = inside(weights, hidden, mask, None, None, salt)
+        return hidden, (output, largest(output))
 
     for part in parts:
         hidden, rest = jax.lax.scan(body, hidden, part)
         outputs.append(rest)
-    every = jnp.concatenate(outputs)  # [groups, layers of one, ...] or [layers, ...]
-    return hidden, every.reshape(-1, *hidden.shape)
+    # [groups, layers of one, ...] or [layers, ...]
+    stacked, layer_max = map(jnp.concatenate, zip(*outputs, strict=True))
+    return hidden, stacked.reshape(-1, *hidden.shape), layer_max.reshape(-1)
+
+
+def largest(outputs):
+    """The largest magnitude of a layer's outputs, without a gradient.
+
+    Reduced inside the scan, so that a reader of these figures keeps no stacked outputs.
+
+    Args:
+      outputs: float [..., batch, rows, embed].
+
+    Returns:
+      float32 [...].
+    """
+    return jnp.abs(jax.lax.stop_gradient(outputs)).max(axis=(-3, -2, -1)).astype(jnp.float32)
 
 
 def group(weights, hidden, mask, memory, memory_mask, salts, *, config):

@@ -1,12 +1,16 @@
 """Held-out figures: sums over batches, divided once at the end."""
 
+import functools
+
 import jax
 import numpy as np
 
 from bertgrow.train import loop, sharding
 
 
-def evaluate(task, params, batches, *, now=0, mesh=None, step=None, stop=lambda: False):
+def evaluate(
+    task, params, batches, *, now=0, mesh=None, accumulate=1, step=None, stop=lambda: False
+):
     """Means over held-out batches.
 
     Args:
@@ -14,7 +18,7 @@ def evaluate(task, params, batches, *, now=0, mesh=None, step=None, stop=lambda:
       params: on `mesh`.
       batches: iterable of dicts of NumPy rows of this process, all of one shape.
       now: step of the run, for `task.view`.
-      mesh: as in `loop.steps`.
+      mesh, accumulate: as in `loop.steps`.
       step: what `compile_evaluation` returned; compiled here when not given.
       stop: asked before every batch, e.g. `lambda: request.requested`; with several
         processes all must answer alike, or they wait for one another forever.
@@ -28,31 +32,54 @@ def evaluate(task, params, batches, *, now=0, mesh=None, step=None, stop=lambda:
         if stop():
             return None
         batch = sharding.put(rows, mesh)
-        step = step or compile_evaluation(task, params, batch, mesh)
+        step = step or compile_evaluation(task, params, batch, mesh, accumulate=accumulate)
         sums.append(step(params, frozen, batch, np.int32(now)))
         if len(sums) > 1:  # reading one batch late never makes the devices wait
             sums[-2] = jax.device_get(sums[-2])
     return {name: _mean([each[name] for each in sums]) for name in (sums[0] if sums else {})}
 
 
-def compile_evaluation(task, params, batch, mesh):
-    """`task.evaluate` compiled ahead of time; arguments as in `loop.compile_step`.
+def make_evaluation(task, accumulate=1):
+    """`scores(params, frozen, batch, now) -> {name: (sum, count)}`, a pure function.
+
+    The batch is evaluated in `accumulate` slices, the micro-batches of the training step, so
+    that evaluation needs no more memory than one of them takes. `now` is the step of the run.
+    """
+
+    def scores(params, frozen, batch, now):
+        params = task.view(params, now) if task.view else params
+        if accumulate == 1:
+            return task.evaluate(params, frozen, batch)
+        evaluate = functools.partial(task.evaluate, params, frozen)
+        parts = jax.lax.map(evaluate, loop.micro_batches(batch, accumulate))
+        return {name: _together(*pair) for name, pair in parts.items()}
+
+    return scores
+
+
+def compile_evaluation(task, params, batch, mesh, *, accumulate=1):
+    """`make_evaluation` compiled ahead of time; arguments as in `loop.compile_step`.
 
     Returns:
       The function (params, frozen, batch, now), `now` being the step of the run.
     """
+    for leaf in jax.tree.leaves(batch):
+        sharding.check_batch(leaf.shape[0], mesh, accumulate)
     frozen = loop.on_mesh(task.frozen, mesh)
-
-    def scores(params, frozen, batch, now):
-        return task.evaluate(task.view(params, now) if task.view else params, frozen, batch)
-
     where = jax.tree.map(lambda leaf: leaf.sharding, (params, frozen))
     jitted = jax.jit(
-        scores,
+        make_evaluation(task, accumulate),
         in_shardings=(*where, sharding.batch_sharding(mesh), sharding.replicated(mesh)),
         out_shardings=sharding.replicated(mesh),
     )
     return jitted.lower(params, frozen, batch, np.int32(0)).compile()
+
+
+def _together(sums, counts):
+    """The (sum, count) of slices [slices, ...]; the greatest where nothing is counted."""
+    if counts is None:
+        return sums.max(axis=0), None
+    return sums.sum(axis=0), counts.sum(axis=0)
 
 
 def _mean(pairs):

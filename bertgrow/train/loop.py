@@ -86,24 +86,32 @@ def gradients_of(task, params, frozen, inputs, key, step, accumulate=1):
     if accumulate == 1:
         return both(params, inputs, key)
 
-    # Slice i takes rows i, i + accumulate, ...: every device cuts the rows it holds, while
-    # consecutive rows would all have to move to other devices.
-    def cut(leaf):
-        rows = leaf.reshape(leaf.shape[0] // accumulate, accumulate, *leaf.shape[1:])
-        return jnp.swapaxes(rows, 0, 1)
-
     def add(total, slice_and_number):
         rows, number = slice_and_number
         part = both(params, rows, jax.random.fold_in(key, number))
         return jax.tree.map(jnp.add, total, part), None
 
-    slices = jax.tree.map(cut, inputs)
+    slices = micro_batches(inputs, accumulate)
     one = jax.tree.map(lambda leaf: leaf[0], slices)
     zeros = jax.tree.map(
         lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(both, params, one, key)
     )
     total, _ = jax.lax.scan(add, zeros, (slices, jnp.arange(accumulate)))
     return total
+
+
+def micro_batches(batch, accumulate):
+    """Every leaf [batch, ...] as [accumulate, batch / accumulate, ...].
+
+    Slice i takes rows i, i + accumulate, ...: every device cuts the rows it holds, while
+    consecutive rows would all have to move to other devices.
+    """
+
+    def cut(leaf):
+        rows = leaf.reshape(leaf.shape[0] // accumulate, accumulate, *leaf.shape[1:])
+        return jnp.swapaxes(rows, 0, 1)
+
+    return jax.tree.map(cut, batch)
 
 
 def compile_step(task, optimizer, state, batch, mesh, *, accumulate=1):

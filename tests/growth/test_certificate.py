@@ -152,6 +152,29 @@ def test_a_false_claim_is_found(factor):
     json.dumps(row, allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    "batch, devices, rows",
+    [(512, 1, 16), (512, 3, 15), (512, 4, 16), (512, 9, 9), (64, 32, 32), (4, 1, 4), (8, 8, 8)],
+)
+def test_it_reads_few_rows_that_the_devices_divide(batch, devices, rows):
+    assert certificate.num_rows(batch, devices) == rows
+
+
+def test_only_scalars_reach_the_host(monkeypatch):
+    read, array = [], type(jnp.zeros(()))
+    to_host = array.__array__
+
+    def note(self, *args, **options):
+        read.append(self.size)
+        return to_host(self, *args, **options)
+
+    cost = wide()  # what the test itself needs is on the host
+    monkeypatch.setattr(array, "__array__", note)
+
+    assert wide() == cost
+    assert max(read, default=0) <= 1
+
+
 def test_logits_at_other_targets_are_not_compared():
     net = small.network()
     growths = between.between(small.sizes(), small.sizes(ffn_width=128))

@@ -41,7 +41,7 @@ def test_it_reads_with_the_shares_of_the_layer_before():
     hidden, stacked = rows(6), weights()
     first, second = layer(stacked, 0), layer(stacked, 1)
 
-    last, every = encoder.run(stacked, hidden, MASK, config=CONFIG)
+    last, every, _ = encoder.run(stacked, hidden, MASK, config=CONFIG)
 
     query, keys = (layers.dense(first[name], hidden) for name in ("query", "key"))
     shares = jax.nn.softmax(encoder.scores(query, keys, MASK))
@@ -55,12 +55,13 @@ def test_behind_a_pooled_layer_each_row_reads_itself():
     stacked, memory = weights(), rows(6)
     second = layer(stacked, 1)
 
-    last, every = encoder.run(
+    last, every, largest = encoder.run(
         stacked, rows(4, seed=2), MASK[:, :4], config=CONFIG, memory=memory, memory_mask=MASK
     )
 
     context = layers.dense(second["value"], every[0])
     np.testing.assert_allclose(last, finished(second, every[0], context), atol=1e-5)
+    np.testing.assert_array_equal(largest, np.abs(every).max(axis=(1, 2, 3)))
 
 
 @pytest.mark.parametrize("name", ["query", "key"])

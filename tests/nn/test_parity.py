@@ -90,7 +90,7 @@ def test_trained_layers_give_their_published_output(real_data):
     mask = np.ones(hidden.shape[:2], bool)
 
     weights = hf.encoder(state, config.num_heads)
-    last, _ = encoder.run(weights, hidden, mask, config=config)
+    last, *_ = encoder.run(weights, hidden, mask, config=config)
 
     # The reference is float64; hidden values reach 10, where float32 resolves 1e-6.
     expected = golden["exact_ln_last_hidden_float64"]

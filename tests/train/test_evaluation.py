@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import toy_task
 
+from bertgrow import errors
 from bertgrow.contracts import Task
 from bertgrow.train import evaluation, sharding
 
@@ -57,6 +58,45 @@ def test_vectors_are_averaged_and_the_greatest_of_uncounted_figures_is_kept():
     found = evaluation.evaluate(task, params, batches, mesh=mesh)
 
     assert found == {"layers": [3.0, 4.0], "peak": [5.0, 9.0]}
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_slices_give_the_figures_of_the_whole_batch_on_the_devices_that_hold_it(num_devices):
+    """Batch 16 on 4 devices in 2 slices: 2 rows a device, and only sums travel."""
+
+    def evaluate(params, frozen, batch):
+        rows = batch["x"] * params  # [batch, 2]
+        counts = batch["x"][:, 0] >= 0
+        return {
+            "mean": (rows.sum(where=counts[:, None], axis=0), counts.sum()),
+            "peak": (rows.max(axis=0), None),
+        }
+
+    mesh = sharding.make_mesh(devices=jax.devices()[:num_devices])
+    task = Task(None, None, None, evaluate, None)
+    params = jax.device_put(np.float32(2), sharding.replicated(mesh))
+    rows = {"x": np.random.default_rng(0).integers(-3, 20, (16, 2)).astype(np.float32)}
+    batch = sharding.put(rows, mesh)
+
+    steps = [
+        evaluation.compile_evaluation(task, params, batch, mesh, accumulate=slices)
+        for slices in (1, 2)
+    ]
+
+    whole, cut = (evaluation.evaluate(task, params, [rows], mesh=mesh, step=s) for s in steps)
+    assert cut == whole
+    moves = ("all-gather", "all-to-all", "collective-permute")
+    assert not any(name in steps[1].as_text() for name in moves)
+
+
+def test_a_batch_that_slices_do_not_divide_is_refused():
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    params = jax.device_put(np.float32(1), sharding.replicated(mesh))
+
+    with pytest.raises(errors.InputError, match="3 slices"):
+        evaluation.evaluate(
+            plain_task(), params, [{"x": np.float32([1, 2, 3, 4])}], mesh=mesh, accumulate=3
+        )
 
 
 def test_no_batches_give_no_figures():

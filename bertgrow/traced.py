@@ -1,0 +1,157 @@
+"""Counts the working memory and the FLOPs of a function from its jaxpr, without compiling it.
+
+Assumes what compilers do: element-wise operations are fused into the operations that read
+them, so only results of other operations, and operands of matrix products and loops, take
+memory of their own.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+
+STORED = (  # how the names of operations begin that are not element-wise
+    "arg", "concatenate", "cond", "conv_general", "cum", "dot_general", "dynamic", "gather",
+    "reduce", "scan", "scatter", "sort", "top_k", "while",
+)  # fmt: skip
+CALLS = {  # primitive -> the parameter that holds the called jaxpr
+    "jit": "jaxpr", "pjit": "jaxpr", "checkpoint": "jaxpr", "remat2": "jaxpr",
+    "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
+}  # fmt: skip
+
+
+class Operation(NamedTuple):
+    """One equation, the calls around it dissolved."""
+
+    equation: Any
+    reads: tuple  # keys of values
+    writes: tuple
+
+
+def trace(function, *args):
+    """The jaxpr of a function of arrays or shapes."""
+    return jax.make_jaxpr(function)(*args).jaxpr
+
+
+def flops(jaxpr):
+    """FLOPs of the matrix products whose results are read; a loop's count at every turn."""
+    total = 0
+    for operation in _operations(jaxpr)[0]:
+        equation = operation.equation
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            inner = math.prod(shape[dim] for dim in contracted)
+            total += 2 * inner * math.prod(equation.outvars[0].aval.shape)
+        bodies = [flops(body) for body in _bodies(equation)]
+        total += equation.params.get("length", 1) * max(bodies, default=0)
+    return total
+
+
+def peak_bytes(jaxpr):
+    """Bytes of what is computed, at the worst moment, in the order of the jaxpr.
+
+    Arguments and constants are not counted; results are.
+    """
+    operations, outputs, sizes = _operations(jaxpr)
+    sources = _sources(operations, outputs, sizes)
+    last = {key: len(operations) for out in outputs for key in sources.get(out, ())}
+    for number, operation in reversed(list(enumerate(operations))):
+        for key in operation.reads:
+            for source in sources.get(key, ()):
+                last.setdefault(source, number)
+    freed = {}
+    for key, number in last.items():
+        freed.setdefault(number, []).append(key)
+
+    alive, peak, held = 0, 0, set()
+    for number, operation in enumerate(operations):
+        wanted = {s for key in operation.reads + operation.writes for s in sources.get(key, ())}
+        new = [key for key in wanted - held if key in last]
+        alive += sum(sizes[key] for key in new)
+        held.update(new)
+        inside = max(map(peak_bytes, _bodies(operation.equation)), default=0)
+        peak = max(peak, alive + inside)
+        alive -= sum(sizes[key] for key in freed.get(number, ()) if key in held)
+    return peak
+
+
+def _sources(operations, outputs, sizes):
+    """{value: the values in memory that it is computed from}, itself where it is one.
+
+    A fused value is computed again wherever it is read, unless a matrix product or a loop
+    reads it, or the caller.
+    """
+    stored, sources = set(outputs), {}
+    for operation in operations:
+        name = operation.equation.primitive.name
+        if name.startswith(STORED):
+            stored.update(operation.writes)
+        if name == "dot_general" or _bodies(operation.equation):
+            stored.update(operation.reads)
+    for operation in operations:
+        read = [source for key in operation.reads for source in sources.get(key, ())]
+        for key in operation.writes:
+            sources[key] = (key,) if key in stored else tuple(dict.fromkeys(read))
+    return sources
+
+
+def _operations(jaxpr):
+    """Operations whose results are read, the keys of the results, and {key: bytes}."""
+    sizes, operations = {}, []
+
+    def key_of(variable, names):
+        if hasattr(variable, "val"):  # a literal
+            return None
+        if variable not in names:
+            names[variable] = len(sizes)
+            sizes[names[variable]] = _bytes(variable.aval)
+        return names[variable]
+
+    def walk(jaxpr, names):
+        for equation in jaxpr.eqns:
+            reads = [key_of(variable, names) for variable in equation.invars]
+            called = equation.params.get(CALLS.get(equation.primitive.name))
+            if called is None:
+                writes = tuple(key_of(variable, names) for variable in equation.outvars)
+                known = tuple(key for key in reads if key is not None)
+                operations.append(Operation(equation, known, writes))
+                continue
+            called = getattr(called, "jaxpr", called)
+            inner = dict(zip(called.invars, reads, strict=True))
+            walk(called, inner)
+            results = [key_of(variable, inner) for variable in called.outvars]
+            names |= zip(equation.outvars, results, strict=True)
+
+    names = {}
+    walk(jaxpr, names)
+    outputs = [key for key in (key_of(v, names) for v in jaxpr.outvars) if key is not None]
+    return _read(operations, outputs), outputs, sizes
+
+
+def _read(operations, outputs):
+    """Those operations whose results are read, in order."""
+    wanted, kept = set(outputs), []
+    for operation in reversed(operations):
+        if wanted.intersection(operation.writes):
+            wanted.update(operation.reads)
+            kept.append(operation)
+    return kept[::-1]
+
+
+def _bodies(equation):
+    """The jaxprs of a loop or a branch."""
+    found = []
+    for name in ("jaxpr", "body_jaxpr", "branches"):
+        if equation.primitive.name in CALLS or name not in equation.params:
+            continue
+        inner = equation.params[name]
+        found += inner if isinstance(inner, tuple) else [inner]
+    return [getattr(each, "jaxpr", each) for each in found]
+
+
+def _bytes(aval):
+    if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key):
+        return 0  # a few words
+    return math.prod(aval.shape) * aval.dtype.itemsize
