@@ -50,7 +50,7 @@ def make(
     for index, (stage, state) in enumerate(zip(todo, states, strict=True)):
         config = settings.stages[index]
         row = _stage(settings, family, config, stage)
-        row["growth"] = _growth(family, old, config)
+        row["growth"] = _growth(family, old, config, settings.seed)
         row["memory"] = _memory(settings, family, vocab, index, stage, state, mesh)
         row["checkpoint_bytes"] = disk.state_bytes(state)
         rows, old = [*rows, row], config
@@ -108,10 +108,10 @@ def _stage(settings, family, config, stage):
     )
 
 
-def _growth(family, old, new):
+def _growth(family, old, new, seed):
     if old is None or old.task != new.task:
         return []
-    operators = transition.growths(family, old, new)
+    operators = transition.growths(family, old, new, seed)
     return [
         dict(operator=growth.name, claim=growth.claim, changed=growth.describe)
         for growth in operators

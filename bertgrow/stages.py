@@ -159,7 +159,8 @@ def _growths(family, settings, index):
     """The operators that lead into a stage; none at a run's beginning, nor where maps do."""
     if not index or _merges(settings, index):
         return ()
-    return transition.growths(family, *settings.stages[index - 1 : index + 1])
+    old, new = settings.stages[index - 1 : index + 1]
+    return transition.growths(family, old, new, settings.seed)
 
 
 def _masked_lm_flops(family, settings, index):

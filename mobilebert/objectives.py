@@ -68,7 +68,7 @@ def _enter(family, settings, index, vocab, optimizer):
     return teaching.begin(
         config.model, teaching.find(settings, index).model,
         stages.task(settings, family, vocab, index),
-        norm=section.embedding_norm, index=index, optimizer=optimizer,
+        norm=section.embedding_norm, optimizer=optimizer,
     )  # fmt: skip
 
 
