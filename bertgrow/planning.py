@@ -49,7 +49,7 @@ def make(
     rows, old = [], None
     for index, (stage, state) in enumerate(zip(todo, states, strict=True)):
         config = settings.stages[index]
-        row = _stage(settings, family, config, stage)
+        row = _stage(family, config, stage)
         row["growth"] = _growth(family, old, config, settings.seed)
         row["memory"] = _memory(settings, family, vocab, index, stage, state, mesh)
         row["checkpoint_bytes"] = disk.state_bytes(state)
@@ -87,7 +87,7 @@ def in_dtype(settings, dtype):
     return dataclasses.replace(settings, stages=tuple(map(settle, settings.stages)))
 
 
-def _stage(settings, family, config, stage):
+def _stage(family, config, stage):
     """What follows from the model and the settings of one stage."""
     parameters = dict(encoder=0, heads=0)
     for name, count in families.parameters(family, config.model).items():
@@ -99,7 +99,7 @@ def _stage(settings, family, config, stage):
         steps=config.steps,
         batch=config.batch,
         length=config.length,
-        predictions=settings.masking.slots(config.length),
+        predictions=config.masking.slots(config.length),
         **families.shape(family, config.model),
         parameters=parameters,
         tokens=config.steps * config.batch * config.length,
