@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertgrow import units, workdir
+from bertgrow import keys, units, workdir
 from bertgrow.data import entries
 from bertgrow.errors import InputError
 from bertgrow.train import disk
@@ -111,11 +111,12 @@ def layout(stage, *, period=None):
 
 def _recipe(settings, index):
     """What decides which rows a stage reads, and what is hidden in them."""
-    masking, data = vars(settings.masking), settings.data
+    masking, data = vars(settings.stages[index].masking), settings.data
     before = [[each.steps, each.batch, each.length] for each in settings.stages[: index + 1]]
     return dict(
         seed=settings.seed,
         masking=dict(masking),
+        keys=keys.VERSION,
         rows=data.rows,
         weights=data.weights,
         mask_epochs=data.mask_epochs,

@@ -56,8 +56,10 @@ def resolve(recipe, *, vocab=None, lent=None):
     for missing in sorted(known - set(recipe)):
         raise InputError(f"config.{missing} is missing; start from recipe.pretraining()")
     recipe["stages"] = family.stages(recipe)
+    sections = _sections(_SECTIONS, recipe)
+    sections["masking"].check("config.masking")
     run = RunConfig(
-        **_sections(_SECTIONS, recipe),
+        **sections,
         **{name: recipe[name] for name in _PLAIN},
         family=name,
         stages=_stages(recipe, family, vocab),
@@ -127,7 +129,7 @@ def _stages(recipe, family, vocab):
     found, start = [], 0
     for index, given in enumerate(recipe["stages"]):
         where = f"config.stages[{index}]"
-        own = {"steps", "grow", "task", *_STAGED, *_OVER_STAGES}
+        own = {"steps", "grow", "masking", "task", *_STAGED, *_OVER_STAGES}
         _refuse_unknown(given, known | own, where)
         stage = _stage(given, base, recipe, family, index, start)
         found.append(stage)
@@ -155,6 +157,7 @@ def _stage(given, base, recipe, family, index, start):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{where}.{name} is {value!r}; expected a whole number above 0")
     grow = _grow(given, recipe, index, f"{where}.grow")
+    masking = _masking(given, recipe, f"{where}.masking")
     task = given.get("task", "masked_lm")
     if task not in (known := [*stages.OBJECTIVES, *family.objectives]):
         raise InputError(f"{where}.task is {task!r}; {nearest(str(task), known)}")
@@ -164,7 +167,7 @@ def _stage(given, base, recipe, family, index, start):
         else _named(recipe[name], choices, f"config.{name}")
         for name, choices in (("optimizer", _OPTIMIZERS), ("schedule", _SCHEDULES))
     }
-    own = {"grow", "task", *named, *counts}
+    own = {"grow", "masking", "task", *named, *counts}
     overlay = {k: value for k, value in given.items() if k not in own}
     model = _section(family.config, {**base, **overlay}, f"stages[{index}]")
     try:
@@ -177,15 +180,14 @@ def _stage(given, base, recipe, family, index, start):
             f"{model.max_length} rows; raise config.model.max_length or shorten the stage"
         )
     return StageConfig(
-        name=str(index), model=model, start=start, task=task, grow=grow, **named, **counts
-    )
+        name=str(index), model=model, start=start, task=task, grow=grow, masking=masking,
+        **named, **counts,
+    )  # fmt: skip
 
 
 def _grow(given, recipe, index, where):
     """How a stage grows out of the one before: `config.growth` under the stage's `grow`."""
-    own = given.get("grow", {})
-    if not isinstance(own, dict):
-        raise InputError(f"{where} is {own!r}; expected fields, e.g. dict(width='fpi')")
+    own = _fields(given.get("grow", {}), where, example="dict(width='fpi')")
     if own and not index:
         raise InputError(
             f"{where}: the first stage grows out of nothing; move it to a later one"
@@ -193,6 +195,21 @@ def _grow(given, recipe, index, where):
     rules = _section(GrowthConfig, {**recipe["growth"], **own}, where.removeprefix("config."))
     rules.check(where if own else "config.growth")
     return rules
+
+
+def _masking(given, recipe, where):
+    """How a stage masks in training: `config.masking` under the stage's `masking`."""
+    own = _fields(given.get("masking", {}), where, example="dict(rate=0.3)")
+    fields = {**recipe["masking"], **own}
+    masking = _section(MaskingConfig, fields, where.removeprefix("config."))
+    masking.check(where)
+    return masking
+
+
+def _fields(own, where, example):
+    if not isinstance(own, dict):
+        raise InputError(f"{where} is {own!r}; expected fields, e.g. {example}")
+    return own
 
 
 def _check(run):
@@ -208,8 +225,6 @@ def _check(run):
             f"config.data.mask_epochs is {run.data.mask_epochs}; expected 0 (rows and masks "
             "never repeat) or after how many epochs they do"
         )
-    if not 0 < run.masking.rate < 1:
-        raise InputError(f"config.masking.rate is {run.masking.rate}; expected between 0 and 1")
     for stage in run.stages:
         if stage.batch % run.accumulate:
             raise InputError(

@@ -178,6 +178,7 @@ class Growth(NamedTuple):
     masks: dict = {}  # {axis: bool [new size]}: what starts hidden, so that the claim holds
     needs: str = ""  # the moments policy without which the method does not work
     exact_if: str = ""  # what the claim depends on, in words; "": it is always the same
+    seed: int = 0  # of what it draws besides fresh parameters; 0 where it draws nothing
     low_cost: str = ""  # field of the low-cost form that it undoes; "": a smaller model
 
 

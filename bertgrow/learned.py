@@ -6,6 +6,7 @@ from its checkpoint. Both begin with a fresh optimiser.
 
 import jax
 
+from bertgrow import keys
 from bertgrow.contracts import Frozen
 from bertgrow.errors import InputError
 from bertgrow.growth import ligo
@@ -31,7 +32,7 @@ def begin(family, settings, index, vocab, optimizer, *, plain):
 
     def fresh(key, params, small):
         del params, small
-        return ligo.init(jax.random.fold_in(key, index), axes, old, new)
+        return ligo.init(key, axes, old, new)
 
     def enlarged(params, small):
         return ligo.merge(params, small, axes)
@@ -120,7 +121,8 @@ def _enter(losses, fresh, enlarged, optimizer, changed):
 
     def enter(state, shardings, probe, frozen):
         inputs = jax.jit(losses[0].prepare)(probe)
-        params = jax.jit(fresh, out_shardings=shardings.params)(state.key, state.params, frozen)
+        key = keys.derive(state.key, keys.Purpose.LIGO_MAPS, state.step)
+        params = jax.jit(fresh, out_shardings=shardings.params)(key, state.params, frozen)
         opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
         for leaf in jax.tree.leaves((state.params, state.opt_state)):
             leaf.delete()

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bertgrow import losses
+from bertgrow import keys, losses
 from bertgrow.contracts import Task
 from bertgrow.data import masking
 
@@ -26,8 +26,9 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
     """
 
     def hide(batch, show):
+        key = keys.derive(jax.random.key(seed), keys.Purpose.MASKS)
         inputs, positions, targets, weights = masking.mask_tokens(
-            batch["tokens"], batch["ids"], jax.random.key(seed),
+            batch["tokens"], batch["ids"], key,
             vocab=vocab, rate=rate, slots=slots, whole_word=whole_word, show=show,
         )  # fmt: skip
         hidden = dict(tokens=inputs, types=batch["types"], positions=positions)

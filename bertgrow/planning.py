@@ -51,8 +51,8 @@ def make(
     rows, old = [], None
     for index, (stage, state) in enumerate(zip(todo, states, strict=True)):
         config = settings.stages[index]
-        row = _stage(settings, family, config, stage)
-        row["growth"] = _growth(family, old, config)
+        row = _stage(family, config, stage)
+        row["growth"] = _growth(family, old, config, settings.seed)
         row["memory"] = _memory(settings, family, vocab, index, stage, state, mesh)
         row["memory"] |= _entry(settings, family, todo, states, index, mesh)
         row["memory"]["peak"] = memory.peak(row["memory"], config.model.remat)
@@ -92,7 +92,7 @@ def in_dtype(settings, dtype):
     return dataclasses.replace(settings, stages=tuple(map(settle, settings.stages)))
 
 
-def _stage(settings, family, config, stage):
+def _stage(family, config, stage):
     """What follows from the model and the settings of one stage."""
     parameters = dict(encoder=0, heads=0)
     for name, count in families.parameters(family, config.model).items():
@@ -104,7 +104,7 @@ def _stage(settings, family, config, stage):
         steps=config.steps,
         batch=config.batch,
         length=config.length,
-        predictions=settings.masking.slots(config.length),
+        predictions=config.masking.slots(config.length),
         **families.shape(family, config.model),
         parameters=parameters,
         tokens=config.steps * config.batch * config.length,
@@ -113,10 +113,10 @@ def _stage(settings, family, config, stage):
     )
 
 
-def _growth(family, old, new):
+def _growth(family, old, new, seed):
     if old is None or old.task != new.task:
         return []
-    operators = transition.growths(family, old, new)
+    operators = transition.growths(family, old, new, seed)
     return [
         dict(operator=growth.name, claim=growth.claim, changed=growth.describe)
         for growth in operators

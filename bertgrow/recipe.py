@@ -24,10 +24,10 @@ def pretraining(seed=0):
                 workers=0,  # worker processes that make rows; 0: in the training process
                 mask_epochs=0,  # after so many, rows and masks repeat; 0: they never do
             ),
-            masking=dict(
-                rate=0.15,
-                max_predictions=0,  # slots a row; 0: BERT's 20 at 128 and 76 at 512
-                whole_word=False,
+            masking=dict(  # a stage overrides it in training by masking=dict(...)
+                rate=0.15,  # fraction of a sequence's tokens to mask
+                max_predictions=0,  # masked positions at most; 0: by rate and length
+                whole_word=False,  # mask all pieces of a word or none
             ),
             batch=256,  # global rows a step
             accumulate=1,  # slices that a batch is cut into, one after another

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from bertgrow.errors import InputError
 
-PUBLISHED_SLOTS = {128: 20, 512: 76}  # Devlin et al. (2019), max_predictions_per_seq
+# Devlin et al. (2019): max_predictions_per_seq by length, for their masking rate alone.
+PUBLISHED_RATE, PUBLISHED_SLOTS = 0.15, {128: 20, 512: 76}
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,24 @@ class MaskingConfig:
     whole_word: bool = False
 
     def slots(self, length):
-        """Prediction slots a row: as published at 128 and 512, room for all elsewhere."""
-        every = max(1, round(self.rate * (length - 2)) + 1)
-        return self.max_predictions or PUBLISHED_SLOTS.get(length, every)
+        """Room for masked positions in a sequence of `length` tokens.
+
+        `max_predictions` where it is set; as published at the published rate and lengths;
+        otherwise as many as the rate masks.
+        """
+        if self.max_predictions:
+            return self.max_predictions
+        if self.rate == PUBLISHED_RATE and length in PUBLISHED_SLOTS:
+            return PUBLISHED_SLOTS[length]
+        return max(1, round(self.rate * (length - 2)) + 1)
+
+    def check(self, where):
+        if not 0 < self.rate < 1:
+            raise InputError(f"{where}.rate is {self.rate}; expected between 0 and 1")
+        if self.max_predictions < 0:
+            raise InputError(
+                f"{where}.max_predictions is {self.max_predictions}; expected 0 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,7 @@ class StageConfig:
     schedule: dict
     task: str = "masked_lm"  # what it learns, see `stages.OBJECTIVES` and the family's
     grow: GrowthConfig = GrowthConfig()  # how the stage before becomes this one
+    masking: MaskingConfig = MaskingConfig()  # in training; evaluation masks as the run does
 
     @property
     def end(self):

@@ -104,13 +104,28 @@ def rewound(stages, stage):
 
 
 def _masked_lm(family, settings, index, vocab):
+    """Masks as the stage does in training, as the run does in evaluation.
+
+    So held-out losses of stages and runs that train at other masking rates compare.
+    """
+    own = masked_lm(family, settings, index, vocab, settings.stages[index].masking)
+    return own._replace(evaluate=held_out_masked_lm(family, settings, index, vocab).evaluate)
+
+
+def held_out_masked_lm(family, settings, index, vocab):
+    """Masked language modelling of a stage as `config.masking` masks held-out sequences."""
+    return masked_lm(family, settings, index, vocab, settings.masking)
+
+
+def masked_lm(family, settings, index, vocab, masking):
+    """Masked language modelling of a stage as `masking` masks, a `MaskingConfig`."""
     config = settings.stages[index]
     return objective.masked_lm(
         family.network(config.model),
         vocab=vocab,
-        rate=settings.masking.rate,
-        slots=settings.masking.slots(config.length),
-        whole_word=settings.masking.whole_word,
+        rate=masking.rate,
+        slots=masking.slots(config.length),
+        whole_word=masking.whole_word,
         next_sentence=config.model.next_sentence,
         seed=settings.seed,
     )
@@ -159,12 +174,13 @@ def _growths(family, settings, index):
     """The operators that lead into a stage; none at a run's beginning, nor where maps do."""
     if not index or _merges(settings, index):
         return ()
-    return transition.growths(family, *settings.stages[index - 1 : index + 1])
+    old, new = settings.stages[index - 1 : index + 1]
+    return transition.growths(family, old, new, settings.seed)
 
 
 def _masked_lm_flops(family, settings, index):
     config = settings.stages[index]
-    slots = settings.masking.slots(config.length)
+    slots = config.masking.slots(config.length)
     return flops.train_step_flops(
         config.model, config.length, slots, config.batch, family.flops
     )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bertgrow import keys
 from bertgrow.errors import InputError
 from bertgrow.growth import between, certificate, masked, moments, named, sharded, state
 from bertgrow.nn import layers
@@ -19,20 +20,25 @@ FIELDS = dict(
 BELOW = ("embeddings", "resolution")  # modules that feed the first layer
 
 
-def growths(family, old, new):
+def growths(family, old, new, seed):
     """The operators between two stages, in order; an InputError where they cannot grow.
 
     Args:
       family: `Family` of both models.
       old, new: `StageConfig`; `new.grow` says which operator to use for each dimension.
+      seed: of the run; what is drawn depends on it and on the start of the new stage.
     """
     tables = [family.sizes(stage.model) | dict(length=stage.length) for stage in (old, new)]
 
-    def fresh():
-        return family.network(new.model).init(jax.random.key(new.start))
+    def key(purpose):
+        return keys.derive(jax.random.key(seed), purpose, new.start)
 
+    def fresh():
+        return family.network(new.model).init(key(keys.Purpose.NEW_PARAMS))
+
+    drawn = int(jax.random.bits(key(keys.Purpose.COPIES), dtype=jnp.uint32))
     names = dict(width=new.grow.width, depth=new.grow.depth)
-    return between.between(*tables, **names, fresh=fresh)
+    return between.between(*tables, **names, fresh=fresh, seed=drawn)
 
 
 def check(operators, rules):

@@ -35,9 +35,11 @@ def _task(family, settings, index, vocab, *, name, is_cached=False):
 def _student(family, settings, index, vocab):
     config = settings.stages[index]
     plain = stages.OBJECTIVES["masked_lm"].task(family, settings, index, vocab)
+    held_out = stages.held_out_masked_lm(family, settings, index, vocab)
     return tasks.Student(
         watched=nn.watched(config.model),
         plain=plain,
+        prepare_held_out=held_out.prepare,
         num_layers=config.model.num_layers,
         pad_id=config.model.pad_id,
     )
@@ -68,7 +70,7 @@ def _enter(family, settings, index, vocab, optimizer):
     return teaching.begin(
         config.model, teaching.find(settings, index).model,
         stages.task(settings, family, vocab, index),
-        norm=section.embedding_norm, index=index, optimizer=optimizer,
+        norm=section.embedding_norm, optimizer=optimizer,
     )  # fmt: skip
 
 
@@ -107,7 +109,7 @@ def _flops(family, settings, index, *, name):
 def _forward(family, settings, index, name):
     """{part: forward FLOPs of a row} of student and teacher, as far as a stage needs them."""
     config, source = settings.stages[index], teaching.find(settings, index)
-    slots, depth = settings.masking.slots(config.length), config.model.num_layers
+    slots, depth = config.masking.slots(config.length), config.model.num_layers
     share = (depth + 1) / (2 * depth) if name == "progressive" else 1.0
     for model in (config.model, source.model):
         parts = family.flops(model, config.length, slots)
@@ -123,7 +125,7 @@ def _targets(family, settings, index, vocab, *, name):
     model, has_labels = config.model, name in ("distill", "auxiliary")
     layers = dict(progressive=1, distill=0).get(name, model.num_layers)
     fields = targets.fields(
-        model, layers=layers, length=config.length, slots=settings.masking.slots(config.length),
+        model, layers=layers, length=config.length, slots=config.masking.slots(config.length),
         dtype=section.cache_dtype, attention=section.attention > 0,
         top_k=section.cache_top_k if has_labels else 0,
     )  # fmt: skip

@@ -19,7 +19,8 @@ class Student(NamedTuple):
     """The network that learns."""
 
     watched: Any  # (params, inputs, watch, given, active=None) -> outputs, see `nn.watched`
-    plain: Task  # its masked-token task: hides tokens, and evaluates
+    plain: Task  # its masked-token task: masks training sequences, and evaluates
+    prepare_held_out: Any  # as `Task.prepare`, for held-out sequences
     num_layers: int
     pad_id: int
 
@@ -101,14 +102,16 @@ def _task(student, teacher, terms, loss, *, is_observed):
     plain = student.plain
 
     def prepare(batch):
-        inputs = plain.prepare(batch)
+        return weighted(plain.prepare(batch), batch)
+
+    def weighted(inputs, batch):
         is_real = inputs["tokens"] != student.pad_id
         share = transfer.token_share(is_real, count=terms.tokens)
         told = {name: batch[name] for name in targets.NAMES if name in batch}
         return inputs | told | {"token_share": share}
 
     def evaluate(params, frozen, batch):
-        inputs, judge, theirs = prepare(batch), None, NOTHING
+        inputs, judge, theirs = weighted(student.prepare_held_out(batch), batch), None, NOTHING
         if is_observed and teacher.is_live:
             judge, theirs = _judge(terms, inputs), teacher.maps(frozen, inputs, None)
         watch = activations.watch_scores(judge)

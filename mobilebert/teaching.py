@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bertgrow import losses
+from bertgrow import keys, losses
 from bertgrow.contracts import Frozen
 from bertgrow.errors import InputError
 from bertgrow.train import sharding
@@ -87,14 +87,13 @@ def _holding(source, saves):
     return lending.checkpoints(source.folder) if source.folder else nullcontext(saves)
 
 
-def begin(student, teacher, task, *, norm, index, optimizer):
+def begin(student, teacher, task, *, norm, optimizer):
     """How a student's first stage is entered: fresh, with what its teacher gives it.
 
     Args:
       student, teacher: `MobileBertConfig`.
       task: of the student; hides the tokens of the probe.
       norm: `config.transfer.embedding_norm`.
-      index: of the stage; the student's weights are drawn from the run's key and it.
       optimizer: of the stage.
 
     Returns:
@@ -117,7 +116,7 @@ def begin(student, teacher, task, *, norm, index, optimizer):
             return ours(params, inputs), theirs(frozen, inputs), share
 
         params, leaves = copying.copy(
-            fresh(jax.random.fold_in(state.key, index)), frozen,
+            fresh(keys.derive(state.key, keys.Purpose.STUDENT, state.step)), frozen,
             embedding_norm=norm, embed=embed,
         )  # fmt: skip
         params = jax.device_put(params, shardings.params)

@@ -26,4 +26,6 @@ def get_config(variant=""):
             stage.steps = 40
     if variant == "plain":
         config.stages = recipe.stages(dict(steps=8))
+    if variant == "masking":
+        config.stages = recipe.stages(dict(steps=8), dict(steps=8, masking=dict(rate=0.3)))
     return config

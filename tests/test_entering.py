@@ -109,7 +109,7 @@ def test_a_certificate_is_measured_on_at_most_sixteen_held_out_rows(rows):
     before = asked._replace(
         job=asked.job._replace(stages=(stage,), held_out=lambda index: held_out),
         mesh=sharding.make_mesh(devices=jax.devices()[:1]),
-        stop=SimpleNamespace(nothing_to_lose=lambda _: contextlib.nullcontext()),
+        stop=SimpleNamespace(uninterruptible=lambda _: contextlib.nullcontext()),
         log=SimpleNamespace(grown=lambda certificate: None),
     )
 

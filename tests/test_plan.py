@@ -436,3 +436,15 @@ def test_a_plan_is_made_for_the_dtype_of_its_device():
     settled = planning.in_dtype(settings, "bfloat16")
 
     assert settled.model == dataclasses.replace(settings.model, dtype="bfloat16")
+
+
+def test_a_plan_counts_the_masking_rate_of_each_stage(capsys):
+    config = f"{SMALL[0]}:masking"
+
+    given = [*SMALL[1:], "--config.stages[1].masking.rate=0.4"]
+    low, high = plan(capsys, config, *given)["stages"]
+
+    assert [low["predictions"], high["predictions"]] == [5, 13]  # of 30 tokens and one more
+    head = 2 * 16 * 16 + 2 * 16 * 400  # dense layer and tied table, forward FLOPs a position
+    assert high["flops_per_step"] - low["flops_per_step"] == 3 * 8 * 8 * head
+    assert high["memory"]["activations"] > low["memory"]["activations"]

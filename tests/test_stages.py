@@ -1,9 +1,13 @@
 """From recipes to stages: what each stage is told."""
 
+import jax
+import numpy as np
 import pytest
+import tiny
 
-from bertgrow import config, recipe, stages
+from bertgrow import calibration, config, families, recipe, stages
 from bertgrow.errors import InputError
+from bertgrow.settings import MaskingConfig
 
 
 def run_of(*given, **fields):
@@ -56,3 +60,74 @@ def test_a_stage_may_have_its_own_optimiser():
 def test_a_misspelt_part_of_a_stage_is_named(given, said):
     with pytest.raises(InputError, match=said):
         run_of(dict(steps=5, **given))
+
+
+@pytest.mark.parametrize(
+    "fields, length, expected",
+    [
+        (dict(), 128, 20),  # as published
+        (dict(), 512, 76),  # as published
+        (dict(), 64, 10),  # 0.15 of 62 tokens and one more
+        (dict(rate=0.4), 512, 205),  # 0.4 of 510 tokens and one more
+        (dict(rate=0.3), 128, 39),
+        (dict(rate=0.1), 512, 52),
+        (dict(rate=0.4, max_predictions=50), 512, 50),
+    ],
+)
+def test_the_number_of_masked_positions_follows_from_rate_and_length(fields, length, expected):
+    assert MaskingConfig(**fields).slots(length) == expected
+
+
+def test_a_stage_overrides_how_the_run_masks():
+    run = run_of(
+        dict(steps=1, masking=dict(rate=0.3)), dict(steps=1),
+        masking=dict(rate=0.2, max_predictions=9, whole_word=True),
+    )  # fmt: skip
+
+    assert [stage.masking for stage in run.stages] == [
+        MaskingConfig(0.3, 9, True), MaskingConfig(0.2, 9, True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "masking, said",
+    [
+        (dict(rate=0.0), "masking.rate is 0.0; expected between 0 and 1"),
+        (dict(rate=1.0), "masking.rate is 1.0; expected between 0 and 1"),
+        (dict(rate=float("nan")), "masking.rate is nan; expected between 0 and 1"),
+        (dict(rate="high"), "masking.rate is 'high'; expected float"),
+        (dict(max_predictions=-1), "masking.max_predictions is -1; expected 0 or more"),
+        (dict(rat=0.3), "masking.rat is no field of a recipe; did you mean 'rate'"),
+    ],
+)
+def test_a_masking_field_that_cannot_be_is_named(masking, said):
+    sound = run_of(dict(steps=1)).recipe
+
+    with pytest.raises(InputError, match=f"^config.{said}"):
+        config.resolve(sound | dict(masking=sound["masking"] | masking))
+    with pytest.raises(InputError, match=rf"^config.stages\[1\].{said}"):
+        run_of(dict(steps=1), dict(steps=1, masking=masking))
+
+
+def test_the_masking_of_a_stage_is_a_set_of_fields():
+    with pytest.raises(InputError, match=r"stages\[0\].masking is 0.3; .* dict\(rate=0.3\)"):
+        run_of(dict(steps=1, masking=0.3))
+
+
+SMALL = dict(num_layers=1, width=16, num_heads=2, ffn_width=32, max_length=32)
+
+
+def test_a_stage_trains_at_its_own_masking_rate_and_is_evaluated_at_that_of_the_run():
+    model, family = recipe.bert(vocab_size=100, **SMALL), families.find("bert")
+    runs = [run_of(dict(steps=1, masking=own), model=model) for own in ({}, dict(rate=0.4))]
+    base, own = (stages.task(run, family, calibration.vocabulary(100), 0) for run in runs)
+    params, inputs = base.init(jax.random.key(0)), tiny.inputs(length=32)
+    batch = {name: inputs[name] for name in ("tokens", "types")}
+    batch["ids"] = np.stack([[0, 0, 0], [0, 1, 2]], axis=1).astype(np.uint32)
+
+    masked = [task.prepare(batch)["weights"].sum(axis=1).tolist() for task in (base, own)]
+    figures = [jax.jit(task.evaluate)(params, (), batch) for task in (base, own)]
+
+    assert masked == [[4, 4, 4], [11, 10, 10]]  # of 27, 26 and 25 tokens
+    assert figures[0]["mask_loss"][1] == 12
+    jax.tree.map(np.testing.assert_array_equal, *figures)

@@ -9,7 +9,7 @@ from bertgrow import errors, tree
 from bertgrow.growth import named, width
 
 
-def aki(old, new, fresh=None):
+def aki(old, new, fresh=None, seed=0):
     """Old units first; the new units of a layer are those of the layer above it.
 
     "Advanced knowledge initialization" of bert2BERT (Chen et al., 2022): copies from the same

@@ -6,9 +6,9 @@ from bertgrow.growth import depth as depths
 from bertgrow.growth import length as lengths
 from bertgrow.growth import width as widths
 
-# An operator is a function (old, new, fresh) -> Growth, which raises InputError where the two
-# models do not suit it. To add one, write it in its file, with its paper, and name it here;
-# the contract test finds it by itself.
+# An operator is a function (old, new, fresh, seed) -> Growth, which raises InputError where
+# the two models do not suit it. To add one, write it in its file, with its paper, and name it
+# here; the contract test finds it by itself.
 OPERATORS = {
     "width": {
         "equal": widths.equal,
@@ -59,7 +59,7 @@ WHY_NOT = {
 }
 
 
-def between(old, new, *, width="uneven", depth="stack", fresh=None):
+def between(old, new, *, width="uneven", depth="stack", fresh=None, seed=0):
     """The operators that lead from one size table to another, in the order to apply them.
 
     Width, then depth, then length, so that copied layers already have their new shapes; what
@@ -73,6 +73,7 @@ def between(old, new, *, width="uneven", depth="stack", fresh=None):
       width: operator that widens, e.g. "uneven"; see `OPERATORS`.
       depth: operator that deepens, e.g. "stack".
       fresh: function () -> new parameters, for operators that initialise some.
+      seed: int, for operators that draw anything else.
 
     Returns:
       Tuple of Growth, empty where the tables agree.
@@ -89,11 +90,11 @@ def between(old, new, *, width="uneven", depth="stack", fresh=None):
     if "depth" in touched:
         makers.append(operator("depth", depth))
     makers += [OPERATORS["length"][name] for dimension, name in alone if dimension == "length"]
-    return tuple(make(old, new, fresh) for make in makers)
+    return tuple(make(old, new, fresh, seed) for make in makers)
 
 
 def operator(dimension, name):
-    """The function (old, new, fresh) -> Growth that a recipe may name."""
+    """The function (old, new, fresh, seed) -> Growth that a recipe may name."""
     known = named(dimension)
     if name not in known:
         raise errors.InputError(

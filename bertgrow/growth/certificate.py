@@ -101,14 +101,15 @@ def later(certificate, params, axes, step):
     rows = []
     for row in certificate["rows"]:
         if row["ties"]:
-            now = {
-                axis: ties(params, axes, axis, copies.sources(row["operator"], axis, *sizes))
-                for axis, sizes in row["sizes"].items()
-                if axis in row["ties"]
-            }
+            now = {axis: ties(params, axes, axis, _sources(row, axis)) for axis in row["ties"]}
             row = row | {"ties_later": {"step": step, **now}}
         rows.append(row)
     return certificate | {"rows": rows}
+
+
+def _sources(row, axis):
+    seed = row.get("seed", 0)
+    return copies.sources(row["operator"], axis, *row["sizes"][axis], seed)
 
 
 def ties(params, axes, name, index):
@@ -197,6 +198,7 @@ def _claim(growth):
         "dimension": growth.dimension,
         "changed": growth.describe,
         "sizes": {axis: list(pair) for axis, pair in growth.changes.items()},
+        "seed": growth.seed,
         "claim": growth.claim,
         "exact_if": growth.exact_if,
         "source": growth.source,

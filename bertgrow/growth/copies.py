@@ -37,23 +37,23 @@ RULES = {
     ),
     "lemon": Rule("behind", "uneven", "any", LEMON, fills=True),
 }
-SEED = 2016  # of units drawn at random: a growth that is done again has to be the same
 
 
 def is_whole(old, new):
     return new % old == 0
 
 
-def sources(name, axis, old, new):
+def sources(name, axis, old, new, seed=0):
     """int [new]: the old unit that each new unit of `axis` copies; -1: none.
 
-    E.g. [0, 0, 1, 1] where copies lie beside their original, [0, 1, 0, 1] behind all.
+    E.g. [0, 0, 1, 1] where copies lie beside their original, [0, 1, 0, 1] behind all. Only
+    units that are "drawn" depend on `seed`.
     """
     rule, units = RULES[name], np.arange(new)
     if rule.order == "beside":
         return units * old // new
     if rule.order == "drawn":
-        return _drawn(old, new)
+        return _drawn(old, new, seed)
     filled = rule.fills and axis == "embed"
     return np.where(filled & (units >= new // old * old), -1, units % old)
 
@@ -95,12 +95,12 @@ def take(leaf, dim, index):
     return copies.reshape(*leaf.shape[:dim], new, *leaf.shape[dim + 1 :])
 
 
-def _drawn(old, new):
+def _drawn(old, new, seed):
     """The old units, then all of them in random order, round after round.
 
     Net2Net draws each unit anew; without replacement all of them have equally many copies
     at whole ratios, without which LayerNorm does not give the same outputs.
     """
-    random = np.random.default_rng((SEED, old, new))
+    random = np.random.default_rng((seed, old, new))
     rounds = [random.permutation(old) for _ in range(new // old)]
     return np.concatenate([np.arange(old), *rounds])[:new]

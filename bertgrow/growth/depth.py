@@ -9,7 +9,7 @@ from bertgrow import contracts, errors, tree
 from bertgrow.growth import named
 
 
-def stack(old, new, fresh=None):
+def stack(old, new, fresh=None, seed=0):
     """The old layers over again: layer i copies layer i mod n, e.g. [0, 1, 2, 0, 1, 2].
 
     StackBERT (Gong et al., 2019), which doubles; here to any depth, from one layer too, as
@@ -20,7 +20,7 @@ def stack(old, new, fresh=None):
     return _by_index("stack", old, new, index, source)
 
 
-def interleave(old, new, fresh=None):
+def interleave(old, new, fresh=None, seed=0):
     """Copies of a layer beside it: layer i copies layer i n // N, e.g. [0, 0, 1, 1, 2, 2].
 
     The layer map of AutoProg (Li et al., 2022).
@@ -29,7 +29,7 @@ def interleave(old, new, fresh=None):
     return _by_index("interleave", old, new, index, "Li et al. (2022), AutoProg, MoGrow")
 
 
-def gradual(old, new, fresh=None):
+def gradual(old, new, fresh=None, seed=0):
     """A copy of the last layers on top, e.g. [0, 1, 2, 3, 2, 3].
 
     Gradual stacking (Reddi et al., 2023), which adds a block of as many layers each time.
@@ -37,7 +37,7 @@ def gradual(old, new, fresh=None):
     return _topped("gradual", old, new, "Reddi et al. (2023), gradual stacking")
 
 
-def midas(old, new, fresh=None):
+def midas(old, new, fresh=None, seed=0):
     """A copy of the middle block behind it, e.g. [0, 1, 2, 3, 2, 3, 4, 5].
 
     MIDAS (Saunshi et al., 2024). Blocks are as large as what is added; of an even number of
@@ -55,7 +55,7 @@ def midas(old, new, fresh=None):
     return _by_index("midas", old, new, index, "Saunshi et al. (2024), MIDAS")
 
 
-def mslt(old, new, fresh=None):
+def mslt(old, new, fresh=None, seed=0):
     """The map of `gradual`, for a stage that trains only what is new: [0, 1, 2, 1, 2].
 
     Multi-stage layerwise training (Yang et al., 2020, "Progressively stacking 2.0"), of which
@@ -66,7 +66,7 @@ def mslt(old, new, fresh=None):
     return _topped("mslt", old, new, source)
 
 
-def random(old, new, fresh=None):
+def random(old, new, fresh=None, seed=0):
     """The old layers, and freshly initialised ones on top; their moments start at zero.
 
     The control to which Gong et al. (2019) compare stacking.
@@ -80,7 +80,7 @@ def random(old, new, fresh=None):
     return _on_top("random", old, new, fresh, "Gong et al. (2019), StackBERT, section 3")
 
 
-def identity(old, new, fresh=None):
+def identity(old, new, fresh=None, seed=0):
     """The old layers, and fresh ones on top that add nothing: their output matrices are zero.
 
     "Layer addition" of Gesmundo and Maile (2023). A pre-norm layer that adds

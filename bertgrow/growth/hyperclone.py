@@ -6,14 +6,13 @@ import zlib
 import jax
 import jax.numpy as jnp
 
-from bertgrow import tree
+from bertgrow import keys, tree
 from bertgrow.growth import named, width
 
 SIGNAL_TO_NOISE = 10.0  # of powers, the 10 dB of the paper
-SEED = 2024  # a growth that is done again has to be the same
 
 
-def hyperclone(old, new, fresh=None):
+def hyperclone(old, new, fresh=None, seed=0):
     """The model tiled as by `fpi`, and noise in the tiles of a matrix that sums to zero.
 
     HyperCloning (Samragh et al., 2024), symmetric with noise: all tiles of a matrix read
@@ -25,16 +24,19 @@ def hyperclone(old, new, fresh=None):
     growth = width.widen(old, new, rule="hyperclone")
     if not growth.changes:
         return growth
-    noise = functools.partial(_with_noise, changes=growth.changes)
-    return growth._replace(weights=named.then(growth.weights, noise), gradients=None)
+    noise = functools.partial(_with_noise, changes=growth.changes, seed=seed)
+    weights = named.then(growth.weights, noise)
+    return growth._replace(weights=weights, gradients=None, seed=seed)
 
 
-def _with_noise(params, axes, *, changes):
+def _with_noise(params, axes, *, changes, seed):
     def at_leaf(leaf, names, path):
         outputs = [name for name in names if width.is_output(name) and name != "layers"]
         for dim, name in enumerate(names):
             if outputs and not width.is_output(name) and tree.base(name) in changes:
-                key = jax.random.fold_in(jax.random.key(SEED), zlib.crc32(path.encode()))
+                key = keys.derive(
+                    jax.random.key(seed), keys.Purpose.COPIES, zlib.crc32(path.encode())
+                )
                 noise = _cancelling(key, leaf.shape, dim, *changes[tree.base(name)])
                 scale = jnp.sqrt(jnp.square(leaf.astype(jnp.float32)).mean() / SIGNAL_TO_NOISE)
                 leaf = (leaf + scale * noise).astype(leaf.dtype)

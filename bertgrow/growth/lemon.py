@@ -9,7 +9,7 @@ from bertgrow import tree
 from bertgrow.growth import copies, named, width
 
 
-def lemon(old, new, fresh=None):
+def lemon(old, new, fresh=None, seed=0):
     """Whole tiles of the old units with uneven shares; the rest of `embed` holds their mean.
 
     LEMON (Wang et al., 2024): a vector tiled q times and filled up with its mean has the mean

@@ -11,7 +11,7 @@ from bertgrow.growth import named
 SOURCE = "Gu et al. (2021), section 3, input length"
 
 
-def unpool(old, new, fresh=None):
+def unpool(old, new, fresh=None, seed=0):
     """Removes the pooling of the input. Weights stay, but they now see other inputs.
 
     The dense layer that merged pooled neighbours (pooling by concatenation) has nothing
@@ -44,7 +44,7 @@ def unpool(old, new, fresh=None):
     )
 
 
-def lengthen(old, new, fresh=None):
+def lengthen(old, new, fresh=None, seed=0):
     """Longer rows with the same weights: rows of the old length give the same outputs.
 
     Positions beyond the old length have never been trained.
@@ -74,7 +74,7 @@ def lengthen(old, new, fresh=None):
     )
 
 
-def extend(old, new, fresh=None):
+def extend(old, new, fresh=None, seed=0):
     """A longer position table: the old rows, then the same rows over again.
 
     As Longformer starts from a shorter model (Beltagy et al., 2020, section 5): the same

@@ -10,7 +10,7 @@ from bertgrow import contracts, errors, tree
 from bertgrow.growth import named
 
 
-def merge(old, new, fresh=None):
+def merge(old, new, fresh=None, seed=0):
     """A factorised FFN becomes whole: each matrix is the product of its two factors.
 
     FFN factorisation of CompoundGrow (Gu et al., 2021), which chose sharing in its place. The
@@ -24,7 +24,7 @@ def merge(old, new, fresh=None):
     )  # fmt: skip
 
 
-def unshare(old, new, fresh=None):
+def unshare(old, new, fresh=None, seed=0):
     """Layers with light attention get queries and keys, copied from the layer before each.
 
     After the released code of CompoundGrow (Gu et al., 2021): the same matrices, that now

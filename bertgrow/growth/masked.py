@@ -19,7 +19,7 @@ AXES = {"mlp": "ffn_width", "heads": "num_heads"}  # and the recipe's field
 SOURCE = "Yao et al. (2024), Masked structural growth, section 3"
 
 
-def wider(old, new, fresh=None):
+def wider(old, new, fresh=None, seed=0):
     """Freshly initialised units behind the old ones, which the model meets little by little.
 
     MSG (Yao et al., 2024) for `mlp` and `heads`, at any ratio; it needs `ramp`, the steps
@@ -43,7 +43,7 @@ def wider(old, new, fresh=None):
     return _growth("width", changes, fresh, f"{sizes} (msg)")
 
 
-def deeper(old, new, fresh=None):
+def deeper(old, new, fresh=None, seed=0):
     """Freshly initialised layers on top, which the model meets little by little.
 
     MSG (Yao et al., 2024), `m f(x) + (1 - m) x`, for pre-LN models (`norm_order` "pre"), where

@@ -17,7 +17,7 @@ AXES = {"mlp": "ffn_width", "heads": "num_heads", "embed": "width"}  # and the r
 WHOLE_EMBED = "embed keeps its width or grows by a whole factor"
 
 
-def equal(old, new, fresh=None):
+def equal(old, new, fresh=None, seed=0):
     """Every copy keeps the same share, as published: copies stay tied for ever.
 
     Equal copies get equal gradients, so they stay equal under any optimiser: the grown
@@ -26,7 +26,7 @@ def equal(old, new, fresh=None):
     return widen(old, new, rule="equal")
 
 
-def uneven(old, new, fresh=None):
+def uneven(old, new, fresh=None, seed=0):
     """Copies keep different shares: still exact, and copies part at the first step.
 
     Has no dual where `embed` grows: LayerNorm averages its units with equal weight, so the
@@ -35,7 +35,7 @@ def uneven(old, new, fresh=None):
     return widen(old, new, rule="uneven")
 
 
-def fpi(old, new, fresh=None):
+def fpi(old, new, fresh=None, seed=0):
     """Old units first, then all of them over again: unit i copies unit i mod n.
 
     bert2BERT's function-preserving initialisation (Chen et al., 2022), which keeps old units
@@ -46,7 +46,7 @@ def fpi(old, new, fresh=None):
     return widen(old, new, rule="fpi")
 
 
-def sparkling(old, new, fresh=None):
+def sparkling(old, new, fresh=None, seed=0):
     """Copies with equal shares whose symmetry the optimiser breaks, not the weights.
 
     SPARKLING (Yu et al., 2026) keeps the RMS of all activations, resets the moments of the
@@ -58,23 +58,24 @@ def sparkling(old, new, fresh=None):
     return widen(old, new, rule="sparkling")._replace(needs="asymmetric")
 
 
-def net2net(old, new, fresh=None):
+def net2net(old, new, fresh=None, seed=0):
     """Old units first, then units drawn at random, at any ratio.
 
     Net2WiderNet (Chen et al., 2016). We draw without replacement until all units have had
-    their turn, always the same for the same two sizes. Where some units of `embed` get more
+    their turn, the same ones for the same seed and sizes. Where some units of `embed` get more
     copies than others, LayerNorm weighs them more: then the function changes.
     """
-    return widen(old, new, rule="net2net")
+    return widen(old, new, rule="net2net", seed=seed)._replace(seed=seed)
 
 
-def widen(old, new, *, rule):
+def widen(old, new, *, rule, seed=0):
     """Growth of `mlp`, `heads` and `embed`, all at once, by one of `copies.RULES`.
 
     Args:
       old: {axis: size} of the trained model.
       new: {axis: size} of the model to come.
       rule: e.g. "equal".
+      seed: int, of a rule that draws its units.
 
     Returns:
       Growth; exact for post-norm and pre-norm models where every unit of `embed` is copied
@@ -84,7 +85,7 @@ def widen(old, new, *, rule):
     for axis, (before, after) in changes.items():
         check(axis, before, after, rule)
     how = copies.RULES[rule]
-    index = {axis: copies.sources(rule, axis, *pair) for axis, pair in changes.items()}
+    index = {axis: copies.sources(rule, axis, *pair, seed) for axis, pair in changes.items()}
     grow = functools.partial(_spread, index=index, changes=changes, rule=rule)
     is_exact = "embed" not in changes or copies.is_whole(*changes["embed"])
     has_dual = is_exact and (how.split == "equal" or "embed" not in changes)

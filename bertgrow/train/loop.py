@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bertgrow import errors
+from bertgrow import errors, keys
 from bertgrow.contracts import StepInfo, TrainState
 from bertgrow.train import sharding
 
@@ -47,13 +47,13 @@ def make_step(task, optimizer, accumulate=1):
 
     Metrics: `loss`, those of the task, `grad_norm` before clipping, and `rate` when the
     optimizer keeps it. Any optax transformation will do, whether it takes `step` or not.
-    The dropout key is `fold_in(state.key, state.step)`; `state.key` itself never changes.
+    The dropout key is derived from `state.key` and `state.step`; `state.key` never changes.
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
     def step(state, frozen, batch):
         inputs = task.prepare(batch)
-        key = jax.random.fold_in(state.key, state.step)
+        key = keys.derive(state.key, keys.Purpose.DROPOUT, state.step)
         gradients, metrics = gradients_of(
             task, state.params, frozen, inputs, key, state.step, accumulate
         )
@@ -168,9 +168,9 @@ def on_mesh(frozen, mesh):
 
 def _new(task, optimizer):
     def new(key):
-        params = task.init(jax.random.fold_in(key, 0))
+        params = task.init(keys.derive(key, keys.Purpose.PARAMS))
         first = jnp.zeros((), jnp.int32)  # a Python int here would trace the step twice
-        return TrainState(first, params, optimizer.init(params), jax.random.fold_in(key, 1))
+        return TrainState(first, params, optimizer.init(params), key)
 
     return new
 

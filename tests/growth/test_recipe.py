@@ -61,7 +61,32 @@ def test_what_a_stage_cannot_mean_is_refused(grow, stage, words):
 
 def operators(settings, index):
     old, new = settings.stages[index - 1 : index + 1]
-    return transition.growths(families.find("bert"), old, new)
+    return transition.growths(families.find("bert"), old, new, settings.seed)
+
+
+@pytest.mark.parametrize(
+    "grow, stage",
+    [
+        (dict(depth="random"), 1),  # fresh layers: num_layers 1 -> 2
+        (dict(width="net2net"), 3),  # drawn units: mlp 16 -> 32
+        (dict(width="hyperclone"), 3),  # noise
+    ],
+)
+def test_what_growth_draws_follows_from_the_seed_of_the_run(grow, stage):
+    def grown(seed):
+        settings = dataclasses.replace(resolved(grow, stage), seed=seed)
+        network = families.find("bert").network(settings.stages[stage - 1].model)
+        shapes = jax.eval_shape(network.init, jax.random.key(0))
+        old = jax.tree.map(
+            lambda leaf: np.arange(leaf.size, dtype=np.float32).reshape(leaf.shape), shapes
+        )
+        params, _ = between.apply(operators(settings, stage), old, network.axes)
+        return np.asarray(params["layers"]["down"]["kernel"])
+
+    first, again, other = grown(0), grown(0), grown(1)
+
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 def test_moments_that_a_method_cannot_do_without_are_asked_for_before_the_run():

@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from bertgrow import config as configs
-from bertgrow import pretrain, workdir
+from bertgrow import keys, pretrain, workdir
 from bertgrow.data import masking, pipeline, rows
 from bertgrow.recipe import ConfigDict
 from bertgrow.train import checkpoint
@@ -83,7 +83,8 @@ def passes(model, given, settings, vocab):
     slots = settings.masking.slots(settings.stages[-1].length)
     for batch in given:
         tokens, positions, targets, weights = masking.mask_tokens(
-            batch["tokens"], batch["ids"], jax.random.key(settings.seed),
+            batch["tokens"], batch["ids"],
+            keys.derive(jax.random.key(settings.seed), keys.Purpose.MASKS),
             vocab=vocab, rate=settings.masking.rate, slots=slots, show="mask",
         )  # fmt: skip
         tokens, positions, targets, weights = map(

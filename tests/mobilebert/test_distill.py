@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from distilling import certificate, distil, made, rows
 
-from bertgrow import config, overrides
+from bertgrow import config, keys, overrides
 from bertgrow.growth import named
 from bertgrow.train import metrics
 from mobilebert import nn, objectives
@@ -52,10 +52,10 @@ def test_what_the_certificate_calls_copied_is_the_teachers_to_the_bit_after_all_
 
 
 def test_layers_above_the_active_one_do_not_move_by_a_bit(store, saved):
-    student = made(store).settings.stages[1].model
+    stage = made(store).settings.stages[1]
     state = saved(PHASE, 1)
-    key = jax.random.fold_in(state.key, 1)
-    before = nn.network(student).init(key)["layers"]
+    key = keys.derive(state.key, keys.Purpose.STUDENT, stage.start)
+    before = nn.network(stage.model).init(key)["layers"]
 
     def still(layer):
         now = state.params["layers"]

@@ -1,0 +1,33 @@
+"""Random keys: each purpose has its own keys, derived from the key of the run."""
+
+import enum
+
+import jax
+
+VERSION = 2  # of the scheme below; a teacher cache made with another one is refused
+
+
+@enum.unique
+class Purpose(enum.IntEnum):
+    """What a key is for, and the numbers that are folded in after it."""
+
+    PARAMS = 0  # first parameters of a run
+    DROPOUT = 1  # step
+    MASKS = 2  # both columns of a sequence's `ids`
+    NEW_PARAMS = 3  # start of the stage: freshly initialised layers and units
+    COPIES = 4  # start of the stage: which units are copied, and noise on copies
+    LIGO_MAPS = 5  # start of the stage
+    STUDENT = 6  # start of the stage
+
+
+def derive(key, purpose, *numbers):
+    """Folds a purpose and then each number into a key.
+
+    Args:
+      key: random key of the run.
+      purpose: `Purpose`; keys of two purposes differ, whatever the numbers.
+      numbers: int or uint32 scalars, e.g. the step.
+    """
+    for number in (purpose, *numbers):
+        key = jax.random.fold_in(key, number)
+    return key
