@@ -9,9 +9,9 @@ from pathlib import Path
 
 import jax
 
-from bertgrow import cache, hardware, overrides, plan_table, planning
-from bertgrow import config as configs
+from bertgrow import cache, hardware, plan_table, planning
 from bertgrow.errors import InputError
+from bertgrow.recipes import load, resolve
 
 TAKES_RECIPE = True
 EPILOG = """examples:
@@ -59,7 +59,7 @@ def add_arguments(parser):
 
 
 def main(args):
-    recipe = overrides.read(args.config, args.overrides)
+    recipe = load.read(args.config, args.overrides)
     if not args.calibrate:  # leaves a chip alone that a run may be using
         jax.config.update("jax_platforms", "cpu")
     device, chips = _where(args)
@@ -89,7 +89,7 @@ def _resolve(recipe):
             "config.model.vocab_size is 0, which leaves it to the store; a plan has none: pass "
             "--config.data.vocab_size=N"
         )
-    return configs.resolve(recipe)
+    return resolve.resolve(recipe)
 
 
 def _where(args):

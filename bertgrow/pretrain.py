@@ -6,10 +6,10 @@ from pathlib import Path
 
 import jax
 
-from bertgrow import config as configs
-from bertgrow import job, overrides, run, workdir
+from bertgrow import job, run, workdir
 from bertgrow.data import prepare, store
 from bertgrow.errors import InputError
+from bertgrow.recipes import load, resolve
 
 TAKES_RECIPE = True
 EPILOG = """examples:
@@ -36,7 +36,7 @@ def add_arguments(parser):
 
 
 def main(args):
-    return launch(args, overrides.read(args.config, args.overrides), command="pretrain")
+    return launch(args, load.read(args.config, args.overrides), command="pretrain")
 
 
 def launch(args, recipe, *, command, cache=None):
@@ -51,7 +51,7 @@ def launch(args, recipe, *, command, cache=None):
     remember_compilations()
     stores = open_stores(recipe)
     lent = workdir.lent(args.workdir)
-    settings = configs.resolve(recipe, vocab=stores[0].vocab, lent=lent)
+    settings = resolve.resolve(recipe, vocab=stores[0].vocab, lent=lent)
     again = _again(command, args, cache)
     todo = job.make(settings, stores, command=again, cached_in=cache)
     path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)

@@ -7,7 +7,7 @@ A million steps of 512 rows of 512 tokens, 76 predictions a row (Devlin et al., 
 batch and schedule as in TensorFlow's Model Garden).
 """
 
-from bertgrow import recipe
+from bertgrow.recipes import build as recipe
 
 
 def get_config(variant=""):

@@ -7,7 +7,7 @@ Gu et al. (2021), stage split as recalled from the paper (docs/papers.md): +107.
 by our cost model, +111.4 % by theirs.
 """
 
-from bertgrow import recipe
+from bertgrow.recipes import build as recipe
 
 
 def get_config(variant=""):

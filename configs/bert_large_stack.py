@@ -7,7 +7,7 @@ The stack baseline of Gu et al. (2021), split as recalled from the paper: +72.1 
 our cost model (docs/papers.md).
 """
 
-from bertgrow import recipe
+from bertgrow.recipes import build as recipe
 
 
 def get_config(variant=""):

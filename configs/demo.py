@@ -8,7 +8,7 @@ with half the layers, half the FFN and half the row length, and grows one axis a
 Sinusoidal initial positions and a small vocabulary are what makes it quick: docs/data.md.
 """
 
-from bertgrow import recipe
+from bertgrow.recipes import build as recipe
 
 
 def get_config(variant="grow"):

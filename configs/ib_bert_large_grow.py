@@ -11,7 +11,7 @@ pooling is not defined for the inverted-bottleneck block. So a low-cost step als
 quarter of the tokens; `bertgrow plan` prints the speed-up per step and per token.
 """
 
-from bertgrow.recipe import sized, stages
+from bertgrow.recipes.build import sized, stages
 from mobilebert import recipe
 
 

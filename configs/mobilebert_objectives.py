@@ -12,7 +12,7 @@ all layers at once, then distillation; akt, all losses in one stage. What came o
 docs/results/mobilebert.md.
 """
 
-from bertgrow.recipe import choose, stages
+from bertgrow.recipes.build import choose, stages
 from mobilebert import presets, recipe
 
 STEPS, TRANSFER = 1200, 400

@@ -8,7 +8,7 @@ Every arm ends as the same model after the same steps of 2048 tokens. What came 
 is made and how the sizes were found: docs/results/compoundgrow.md.
 """
 
-from bertgrow import recipe
+from bertgrow.recipes import build as recipe
 
 
 def get_config(variant="uneven"):

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bertgrow import overrides, pretrain
+from bertgrow import pretrain
+from bertgrow.recipes import load
 
 TAKES_RECIPE = True
 EPILOG = """examples:
@@ -27,5 +28,5 @@ def add_arguments(parser):
 
 
 def main(args):
-    recipe = overrides.read(args.config, args.overrides)
+    recipe = load.read(args.config, args.overrides)
     return pretrain.launch(args, recipe, command="distill", cache=args.cache)

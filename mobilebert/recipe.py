@@ -1,9 +1,9 @@
-"""Helpers for recipes of teachers and students, beside those of `bertgrow.recipe`."""
+"""Helpers for recipes of teachers and students, beside those of `bertgrow.recipes.build`."""
 
 import dataclasses
 
-from bertgrow import recipe
-from bertgrow.recipe import ConfigDict
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes.build import ConfigDict
 from mobilebert import presets
 from mobilebert.settings import TransferConfig
 

@@ -16,7 +16,7 @@ HOMES = {  # a package: where alone it may be imported
     "sentencepiece": ("bertgrow/data/",),
     "tokenizers": ("bertgrow/data/",),
     "tensorflow_datasets": ("bertgrow/data/",),
-    "ml_collections": ("bertgrow/config.py", "bertgrow/recipe.py", "bertgrow/overrides.py"),
+    "ml_collections": ("bertgrow/recipes/",),
     "tensorflow": ("bertgrow/data/public.py",),
     "torch": (),
 }

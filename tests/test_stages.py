@@ -2,8 +2,10 @@
 
 import pytest
 
-from bertgrow import config, recipe, stages
+from bertgrow import stages
 from bertgrow.errors import InputError
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes import resolve
 
 
 def run_of(*given, **fields):
@@ -13,7 +15,7 @@ def run_of(*given, **fields):
     made.schedule = recipe.linear(peak=1.0, warmup=2, rewarmup=0)
     made.update(fields)
     made.stages = recipe.stages(*given)
-    return config.resolve(made)
+    return resolve.resolve(made)
 
 
 def rates(run, index):

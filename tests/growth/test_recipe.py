@@ -9,9 +9,11 @@ import pytest
 import recipes
 import tiny
 
-from bertgrow import calibration, config, entering, families, recipe, stages, transition
+from bertgrow import calibration, entering, families, stages, transition
 from bertgrow.errors import CheckFailed, InputError
 from bertgrow.growth import between
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes import resolve
 
 
 def resolved(grow=None, stage=2, **growth):
@@ -21,7 +23,7 @@ def resolved(grow=None, stage=2, **growth):
     given.data.vocab_size = 400
     if grow is not None:
         given.stages[stage].grow = recipe.ConfigDict(grow)
-    return config.resolve(given)
+    return resolve.resolve(given)
 
 
 def test_a_stage_overrides_how_the_run_grows():
@@ -143,7 +145,7 @@ def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
     given.data.vocab_size = 400
 
     with pytest.raises(InputError, match="'published' starts again .* set grow.rewind to 0"):
-        config.resolve(given)
+        resolve.resolve(given)
 
 
 def test_each_model_on_the_way_has_the_sizes_that_its_operator_leaves():

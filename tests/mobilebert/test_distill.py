@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from distilling import certificate, distil, made, rows
 
-from bertgrow import config, overrides
 from bertgrow.growth import named
+from bertgrow.recipes import load, resolve
 from bertgrow.train import metrics
 from mobilebert import nn, objectives
 
@@ -198,4 +198,4 @@ def test_a_teacher_of_another_kind_is_refused(store, finished, tmp_path, capsys,
 
 def bert_recipe():
     found = Path(__file__).resolve().parents[1] / "recipes.py"
-    return config.plain(overrides.read(f"{found}:plain", []))
+    return resolve.plain(load.read(f"{found}:plain", []))

@@ -7,7 +7,7 @@ import ml_collections
 
 from bertgrow import families, stages
 from bertgrow.errors import InputError
-from bertgrow.settings import (
+from bertgrow.recipes.schema import (
     CheckpointConfig,
     DataConfig,
     EvalConfig,
