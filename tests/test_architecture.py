@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ISLANDS = ("nn", "growth", "data", "train")
-FOUNDATION = {"contracts", "tree", "errors", "losses", "flops"}
-STANDARD = {"jax", "numpy", "collections", "typing", "dataclasses", "math"}
+FOUNDATION = {"contracts", "tree", "errors", "fields", "losses", "flops"}
+STANDARD = {"jax", "numpy", "collections", "typing", "dataclasses", "difflib", "math"}
 HOMES = {  # a package: where alone it may be imported
     "flax": ("bertgrow/nn/", "mobilebert/nn"),
     "orbax": ("bertgrow/train/checkpoint.py",),

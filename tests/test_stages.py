@@ -43,8 +43,8 @@ def test_a_stage_with_its_own_schedule_counts_from_its_own_start():
 def test_a_stage_may_have_its_own_optimiser():
     run = run_of(dict(steps=5), dict(steps=5, optimizer=recipe.lamb(clip=0.5)))
 
-    assert [stage.optimizer["name"] for stage in run.stages] == ["adamw", "lamb"]
-    assert run.stages[1].optimizer["clip"] == 0.5
+    assert [stage.optimizer.name for stage in run.stages] == ["adamw", "lamb"]
+    assert run.stages[1].optimizer.clip == 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,12 @@
 """From a recipe's ConfigDict to frozen dataclasses: unknown fields and bad values end here."""
 
-import dataclasses
-import difflib
-
 import ml_collections
 
-from bertgrow import families, stages
+from bertgrow import families, fields, stages
 from bertgrow.errors import InputError
-from bertgrow.recipes.schema import (
-    CheckpointConfig,
-    DataConfig,
-    EvalConfig,
-    GrowthConfig,
-    MaskingConfig,
-    MeshConfig,
-    RunConfig,
-    StageConfig,
-)
-
-_SECTIONS = dict(
-    data=DataConfig, masking=MaskingConfig, growth=GrowthConfig, mesh=MeshConfig,
-    eval=EvalConfig, checkpoint=CheckpointConfig,
-)  # fmt: skip
-_PLAIN = ("seed", "accumulate", "log_every", "init_from")
-_STAGED = ("batch", "length")
-_OVER_STAGES = ("optimizer", "schedule")  # a stage may have its own, whole
-_OPTIMIZERS = {
-    name: {"name", "b1", "b2", "eps", "weight_decay", "clip", "bias_correction"}
-    for name in ("adamw", "lamb")
-}
-_SCHEDULES = dict(
-    linear={"name", "peak", "warmup", "rewarmup"},
-    published={"name", "peak", "warmup", "rewarmup", "end", "decay_steps"},
-    wsd={"name", "peak", "warmup", "rewarmup", "decay"},
-)
+from bertgrow.fields import nearest
+from bertgrow.recipes import optimization
+from bertgrow.recipes.schema import SECTIONS, STAGED, GrowthConfig, RunConfig, StageConfig
 
 
 def resolve(recipe, *, vocab=None, lent=None):
@@ -49,16 +22,20 @@ def resolve(recipe, *, vocab=None, lent=None):
       InputError: names the field, what it holds, and what would do.
     """
     recipe = plain(recipe)
-    name = recipe.get("model", {}).get("family", "bert")
+    name = _dict(recipe.get("model", {}), "config.model").get("family", "bert")
     family = families.find(name)
-    known = {*_SECTIONS, *_PLAIN, *_STAGED, *_OVER_STAGES, "model", "stages"}
+    own, kinds = fields.options(RunConfig), optimization.CHOICES
+    known = {*own, *SECTIONS, *STAGED, *kinds, "model", "stages"}
     _refuse_unknown(recipe, known | set(family.sections), "config")
     for missing in sorted(known - set(recipe)):
         raise InputError(f"config.{missing} is missing; start from recipe.pretraining()")
+    own = {name: recipe[name] for name in own}
+    fields.check(RunConfig, own, "config")
+    fields.check(StageConfig, {name: recipe[name] for name in STAGED}, "config")
     recipe["stages"] = family.stages(recipe)
     run = RunConfig(
-        **_sections(_SECTIONS, recipe),
-        **{name: recipe[name] for name in _PLAIN},
+        **_sections(SECTIONS, recipe),
+        **own,
         family=name,
         stages=_stages(recipe, family, vocab),
         sections=_sections(family.sections, recipe),
@@ -78,57 +55,41 @@ def plain(recipe):
     return recipe
 
 
-def nearest(name, names):
-    """`, did you mean 'x'?`, or the list of names where none is near."""
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(names))}"
-
-
 def _refuse_unknown(given, known, where):
     for name in given:
         if name not in known:
             raise InputError(f"{where}.{name} is no field of a recipe; {nearest(name, known)}")
 
 
-def _sections(classes, recipe):
-    return {name: _section(cls, recipe.get(name, {}), name) for name, cls in classes.items()}
-
-
-def _section(cls, given, where):
-    fields = {f.name: f.type for f in dataclasses.fields(cls)}
-    _refuse_unknown(given, fields, f"config.{where}")
-    for name, value in given.items():
-        _check_type(value, fields[name], f"config.{where}.{name}")
-    return cls(**given)
-
-
-def _check_type(value, expected, where):
-    kinds = {float: (int, float)}.get(expected, expected)
-    if isinstance(value, bool) and expected is not bool or not isinstance(value, kinds):
-        names = getattr(expected, "__name__", expected)
-        raise InputError(f"{where} is {value!r}; expected {names}")
-
-
-def _named(given, choices, where):
-    name = given.get("name")
-    if name not in choices:
-        raise InputError(f"{where}.name is {name!r}; {nearest(str(name), choices)}")
-    _refuse_unknown(given, choices[name], where)
+def _dict(given, where):
+    if not isinstance(given, dict):
+        raise InputError(f"{where} is {given!r}; expected a dict of its fields")
     return given
+
+
+def _sections(classes, recipe):
+    return {
+        name: fields.make(cls, _dict(recipe.get(name, {}), where := f"config.{name}"), where)
+        for name, cls in classes.items()
+    }
+
+
+def _named(given, kind, where):
+    """The optimizer or schedule that the dict `given` names, as its dataclass."""
+    choices, name = optimization.CHOICES[kind], _dict(given, where).get("name")
+    if name not in choices:
+        raise InputError(f"{where}.name is {name!r}; expected one of {', '.join(choices)}")
+    return fields.make(choices[name], given, where)
 
 
 def _stages(recipe, family, vocab):
     base = {name: value for name, value in recipe["model"].items() if name != "family"}
-    known = {f.name for f in dataclasses.fields(family.config)}
-    _refuse_unknown(base, known, "config.model")
+    fields.check(family.config, base, "config.model")
     base = _fit(base, vocab, recipe["data"].get("vocab_size"))
     if not recipe["stages"]:
         raise InputError("config.stages is empty; give at least one, e.g. dict(steps=1000)")
     found, start = [], 0
     for index, given in enumerate(recipe["stages"]):
-        where = f"config.stages[{index}]"
-        own = {"steps", "grow", "task", *_STAGED, *_OVER_STAGES}
-        _refuse_unknown(given, known | own, where)
         stage = _stage(given, base, recipe, family, index, start)
         found.append(stage)
         start = stage.end
@@ -150,66 +111,63 @@ def _fit(model, vocab, planned):
 
 def _stage(given, base, recipe, family, index, start):
     where = f"config.stages[{index}]"
-    counts = {name: given.get(name, recipe.get(name)) for name in ("steps", *_STAGED)}
-    for name, value in counts.items():
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{where}.{name} is {value!r}; expected a whole number above 0")
-    grow = _grow(given, recipe, index, f"{where}.grow")
-    task = given.get("task", "masked_lm")
-    if task not in (known := [*stages.OBJECTIVES, *family.objectives]):
-        raise InputError(f"{where}.task is {task!r}; {nearest(str(task), known)}")
-    named = {
-        name: _named(given[name], choices, f"{where}.{name}")
-        if name in given
-        else _named(recipe[name], choices, f"config.{name}")
-        for name, choices in (("optimizer", _OPTIMIZERS), ("schedule", _SCHEDULES))
+    _dict(given, where)
+    known = fields.options(StageConfig)
+    names = [*known, "grow", *optimization.CHOICES, *fields.options(family.config)]
+    _refuse_unknown(given, names, where)
+    own = {name: given[name] for name in known if name in given}
+    fields.check(StageConfig, own, where)
+    if "steps" not in own:
+        raise InputError(f"{where}.steps is missing; expected {known['steps'].expected()}")
+    own = {name: recipe[name] for name in STAGED} | own
+    task = own.setdefault("task", known["task"].default)
+    if task not in (objectives := [*stages.OBJECTIVES, *family.objectives]):
+        raise InputError(f"{where}.task is {task!r}; {nearest(task, objectives)}")
+    chosen = {
+        kind: _named(given[kind], kind, f"{where}.{kind}")
+        if kind in given
+        else _named(recipe[kind], kind, f"config.{kind}")
+        for kind in optimization.CHOICES
     }
-    own = {"grow", "task", *named, *counts}
-    overlay = {k: value for k, value in given.items() if k not in own}
-    model = _section(family.config, {**base, **overlay}, f"stages[{index}]")
+    model = _model(family.config, base, given, where)
+    if own["length"] > model.max_length:
+        raise InputError(
+            f"{where}.length is {own['length']}, above the position table of "
+            f"{model.max_length} rows; raise config.model.max_length or shorten the stage"
+        )
+    grow = _grow(given, recipe, index, f"{where}.grow")
+    return StageConfig(name=str(index), model=model, start=start, grow=grow, **chosen, **own)
+
+
+def _model(cls, base, given, where):
+    """The model of a stage: the recipe's, with the fields that the stage gives."""
+    overlay = {name: value for name, value in given.items() if name in fields.options(cls)}
+    fields.check(cls, overlay, where)
+    model = cls(**base | overlay)
     try:
         model.check()
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    if counts["length"] > model.max_length:
-        raise InputError(
-            f"{where}.length is {counts['length']}, above the position table of "
-            f"{model.max_length} rows; raise config.model.max_length or shorten the stage"
-        )
-    return StageConfig(
-        name=str(index), model=model, start=start, task=task, grow=grow, **named, **counts
-    )
+    return model
 
 
 def _grow(given, recipe, index, where):
     """How a stage grows out of the one before: `config.growth` under the stage's `grow`."""
-    own = given.get("grow", {})
-    if not isinstance(own, dict):
-        raise InputError(f"{where} is {own!r}; expected fields, e.g. dict(width='fpi')")
+    own = _dict(given.get("grow", {}), where)
     if own and not index:
         raise InputError(
             f"{where}: the first stage grows out of nothing; move it to a later one"
         )
-    rules = _section(GrowthConfig, {**recipe["growth"], **own}, where.removeprefix("config."))
-    rules.check(where if own else "config.growth")
-    return rules
+    fields.check(GrowthConfig, own, where)
+    return fields.make(GrowthConfig, {**recipe["growth"], **own}, "config.growth")
 
 
 def _check(run):
-    if run.data.rows not in ("packed", "pairs"):
-        raise InputError(f"config.data.rows is {run.data.rows!r}; expected packed or pairs")
     if run.model.next_sentence and run.data.rows != "pairs":
         raise InputError(
             "config.model.next_sentence needs pairs of segments; set config.data.rows='pairs' "
             "or config.model.next_sentence=False"
         )
-    if run.data.mask_epochs < 0:
-        raise InputError(
-            f"config.data.mask_epochs is {run.data.mask_epochs}; expected 0 (rows and masks "
-            "never repeat) or after how many epochs they do"
-        )
-    if not 0 < run.masking.rate < 1:
-        raise InputError(f"config.masking.rate is {run.masking.rate}; expected between 0 and 1")
     for stage in run.stages:
         if stage.batch % run.accumulate:
             raise InputError(
@@ -217,9 +175,6 @@ def _check(run):
                 f"config.accumulate {run.accumulate}; change one of the two"
             )
     _check_clock(run)
-    for section, name in (("eval", "every"), ("eval", "rows"), ("checkpoint", "every")):
-        if getattr(getattr(run, section), name) < 1:
-            raise InputError(f"config.{section}.{name} must be at least 1")
 
 
 def _check_clock(run):
@@ -233,7 +188,7 @@ def _check_clock(run):
                 f"back by {behind} steps in all; lower grow.rewind so that they are at most "
                 f"{since}"
             )
-        if behind and stage.schedule["name"] == "published":
+        if behind and stage.schedule.name == "published":
             raise InputError(
                 "config.schedule 'published' starts again in every stage, so there is nothing "
                 "to rewind; set grow.rewind to 0, or choose linear or wsd"

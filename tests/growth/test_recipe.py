@@ -13,7 +13,7 @@ from bertgrow import calibration, entering, families, stages, transition
 from bertgrow.errors import CheckFailed, InputError
 from bertgrow.growth import between
 from bertgrow.recipes import build as recipe
-from bertgrow.recipes import resolve
+from bertgrow.recipes import optimization, resolve
 
 
 def resolved(grow=None, stage=2, **growth):
@@ -52,7 +52,11 @@ def test_a_stage_overrides_how_the_run_grows():
             1,
             "stage 1 starts at step 7 of its schedule with a clock set back by 8",
         ),
-        (dict(moments=3), 1, "moments is 3; expected str . dict"),
+        (
+            dict(moments=3),
+            1,
+            "moments is 3; expected one of reset, copy, exact, asymmetric, or a dict of these",
+        ),
     ],
 )
 def test_what_a_stage_cannot_mean_is_refused(grow, stage, words):
@@ -102,7 +106,7 @@ def test_a_growth_may_set_back_the_clock_and_the_run_still_ends_at_zero():
     np.testing.assert_allclose(rates(settings), [1 - now / 24 for now in clock], atol=1e-6)
 
 
-PLAIN = dict(name="linear", peak=1.0, warmup=0, rewarmup=0)
+PLAIN = optimization.Linear(peak=1.0, warmup=0, rewarmup=0)
 
 
 def scheduled(settings, schedule):
@@ -112,7 +116,9 @@ def scheduled(settings, schedule):
 
 def test_warm_up_stable_decay_cools_once_at_the_end_of_all_stages():
     """Also where the cooling, 14 of 28 steps, starts before the last stage."""
-    settings = scheduled(resolved(), {**PLAIN, "name": "wsd", "decay": 0.5})
+    settings = scheduled(
+        resolved(), optimization.Wsd(peak=1.0, warmup=0, rewarmup=0, decay=0.5)
+    )
 
     expected = [1.0] * 14 + [1 - n / 14 for n in range(1, 15)]
     np.testing.assert_allclose(rates(settings), expected, atol=1e-6)

@@ -150,7 +150,7 @@ def test_the_tasks_of_the_family_are_the_strategies_of_the_paper():
         ("", ["stages[1].task=progresive"], "did you mean 'progressive'?"),
         ("", ["transfer.hiden=1"], "hiden"),
         ("", ["transfer.features=both"], "expected one of split, plain"),
-        ("", ["transfer.hard=2.0"], "expected from 0 to 1"),
+        ("", ["transfer.hard=2.0"], "transfer.hard is 2.0; expected a number from 0 to 1"),
         ("", ["transfer.embedding_norm=copy"], "set it to identity or least_squares"),
         ("", ["model.norm=layer"], "'layer' in the student; set it to copy"),
         ("", ["model.norm=folded", "transfer.embedding_norm=least_squares"], "to identity"),

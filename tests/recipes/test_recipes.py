@@ -105,12 +105,21 @@ def test_a_misspelt_override_is_named(given, said):
     [
         (lambda c: c.update(modle=1), "config.modle is no field.*'model'"),
         (lambda c: c.model.update(num_layer=3), "config.model.num_layer.*'num_layers'"),
-        (lambda c: c.optimizer.update(name="adma"), "'adamw'"),
+        (
+            lambda c: c.optimizer.update(name="adma"),
+            "config.optimizer.name is 'adma'; expected one of adamw, lamb",
+        ),
         (lambda c: c.schedule.update(peek=1.0), "'peak'"),
         (lambda c: c.stages[0].update(stesp=3), "'steps'"),
-        (lambda c: c.stages[0].update(steps=0), "whole number above 0"),
+        (
+            lambda c: c.stages[0].update(steps=0),
+            "stages.0..steps is 0; expected a whole number of at least 1",
+        ),
         (lambda c: c.eval.update(every=0), "at least 1"),
-        (lambda c: c.masking.update(rate=1.5), "between 0 and 1"),
+        (
+            lambda c: c.masking.update(rate=1.5),
+            "config.masking.rate is 1.5; expected a number above 0 and below 1",
+        ),
         (lambda c: c.update(accumulate=3), "not divisible"),
     ],
 )
