@@ -32,7 +32,7 @@ def add_arguments(parser):
         help="working directories to read, or a folder of them",
     )
     parser.add_argument(
-        "--arms", nargs="+", metavar="NAME=FILE[:VARIANT]", help="the recipe of each arm"
+        "--arms", nargs="+", metavar="NAME=RECIPE[:VARIANT]", help="the recipe of each arm"
     )
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="train seeds 0 to N-1; default 1"

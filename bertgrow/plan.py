@@ -21,7 +21,7 @@ EPILOG = """examples:
 
 
 def add_arguments(parser):
-    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="the recipe")
+    load.add_argument(parser)
     parser.add_argument(
         "--device",
         choices=tuple(hardware.TABLE),

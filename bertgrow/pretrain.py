@@ -22,7 +22,7 @@ exit codes: 0 finished, 1 diverged or a claim broken, 2 bad input, 75 saved and 
 
 
 def add_arguments(parser):
-    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="the recipe")
+    load.add_argument(parser)
     parser.add_argument("--workdir", required=True, type=Path, help="where the run leaves all")
     parser.add_argument(
         "--extend", action="store_true", help="allow more steps in the last stage than begun"

@@ -29,8 +29,8 @@ class MobileBertConfig:
     num_heads: int = option(4, "attention heads of a block; divides body_width", minimum=1)
     attention_input: str = option(
         "shared",
-        "what queries and keys are made of: one more bottleneck, shared by both | the block's "
-        "bottleneck | its wide input",
+        "what queries and keys are made of: one more bottleneck, shared by both; the block's "
+        "bottleneck; its wide input",
         choices=("shared", "bottleneck", "input"),
     )
     num_ffns: int = option(4, "FFNs of a block, one after another", minimum=1)
@@ -42,7 +42,7 @@ class MobileBertConfig:
     )
     norm: str = option(
         "none",
-        "LayerNorm | NoNorm, scale and shift alone | NoNorm folded into the weights",
+        "LayerNorm; NoNorm, scale and shift alone; NoNorm folded into the weights",
         choices=("layer", "none", "folded"),
     )
     activation: str = option(

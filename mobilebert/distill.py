@@ -5,7 +5,7 @@ from pathlib import Path
 from bertgrow import pretrain
 from bertgrow.recipes import load
 
-TAKES_RECIPE = True
+TAKES_RECIPE, FAMILY = True, "mobilebert"
 EPILOG = """examples:
   bertgrow distill --config configs/mobilebert.py:smoke --workdir runs/mobilebert-smoke
   bertgrow distill --config configs/mobilebert.py --config.data.store=STORE \\

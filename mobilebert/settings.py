@@ -24,13 +24,12 @@ class TransferConfig:
     variance: float = option(5.0, "weight of the variances of feature maps", minimum=0)
     features: str = option(
         "split",
-        "feature maps are compared after normalization, means and variances apart | as they "
-        "are",
+        "feature maps are compared after normalization, means and variances apart; as they are",
         choices=("split", "plain"),
     )
     tokens: str = option(
         "real",
-        "tokens that count in the maps: all but padding | all, as published",
+        "tokens that count in the maps: all but padding; all, as published",
         choices=("real", "all"),
     )
     below: float = option(
@@ -44,7 +43,8 @@ class TransferConfig:
     temperature: float = option(1.0, "temperature of the soft labels", above=0)
     embedding_norm: str = option(
         "identity",
-        "first values of the student's embedding norm: none | fitted to the teacher | its own",
+        "first values of the student's embedding norm: scale 1 and shift 0; fitted to the "
+        "teacher's embeddings; the teacher's norm",
         choices=copying.NORMS,
     )
     activation_factor: float = option(

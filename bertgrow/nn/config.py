@@ -37,7 +37,7 @@ class BertConfig:
         minimum=0,
     )
     pool: int = option(
-        1, "unmasked tokens averaged into one query, CompoundGrow's length axis", minimum=1
+        1, "unmasked tokens pooled into one query, CompoundGrow's length axis", minimum=1
     )
     pool_mode: str = option(
         "mean", "how the embeddings of a window are pooled", choices=("mean", "max", "concat")

@@ -265,7 +265,7 @@ def test_relu6_is_bounded():
         ({"table_width": 24}, "table_width is 24; expected less than width"),
         (
             {"attention_input": "wide"},
-            "attention_input is 'wide'; expected one of shared, bottleneck, input",
+            "'wide'; expected one of shared, bottleneck, input",
         ),
         ({"norm": "rms"}, "norm is 'rms'; expected one of layer, none, folded"),
         ({"num_ffns": 0}, "num_ffns is 0; expected a whole number of at least 1"),
