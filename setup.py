@@ -12,7 +12,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=find_packages(include=["bertgrow*", "mobilebert*"]),
+    packages=[*find_packages(include=["bertgrow*", "mobilebert*"]), "bertgrow.configs"],
+    package_dir={"bertgrow.configs": "configs"},
     package_data={"bertgrow": ["*.css"]},
     # Lower bounds only: a notebook keeps the jax that belongs to its accelerator's driver.
     install_requires=[

@@ -22,9 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 import rounds
 
-from bertgrow import calibration, config, families, recipe, stages
+from bertgrow import calibration, families, stages
 from bertgrow.contracts import Task
 from bertgrow.data import entries
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes import resolve
 from bertgrow.train import loop, sharding
 from mobilebert import nn, presets
 from mobilebert import recipe as students
@@ -105,7 +107,7 @@ def resolved(args):
     made.stages = recipe.stages(
         teacher, dict(task="joint", steps=steps), students.progressive(steps=steps)
     )
-    return config.resolve(made)
+    return resolve.resolve(made)
 
 
 def build(settings, made, args, folder):

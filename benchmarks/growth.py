@@ -19,10 +19,15 @@ from bertgrow.nn import bert
 from bertgrow.train import loop, optimizers, sharding
 
 SMALL = bert.BertConfig(
-    vocab_size=30522, num_layers=12, width=768, num_heads=12, ffn_width=3072
+    vocab_size=30522, num_layers=12, width=768, num_heads=12, ffn_width=3072, next_sentence=True
 )
 LARGE = bert.BertConfig(
-    vocab_size=30522, num_layers=24, width=1536, num_heads=24, ffn_width=6144
+    vocab_size=30522,
+    num_layers=24,
+    width=1536,
+    num_heads=24,
+    ffn_width=6144,
+    next_sentence=True,
 )
 
 

@@ -20,9 +20,9 @@ import numpy as np
 import rounds
 
 from bertgrow import calibration, flops, objective
-from bertgrow.config import MaskingConfig
 from bertgrow.data import masking
 from bertgrow.nn import bert, layers
+from bertgrow.recipes.schema import MaskingConfig
 from bertgrow.train import loop, optimizers, sharding
 
 MODELS = {  # layers, width, heads

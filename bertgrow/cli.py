@@ -7,6 +7,7 @@ A command is a module registered under the entry point `bertgrow.commands` with 
 import argparse
 import ast
 import importlib.util
+import shutil
 import sys
 import time
 from importlib.metadata import entry_points
@@ -57,11 +58,31 @@ def _run(name, point, argv, start):
     )
     module.add_arguments(parser)
     if getattr(module, "TAKES_RECIPE", False):
+        parser.add_argument(
+            "--help-config", action="store_true", help="print all fields of a recipe and exit"
+        )
+        if "--help-config" in argv:
+            return _help_config(argv, getattr(module, "FAMILY", "bert"))
         args, args.overrides = parser.parse_known_args(argv)
     else:
         args = parser.parse_args(argv)
     args.start = start  # `time.monotonic()`, before the command's modules are loaded
     return module.main(args) or 0
+
+
+def _help_config(argv, family):
+    """Prints the fields of the recipe that `argv` names, or else of one of `family`."""
+    from bertgrow.recipes import describe, load  # loads JAX, which `--help` does without
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    parser.add_argument("--arms", nargs="+", default=[])
+    args, _ = parser.parse_known_args(argv)
+    recipes = [args.config] if args.config else [arm.partition("=")[2] for arm in args.arms]
+    if recipes:
+        family = load.read(recipes[0], []).model.family
+    print(describe.text(family, shutil.get_terminal_size().columns))
+    return 0
 
 
 def _overview(commands):

@@ -12,7 +12,7 @@ from bertgrow import baseline, compare_page, errors, report, runs, seeds
 TAKES_RECIPE = True
 FILES = ("compare.json", "compare.svg", "compare.html")
 EPILOG = """examples:
-  bertgrow compare --arms full=configs/demo.py:scratch grown=configs/demo.py:grow \\
+  bertgrow compare --arms full=demo:scratch grown=demo:grow \\
       --seeds 3 --config.data.store=STORE --workdir runs/demo
   bertgrow compare runs/demo
   bertgrow compare runs/full-seed0 runs/full-seed1 runs/grown-seed0 runs/grown-seed1
@@ -33,7 +33,7 @@ def add_arguments(parser):
         help="working directories to read, or a folder of them",
     )
     parser.add_argument(
-        "--arms", nargs="+", metavar="NAME=FILE[:VARIANT]", help="the recipe of each arm"
+        "--arms", nargs="+", metavar="NAME=RECIPE[:VARIANT]", help="the recipe of each arm"
     )
     parser.add_argument(
         "--seeds", type=int, metavar="N", help="train seeds 0 to N-1; default 1"

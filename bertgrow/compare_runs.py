@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from etils import epath
 
-from bertgrow import config as configs
-from bertgrow import overrides, pretrain, runs, seeds, workdir
+from bertgrow import pretrain, runs, seeds, workdir
 from bertgrow.cli import EXIT_INPUT, EXIT_STOPPED
 from bertgrow.errors import CheckFailed, InputError, Stopped
+from bertgrow.recipes import load, resolve
 
 LAST_LINES = 5  # of a failed run's output, repeated in the error
 
@@ -110,7 +110,7 @@ def _arms(arms):
         if not equals or not file or not re.fullmatch(r"[\w.+-]+", name):
             raise InputError(
                 f"--arms {word!r}; expected NAME=FILE[:VARIANT], with a name of letters, "
-                "digits and _ . + -, e.g. full=configs/demo.py:scratch"
+                "digits and _ . + -, e.g. full=demo:scratch"
             )
         if name in files:
             raise InputError(f"--arms names {name!r} twice; give each arm a name of its own")
@@ -123,9 +123,9 @@ def _arms(arms):
 def _planned(arm, file, seed, folder, given):
     given = [*given, f"--config.seed={seed}"]
     try:
-        recipe = overrides.read(file, given)
+        recipe = load.read(file, given)
         stores = pretrain.open_stores(recipe)
-        settings = configs.resolve(recipe, vocab=stores[0].vocab)
+        settings = resolve.resolve(recipe, vocab=stores[0].vocab)
     except InputError as error:
         raise InputError(f"arm {arm}: {error}") from error
     path = folder / f"{arm}-seed{seed}"

@@ -10,12 +10,16 @@ from bertgrow.errors import InputError
 
 def find(name):
     """The `Family` called `name`; an InputError that lists the installed ones otherwise."""
-    found = {point.name: point for point in entry_points(group="bertgrow.families")}
-    if name not in found:
+    if name not in names():
         raise InputError(
-            f"config.model.family is {name!r}; installed families: {', '.join(sorted(found))}"
+            f"config.model.family is {name!r}; installed families: {', '.join(names())}"
         )
-    return found[name].load()
+    return next(iter(entry_points(group="bertgrow.families", name=name))).load()
+
+
+def names():
+    """The installed families, sorted."""
+    return sorted({point.name for point in entry_points(group="bertgrow.families")})
 
 
 def shape(family, model):

@@ -13,25 +13,24 @@ from bertgrow import (
     cache,
     hardware,
     job,
-    overrides,
     plan_table,
     planning,
     pretrain,
     store_epochs,
 )
-from bertgrow import config as configs
 from bertgrow.errors import InputError
+from bertgrow.recipes import load, resolve
 
 TAKES_RECIPE = True
 EPILOG = """examples:
-  bertgrow plan --config configs/bert_base_grow.py
-  bertgrow plan --config configs/bert_large_grow.py --device v5e --chips 64 --price 1.20
-  bertgrow plan --config configs/bert_base_grow.py --config.data.store=STORE
-  bertgrow plan --config configs/demo.py --calibrate --json"""
+  bertgrow plan --config bert_base_grow
+  bertgrow plan --config bert_large_grow --device v5e --chips 64 --price 1.20
+  bertgrow plan --config bert_base_grow --config.data.store=STORE
+  bertgrow plan --config demo --calibrate --json"""
 
 
 def add_arguments(parser):
-    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="the recipe")
+    load.add_argument(parser)
     parser.add_argument(
         "--device",
         choices=tuple(hardware.TABLE),
@@ -69,7 +68,7 @@ def add_arguments(parser):
 
 
 def main(args):
-    recipe = overrides.read(args.config, args.overrides)
+    recipe = load.read(args.config, args.overrides)
     if not args.calibrate:  # leaves a chip alone that a run may be using
         jax.config.update("jax_platforms", "cpu")
     device, chips = _where(args)
@@ -100,13 +99,13 @@ def main(args):
 
 def _resolve(recipe, stores):
     if stores:
-        return configs.resolve(recipe, vocab=stores[0].vocab)
+        return resolve.resolve(recipe, vocab=stores[0].vocab)
     if not (recipe.model.vocab_size or recipe.data.vocab_size):
         raise InputError(
             "config.model.vocab_size is 0, which leaves it to the store, and none is given; "
             "pass --config.data.store=STORE or --config.data.vocab_size=N"
         )
-    return configs.resolve(recipe)
+    return resolve.resolve(recipe)
 
 
 def _where(args):

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import jax
 
-from bertgrow import config as configs
-from bertgrow import job, overrides, profiling, run, workdir
+from bertgrow import job, profiling, run, workdir
 from bertgrow.data import prepare, store
 from bertgrow.errors import InputError
+from bertgrow.recipes import load, resolve
 from bertgrow.train import signals
 
 TAKES_RECIPE = True
 EPILOG = """examples:
-  bertgrow pretrain --config configs/bert_base_grow.py:smoke --workdir runs/smoke
-  bertgrow pretrain --config configs/bert_base_grow.py --config.data.store=STORE \\
+  bertgrow pretrain --config bert_base_grow:smoke --workdir runs/smoke
+  bertgrow pretrain --config bert_base_grow --config.data.store=STORE \\
       --config.schedule.peak=2e-4 --config.stages[0].steps=1000 --workdir runs/base
 
 The same command continues a run that was killed. SIGTERM and Ctrl-C save and stop.
@@ -24,7 +24,7 @@ exit codes: 0 finished, 1 diverged or a claim broken, 2 bad input, 75 saved and 
 
 
 def add_arguments(parser):
-    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="the recipe")
+    load.add_argument(parser)
     parser.add_argument("--workdir", required=True, type=Path, help="where the run leaves all")
     parser.add_argument(
         "--extend", action="store_true", help="allow more steps in the last stage than begun"
@@ -50,7 +50,7 @@ def _minutes(text):
 
 
 def main(args):
-    return launch(args, overrides.read(args.config, args.overrides), command="pretrain")
+    return launch(args, load.read(args.config, args.overrides), command="pretrain")
 
 
 def launch(args, recipe, *, command, cache=None):
@@ -77,7 +77,7 @@ def launch(args, recipe, *, command, cache=None):
 def _job(args, recipe, resume, cache):
     stores = open_stores(recipe)
     lent = workdir.lent(args.workdir)
-    settings = configs.resolve(recipe, vocab=stores[0].vocab, lent=lent)
+    settings = resolve.resolve(recipe, vocab=stores[0].vocab, lent=lent)
     return job.make(settings, stores, command=resume, cached_in=cache)
 
 

@@ -19,7 +19,7 @@ from bertgrow.contracts import Stage
 from bertgrow.data import pipeline
 from bertgrow.errors import Stopped
 from bertgrow.growth import certificate as certificates
-from bertgrow.settings import RunConfig
+from bertgrow.recipes.schema import RunConfig
 from bertgrow.train import (
     checkpoint,
     disk,

@@ -1,5 +1,6 @@
 """From a resolved recipe to its stages: what each learns, with which optimiser, from where."""
 
+import dataclasses
 import functools
 
 from bertgrow import flops, learned, objective, transition
@@ -59,10 +60,9 @@ def make_optimizer(settings, index, axes, **told):
       axes: axis names of the parameters.
       told: what the recipe does not say, such as `rate_by_axis`.
     """
-    given = settings.stages[index].optimizer
-    fields = {name: value for name, value in given.items() if name != "name"}
+    fields = dataclasses.asdict(settings.stages[index].optimizer)
+    make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[fields.pop("name")]
     fields["decay"] = fields.pop("weight_decay")
-    make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[given["name"]]
     return make(axes, make_rate(settings, index), **told, **fields)
 
 
@@ -73,7 +73,7 @@ def make_rate(settings, index):
     """
     stage, stages = settings.stages[index], course(settings.stages, index)
     begin, end, behind = stages[0].start, stages[-1].end, rewound(stages, stage)
-    start, given = stage.start - begin, dict(stage.schedule)
+    start, given = stage.start - begin, dataclasses.asdict(stage.schedule)
     name = given.pop("name")
     rewarmup = given.pop("rewarmup")
     if start:

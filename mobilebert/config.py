@@ -1,48 +1,80 @@
-"""What a MobileBERT, or the teacher of one, is made of: sizes and choices, checked once."""
+"""Configuration of a MobileBERT, or of a teacher of one: its sizes and choices."""
 
 import dataclasses
 
+from bertgrow import fields
+from bertgrow.fields import option
 from bertgrow.nn import config as common
 
-CHOICES = common.CHOICES | {
-    "attention_input": ("shared", "bottleneck", "input"),
-    "norm": ("layer", "none", "folded"),
-    "activation": (*common.CHOICES["activation"], "relu6"),
-}
 TRIGRAM = 3  # neighbours that the embeddings merge
 
 
 @dataclasses.dataclass(frozen=True)
 class MobileBertConfig:
-    """MobileBERT (Sun et al., 2020) as released, unless told otherwise.
+    """MobileBERT as released (Sun et al., 2020), or the teacher of one.
 
     The released wiring shares one bottleneck between keys and queries; the paper's Table 1
     shows attention on the wide input. See `mobilebert/presets.py` for both, and the others.
     """
 
-    vocab_size: int = 30522
-    num_layers: int = 24
-    width: int = 512  # between blocks
-    table_width: int = 128  # of the word table; `width - table_width` more in the head
-    body_width: int = 128  # inside blocks
-    num_heads: int = 4
-    attention_input: str = "shared"  # shared | bottleneck | input
-    num_ffns: int = 4  # stacked in a block
-    ffn_width: int = 512  # of the full model; `mlp_width` is what an FFN holds
-    ffn_share: int = 1  # one narrow FFN stands for this many, CompoundGrow's width axis
-    norm: str = "none"  # none: scale and shift alone | layer | folded: see fold.py
-    activation: str = "relu"  # gelu | gelu_tanh | relu | relu6
-    pooler: bool = False  # dense and tanh on the first token
-    max_length: int = 512
-    num_types: int = 2
-    dropout: float = 0.0  # of embeddings and block outputs
-    attention_dropout: float = 0.1
-    positions_init: str = "normal"  # normal | sinusoids; learned either way
-    next_sentence: bool = True
-    pad_id: int = 0
-    dtype: str = "auto"  # auto: float32 on a CPU, bfloat16 elsewhere
-    remat: str = "none"  # none | dots | full
-    init_scale: float = 0.02
+    vocab_size: int = option(
+        30522, "tokens of the vocabulary; 0: as many as the store's has", minimum=0
+    )
+    num_layers: int = option(24, "transformer layers", minimum=1)
+    width: int = option(512, "width of the hidden states between blocks", minimum=1)
+    table_width: int = option(
+        128, "width of the embedding table; less than width, the head adds the rest", minimum=1
+    )
+    body_width: int = option(128, "width of the hidden states inside a block", minimum=1)
+    num_heads: int = option(4, "attention heads of a block; divides body_width", minimum=1)
+    attention_input: str = option(
+        "shared",
+        "what queries and keys are made of: one more bottleneck, shared by both; the block's "
+        "bottleneck; its wide input",
+        choices=("shared", "bottleneck", "input"),
+    )
+    num_ffns: int = option(4, "FFNs of a block, one after another", minimum=1)
+    ffn_width: int = option(512, "FFN width of the full model", minimum=1)
+    ffn_share: int = option(
+        1,
+        "one FFN of width ffn_width / ffn_share stands for so many, CompoundGrow's width axis",
+        minimum=1,
+    )
+    norm: str = option(
+        "none",
+        "LayerNorm; NoNorm, scale and shift alone; NoNorm folded into the weights",
+        choices=("layer", "none", "folded"),
+    )
+    activation: str = option(
+        "relu", "activation of the FFNs", choices=(*common.ACTIVATIONS, "relu6")
+    )
+    pooler: bool = option(False, "adds a dense layer and tanh on the first token")
+    max_length: int = option(512, "positions in the position table", unit="tokens", minimum=1)
+    num_types: int = option(2, "segment types", minimum=1)
+    dropout: float = option(0.0, "dropout of embeddings and block outputs", minimum=0, below=1)
+    attention_dropout: float = option(
+        0.1, "dropout of attention probabilities", minimum=0, below=1
+    )
+    positions_init: str = option(
+        "normal",
+        "initial values of the position table; it is learned",
+        choices=common.POSITIONS,
+    )
+    next_sentence: bool = option(
+        True, "adds the next-sentence head and loss; needs data.rows = 'pairs'"
+    )
+    pad_id: int = 0  # of the store's vocabulary
+    dtype: str = option(
+        "auto",
+        "of activations; auto: float32 on a CPU, bfloat16 elsewhere",
+        choices=common.DTYPES,
+    )
+    remat: str = option(
+        "none",
+        "what the backward pass computes again: nothing, all but matrix products, all",
+        choices=common.REMAT,
+    )
+    init_scale: float = option(0.02, "standard deviation of initial weights", above=0)
 
     @property
     def mlp_width(self):
@@ -72,9 +104,10 @@ class MobileBertConfig:
 
     def check(self):
         """Raises `InputError` at the first field that cannot be."""
-        common.check_fields(self, CHOICES)
-        common.divides(self, "num_heads", "body_width")
-        common.divides(self, "ffn_share", "ffn_width")
-        common.expect(
-            self.table_width < self.width, "table_width", self.table_width, "below width"
+        fields.check(type(self), fields.values(self))
+        common.check_vocabulary(self)
+        fields.divides(self, "num_heads", "body_width")
+        fields.divides(self, "ffn_share", "ffn_width")
+        fields.expect(
+            self.table_width < self.width, "table_width", self.table_width, "less than width"
         )

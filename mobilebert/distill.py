@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from bertgrow import overrides, pretrain
+from bertgrow import pretrain
+from bertgrow.recipes import load
 
-TAKES_RECIPE = True
+TAKES_RECIPE, FAMILY = True, "mobilebert"
 EPILOG = """examples:
-  bertgrow distill --config configs/mobilebert.py:smoke --workdir runs/mobilebert-smoke
-  bertgrow distill --config configs/mobilebert.py --config.data.store=STORE \\
+  bertgrow distill --config mobilebert:smoke --workdir runs/mobilebert-smoke
+  bertgrow distill --config mobilebert --config.data.store=STORE \\
       --config.transfer.teacher=runs/teacher --workdir runs/student
 
 The stages of the recipe - teacher, layer transfer, distillation - are one run: the same command
@@ -27,5 +28,5 @@ def add_arguments(parser):
 
 
 def main(args):
-    recipe = overrides.read(args.config, args.overrides)
+    recipe = load.read(args.config, args.overrides)
     return pretrain.launch(args, recipe, command="distill", cache=args.cache)

@@ -3,9 +3,9 @@
 import functools
 from pathlib import Path
 
-from bertgrow import config as configs
 from bertgrow import workdir
 from bertgrow.errors import InputError
+from bertgrow.recipes import resolve
 from bertgrow.train import checkpoint
 from mobilebert import nn
 
@@ -51,7 +51,7 @@ def _last_stage(folder, vocab_size):
     """Its model, and the step that it begins at."""
     recipe = workdir.read(folder)["recipe"]
     recipe["model"]["vocab_size"] = recipe["model"]["vocab_size"] or vocab_size
-    last = configs.resolve(recipe).stages[-1]
+    last = resolve.resolve(recipe).stages[-1]
     if not isinstance(last.model, nn.MobileBertConfig):
         raise InputError(
             f"{FIELD} {folder} is of another family ({recipe['model']['family']}); give a run "

@@ -16,7 +16,6 @@ STILL = ("embeddings", "mlm", "nsp", "pooler")  # what layer transfer leaves as 
 
 def _task(family, settings, index, vocab, *, name, is_cached=False):
     config, section = settings.stages[index], settings.sections["transfer"]
-    section.check()
     source = teaching.find(settings, index)
     student, teacher = _student(family, settings, index, vocab), _teacher(source, config.model)
     if section.teacher and vocab.hash:

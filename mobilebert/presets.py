@@ -4,12 +4,11 @@ Each takes fields that differ, e.g. `MobileBertConfig(**presets.mobilebert(num_l
 Activations, norms and dropout are those of the released configurations.
 """
 
-import dataclasses
-
+from bertgrow import fields
 from mobilebert.config import MobileBertConfig
 
 
-def ib_bert_large(**fields):
+def ib_bert_large(**given):
     """The teacher: BERT-large with inverted bottlenecks."""
     return _fields(
         dict(
@@ -22,32 +21,31 @@ def ib_bert_large(**fields):
             pooler=True,
             dropout=0.1,
         ),
-        fields,
+        given,
     )
 
 
-def mobilebert(**fields):
+def mobilebert(**given):
     """The student as released: keys and queries share a bottleneck of their own."""
-    return _fields({}, fields)
+    return _fields({}, given)
 
 
-def mobilebert_table1(**fields):
+def mobilebert_table1(**given):
     """The student as in Table 1: attention reads the 512-wide input of a block."""
-    return _fields(dict(attention_input="input"), fields)
+    return _fields(dict(attention_input="input"), given)
 
 
-def mobilebert_tiny(**fields):
+def mobilebert_tiny(**given):
     """The smallest student: two FFNs a block, and attention inside the bottleneck."""
-    return _fields(dict(attention_input="bottleneck", num_ffns=2), fields)
+    return _fields(dict(attention_input="bottleneck", num_ffns=2), given)
 
 
-def mobilebert_without_opt(**fields):
+def mobilebert_without_opt(**given):
     """The student of Table 7 before operational optimisation; its wiring is Table 1's."""
     changed = dict(attention_input="input", norm="layer", activation="gelu_tanh")
-    return _fields(changed, fields)
+    return _fields(changed, given)
 
 
-def _fields(preset, fields):
-    """All fields but `pad_id`, which is the vocabulary's, so that a recipe can set each."""
-    config = dataclasses.asdict(MobileBertConfig(**{**preset, **fields}))
-    return {name: value for name, value in config.items() if name != "pad_id"}
+def _fields(preset, given):
+    """{name: value} of every field that a recipe can set."""
+    return fields.values(MobileBertConfig(**{**preset, **given}))

@@ -1,9 +1,7 @@
-"""Helpers for recipes of teachers and students, beside those of `bertgrow.recipe`."""
+"""Helpers for recipes of teachers and students, beside those of `bertgrow.recipes.build`."""
 
-import dataclasses
-
-from bertgrow import recipe
-from bertgrow.recipe import ConfigDict
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes.build import ConfigDict
 from mobilebert import presets
 from mobilebert.settings import TransferConfig
 
@@ -18,8 +16,8 @@ def distillation(student, seed=0):
       seed: of the run.
     """
     config = recipe.pretraining(seed=seed)
-    config.model = ConfigDict(dict(family="mobilebert", **student))
-    config.transfer = ConfigDict(dataclasses.asdict(TransferConfig()))
+    config.model = recipe.model("mobilebert", **student)
+    config.transfer = recipe.section(TransferConfig)
     config.data.rows = "pairs"
     config.optimizer = recipe.lamb(bias_correction=False)
     config.update(batch=2048, length=512)

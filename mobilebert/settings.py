@@ -1,55 +1,65 @@
-"""The section `transfer` of a recipe: the teacher, and how its knowledge is weighed."""
+"""The section `transfer` of a recipe: the teacher, and the losses of its transfer."""
 
 from dataclasses import dataclass
 
-from bertgrow.errors import InputError
+from bertgrow.fields import option
 from mobilebert import activations, copying, tasks, transfer
 
-CHOICES = {
-    "teacher_dtype": ("float32", "bfloat16"),
-    "features": ("split", "plain"),
-    "tokens": ("real", "all"),
-    "embedding_norm": copying.NORMS,
-    "cache_dtype": ("float32", "bfloat16", "float16"),
-}
+CACHE_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """Published weights and choices, unless told otherwise (reference in docs/distill.md)."""
+    """The teacher, and the weights of its losses; published values (see docs/distill.md)."""
 
-    teacher: str = ""  # a working directory; empty: the stage before teaches
-    teacher_dtype: str = "float32"  # float32 | bfloat16, in which its weights are kept
-    hidden: float = 100.0
-    attention: float = 1.0
-    mean: float = 5000.0
-    variance: float = 5.0
-    features: str = "split"  # split | plain
-    tokens: str = "real"  # real | all: whether padding counts, as published
-    below: float = 0.3  # rate of layers that have had their phase; 0: frozen
-    hard: float = 0.5  # share of the hidden tokens themselves in distillation
-    temperature: float = 1.0
-    embedding_norm: str = "identity"  # identity | least_squares | copy
-    activation_factor: float = 0.0  # of the penalty on large activations
-    activation_limit: float = activations.LIMIT
-    cache_dtype: str = "bfloat16"  # float32 | bfloat16 | float16, of the targets in --cache
-    cache_top_k: int = 64  # soft labels of a hidden token in --cache; at most all pieces
-
-    def check(self):
-        """Raises `InputError` at the first field that cannot be."""
-        for name, known in CHOICES.items():
-            if (value := getattr(self, name)) not in known:
-                expected = ", ".join(known)
-                raise InputError(
-                    f"config.transfer.{name} is {value!r}; expected one of {expected}"
-                )
-        if not 0 <= self.hard <= 1:
-            raise InputError(f"config.transfer.hard is {self.hard}; expected from 0 to 1")
-        for name in ("temperature", "activation_limit", "cache_top_k"):
-            if getattr(self, name) <= 0:
-                raise InputError(
-                    f"config.transfer.{name} is {getattr(self, name)}; expected above 0"
-                )
+    teacher: str = option(
+        "", "working directory of the teacher; empty: the stage before trains it"
+    )
+    teacher_dtype: str = option(
+        "float32", "of the teacher's weights in memory", choices=("float32", "bfloat16")
+    )
+    hidden: float = option(100.0, "weight of the distance of feature maps", minimum=0)
+    attention: float = option(1.0, "weight of the divergence of attention maps", minimum=0)
+    mean: float = option(5000.0, "weight of the means of feature maps", minimum=0)
+    variance: float = option(5.0, "weight of the variances of feature maps", minimum=0)
+    features: str = option(
+        "split",
+        "feature maps are compared after normalization, means and variances apart; as they are",
+        choices=("split", "plain"),
+    )
+    tokens: str = option(
+        "real",
+        "tokens that count in the maps: all but padding; all, as published",
+        choices=("real", "all"),
+    )
+    below: float = option(
+        0.3,
+        "factor of the learning rate of layers whose phase is over; 0: they are frozen",
+        minimum=0,
+    )
+    hard: float = option(
+        0.5, "fraction of the true tokens in the distillation loss", minimum=0, maximum=1
+    )
+    temperature: float = option(1.0, "temperature of the soft labels", above=0)
+    embedding_norm: str = option(
+        "identity",
+        "first values of the student's embedding norm: scale 1 and shift 0; fitted to the "
+        "teacher's embeddings; the teacher's norm",
+        choices=copying.NORMS,
+    )
+    activation_factor: float = option(
+        0.0, "weight of the penalty on large activations", minimum=0
+    )
+    activation_limit: float = option(
+        activations.LIMIT, "activations above it are penalized", above=0
+    )
+    cache_dtype: str = option("bfloat16", "of the targets in --cache", choices=CACHE_DTYPES)
+    cache_top_k: int = option(
+        64,
+        "soft labels kept for each masked position in --cache; at most the vocabulary",
+        unit="tokens",
+        minimum=1,
+    )
 
     @property
     def terms(self):

@@ -1,6 +1,6 @@
 """The claim in two minutes: two small layers from scratch, or grown in three axes."""
 
-from bertgrow import recipe
+from bertgrow.recipes import build as recipe
 
 
 def get_config(variant="grown"):

@@ -1,6 +1,6 @@
 """A recipe of four short stages that grow in depth, width and length; seconds to run."""
 
-from bertgrow import recipe
+from bertgrow.recipes import build as recipe
 
 
 def get_config(variant=""):

@@ -2,7 +2,7 @@
 
 import recipes
 
-from bertgrow import recipe
+from bertgrow.recipes import build as recipe
 
 
 def get_config(variant=""):

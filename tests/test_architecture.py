@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ISLANDS = ("nn", "growth", "data", "train")
-FOUNDATION = {"contracts", "keys", "tree", "errors", "losses", "flops"}
-STANDARD = {"jax", "numpy", "collections", "typing", "dataclasses", "enum", "math"}
+FOUNDATION = {"contracts", "keys", "tree", "errors", "fields", "losses", "flops"}
+STANDARD = {"jax", "numpy", "collections", "typing", "dataclasses", "difflib", "enum", "math"}
 HOMES = {  # a package: where alone it may be imported
     "flax": ("bertgrow/nn/", "mobilebert/nn"),
     "orbax": ("bertgrow/train/checkpoint.py",),
@@ -16,7 +16,7 @@ HOMES = {  # a package: where alone it may be imported
     "sentencepiece": ("bertgrow/data/",),
     "tokenizers": ("bertgrow/data/",),
     "tensorflow_datasets": ("bertgrow/data/",),
-    "ml_collections": ("bertgrow/config.py", "bertgrow/recipe.py", "bertgrow/overrides.py"),
+    "ml_collections": ("bertgrow/recipes/",),
     "tensorflow": ("bertgrow/data/public.py",),
     "torch": (),
 }

@@ -9,8 +9,8 @@ import tiny
 from bertgrow import flops
 from bertgrow.nn.bert import BertConfig, network
 
-BASE = BertConfig()
-LARGE = BertConfig(num_layers=24, width=1024, num_heads=16, ffn_width=4096)
+BASE = BertConfig(next_sentence=True)
+LARGE = dataclasses.replace(BASE, num_layers=24, width=1024, num_heads=16, ffn_width=4096)
 
 
 def cost(config, **overrides):
@@ -58,7 +58,7 @@ def test_the_compiler_counts_the_same(overrides):
 
     The compiler also counts elementwise work, under 2 % at this width.
     """
-    config = BertConfig(vocab_size=1000, dtype="float32", **overrides)
+    config = BertConfig(vocab_size=1000, next_sentence=True, dtype="float32", **overrides)
     net = network(config)
     params = jax.eval_shape(net.init, jax.random.key(0))
     inputs = tiny.inputs(batch=1, length=128, slots=20)

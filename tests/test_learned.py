@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import recipes
 
-from bertgrow import calibration, config, families, planning, recipe, stages
+from bertgrow import calibration, families, planning, stages
 from bertgrow.errors import InputError
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes import resolve
 from bertgrow.train import loop, sharding
 
 BERT = families.find("bert")
@@ -18,7 +20,7 @@ def resolved(*given):
     made.model.vocab_size = made.data.vocab_size = 100
     made.update(length=16, batch=4)
     made.stages = recipe.stages(*given)
-    return config.resolve(made)
+    return resolve.resolve(made)
 
 
 def made(*given):

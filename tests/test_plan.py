@@ -14,17 +14,16 @@ from bertgrow import (
     families,
     hardware,
     memory,
-    overrides,
     plan_table,
     planning,
     stages,
     store_epochs,
     traced,
 )
-from bertgrow import config as configs
 from bertgrow.calibration import vocabulary
 from bertgrow.errors import InputError
 from bertgrow.growth import masked
+from bertgrow.recipes import load, resolve
 from bertgrow.train import evaluation, loop, sharding
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +52,7 @@ def refusal(capsys, *options):
 
 @pytest.fixture(scope="module")
 def base():
-    settings = configs.resolve(overrides.read(recipe("bert_base_grow"), []))
+    settings = resolve.resolve(load.read(recipe("bert_base_grow"), []))
     settings = planning.in_dtype(settings, "bfloat16")
     return planning.make(settings, device=hardware.TABLE["v5e"], chips=8, price=1.2)
 
@@ -110,8 +109,8 @@ def test_what_does_not_fit_comes_with_what_would(base):
     fits = [row["memory"]["fits"] for row in base["stages"]]
     assert fits == [True, True, True, False]
 
-    settings = configs.resolve(
-        overrides.read(
+    settings = resolve.resolve(
+        load.read(
             recipe("bert_base_grow"), [f"--config.{f}={v}" for f, v in base["advice"].items()]
         )
     )
@@ -266,7 +265,7 @@ def small(**model):
     fields = [*MODEL, *(f"{name}={value}" for name, value in model.items())]
     given = [f"--config.model.{field}" for field in fields]
     given += ["--config.length=64", "--config.batch=8"]
-    return configs.resolve(overrides.read(recipe("bert_base"), given)), families.find("bert")
+    return resolve.resolve(load.read(recipe("bert_base"), given)), families.find("bert")
 
 
 @pytest.mark.slow

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 import tiny
 
-from bertgrow import calibration, config, families, recipe, stages
+from bertgrow import calibration, families, stages
 from bertgrow.errors import InputError
-from bertgrow.settings import MaskingConfig
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes import resolve
+from bertgrow.recipes.schema import MaskingConfig
 
 
 def run_of(*given, **fields):
@@ -17,7 +19,7 @@ def run_of(*given, **fields):
     made.schedule = recipe.linear(peak=1.0, warmup=2, rewarmup=0)
     made.update(fields)
     made.stages = recipe.stages(*given)
-    return config.resolve(made)
+    return resolve.resolve(made)
 
 
 def rates(run, index):
@@ -45,8 +47,8 @@ def test_a_stage_with_its_own_schedule_counts_from_its_own_start():
 def test_a_stage_may_have_its_own_optimiser():
     run = run_of(dict(steps=5), dict(steps=5, optimizer=recipe.lamb(clip=0.5)))
 
-    assert [stage.optimizer["name"] for stage in run.stages] == ["adamw", "lamb"]
-    assert run.stages[1].optimizer["clip"] == 0.5
+    assert [stage.optimizer.name for stage in run.stages] == ["adamw", "lamb"]
+    assert run.stages[1].optimizer.clip == 0.5
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_a_masking_field_that_cannot_be_is_named(masking, said):
     sound = run_of(dict(steps=1)).recipe
 
     with pytest.raises(InputError, match=f"^config.{said}"):
-        config.resolve(sound | dict(masking=sound["masking"] | masking))
+        resolve.resolve(sound | dict(masking=sound["masking"] | masking))
     with pytest.raises(InputError, match=rf"^config.stages\[1\].{said}"):
         run_of(dict(steps=1), dict(steps=1, masking=masking))
 

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from bertgrow import cli, config, job, overrides
+from bertgrow import cli, job
 from bertgrow.data import pipeline
+from bertgrow.recipes import load, resolve
 from bertgrow.train import loop, sharding
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,8 +23,8 @@ def losses(store, *, mesh, accumulate=1, steps=3):
         "--config.model.attention_dropout=0.0",
         "--config.optimizer.name=lamb",
     ]
-    recipe = overrides.read(f"{RECIPE}:plain", given)
-    todo = job.make(config.resolve(recipe, vocab=store.vocab), [store])
+    recipe = load.read(f"{RECIPE}:plain", given)
+    todo = job.make(resolve.resolve(recipe, vocab=store.vocab), [store])
     (stage,) = todo.stages
     where = sharding.state_shardings(stage.task, stage.optimizer, mesh)
     state = loop.initial_state(stage.task, stage.optimizer, jax.random.key(0), where)

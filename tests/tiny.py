@@ -13,6 +13,7 @@ CONFIG = BertConfig(
     num_heads=4,
     ffn_width=64,
     max_length=32,
+    next_sentence=True,
     dtype="float32",
 )
 

@@ -1,46 +1,79 @@
-"""What a BERT is made of: its sizes and choices, checked once with errors that help."""
+"""Configuration of a BERT: its sizes and choices."""
 
 import dataclasses
 
-from bertgrow import errors
+from bertgrow import fields
+from bertgrow.fields import option
 
-CHOICES = {
-    "pool_mode": ("mean", "max", "concat"),
-    "norm_order": ("post", "pre"),
-    "activation": ("gelu", "gelu_tanh", "relu"),
-    "positions_init": ("normal", "sinusoids"),
-    "dtype": ("auto", "float32", "bfloat16"),
-    "remat": ("none", "dots", "full"),
-}
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
+POSITIONS = ("normal", "sinusoids")
+DTYPES = ("auto", "float32", "bfloat16")
+REMAT = ("none", "dots", "full")
 
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
     """BERT (Devlin et al., 2019), or one of its cheaper forms (Gu et al., 2021)."""
 
-    vocab_size: int = 30522
-    num_layers: int = 12
-    width: int = 768
-    num_heads: int = 12
-    ffn_width: int = 3072  # of the full model; `mlp_width` is what a layer holds
-    ffn_share: int = 1  # one narrow FFN stands for this many, CompoundGrow's width axis
-    ffn_rank: int = 0  # FFN matrices are products of two through this many; 0: whole
-    light_every: int = 0  # each such layer attends as the one before it; 0: none
-    pool: int = 1  # kept tokens to a query, CompoundGrow's length axis
-    pool_mode: str = "mean"  # mean | max | concat
-    max_length: int = 512
-    num_types: int = 2
-    norm_order: str = "post"  # post | pre: norms behind, or before, what a layer does
-    activation: str = "gelu"  # gelu | gelu_tanh | relu
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    positions_init: str = "normal"  # normal | sinusoids; learned either way
-    next_sentence: bool = True
-    pad_id: int = 0
-    dtype: str = "auto"  # auto: float32 on a CPU, bfloat16 elsewhere
-    remat: str = "none"  # none | dots | full
-    init_scale: float = 0.02
-    frozen_layers: int = 0  # the lowest, which get no gradient, nor does what feeds them
+    vocab_size: int = option(
+        30522, "tokens of the vocabulary; 0: as many as the store's has", minimum=0
+    )
+    num_layers: int = option(12, "transformer layers", minimum=1)
+    width: int = option(768, "width of the hidden states", minimum=1)
+    num_heads: int = option(12, "attention heads of a layer; divides width", minimum=1)
+    ffn_width: int = option(3072, "FFN width of the full model", minimum=1)
+    ffn_share: int = option(
+        1,
+        "one FFN of width ffn_width / ffn_share stands for so many, CompoundGrow's width axis",
+        minimum=1,
+    )
+    ffn_rank: int = option(
+        0, "each FFN matrix is a product of two of this rank; 0: full matrices", minimum=0
+    )
+    light_every: int = option(
+        0,
+        "every so many layers, one reuses the attention probabilities of the layer before; "
+        "0: none, else at least 2",
+        minimum=0,
+    )
+    pool: int = option(
+        1, "unmasked tokens pooled into one query, CompoundGrow's length axis", minimum=1
+    )
+    pool_mode: str = option(
+        "mean", "how the embeddings of a window are pooled", choices=("mean", "max", "concat")
+    )
+    max_length: int = option(512, "positions in the position table", unit="tokens", minimum=1)
+    num_types: int = option(2, "segment types", minimum=1)
+    norm_order: str = option(
+        "post", "LayerNorm after or before attention and FFN", choices=("post", "pre")
+    )
+    activation: str = option("gelu", "activation of the FFN", choices=ACTIVATIONS)
+    dropout: float = option(0.1, "dropout of embeddings and layer outputs", minimum=0, below=1)
+    attention_dropout: float = option(
+        0.1, "dropout of attention probabilities", minimum=0, below=1
+    )
+    positions_init: str = option(
+        "normal", "initial values of the position table; it is learned", choices=POSITIONS
+    )
+    next_sentence: bool = option(
+        False, "adds the next-sentence head and loss; needs data.rows = 'pairs'"
+    )
+    pad_id: int = 0  # of the store's vocabulary
+    dtype: str = option(
+        "auto", "of activations; auto: float32 on a CPU, bfloat16 elsewhere", choices=DTYPES
+    )
+    remat: str = option(
+        "none",
+        "what the backward pass computes again: nothing, all but matrix products, all",
+        choices=REMAT,
+    )
+    init_scale: float = option(0.02, "standard deviation of initial weights", above=0)
+    frozen_layers: int = option(
+        0,
+        "lowest layers that are not trained, nor are the embeddings below them",
+        unit="layers",
+        minimum=0,
+    )
 
     @property
     def mlp_width(self):
@@ -69,47 +102,22 @@ class BertConfig:
 
     def check(self):
         """Raises `InputError` at the first field that cannot be."""
-        check_fields(self, CHOICES)
-        divides(self, "num_heads", "width")
-        divides(self, "ffn_share", "ffn_width")
+        fields.check(type(self), fields.values(self))
+        check_vocabulary(self)
+        fields.divides(self, "num_heads", "width")
+        fields.divides(self, "ffn_share", "ffn_width")
         if self.light_every:
-            expect(self.light_every > 1, "light_every", self.light_every, "0 or at least 2")
-            divides(self, "light_every", "num_layers")
-            divides(self, "light_every", "frozen_layers")
-        expect(self.pool < self.max_length, "pool", self.pool, "below max_length")
+            light = self.light_every
+            fields.expect(light > 1, "light_every", light, "0 or a whole number of at least 2")
+            fields.divides(self, "light_every", "num_layers")
+            fields.divides(self, "light_every", "frozen_layers")
+        fields.expect(self.pool < self.max_length, "pool", self.pool, "less than max_length")
+        frozen = self.frozen_layers
+        fields.expect(frozen < self.num_layers, "frozen_layers", frozen, "less than num_layers")
 
 
-def check_fields(config, choices):
-    """Checks each field by itself; `choices` is {field: the values it may have}."""
-    for field in dataclasses.fields(config):
-        name, value = field.name, getattr(config, field.name)
-        if name in choices:
-            expect(value in choices[name], name, value, choices[name])
-        elif name in ("dropout", "attention_dropout"):
-            expect(0 <= value < 1, name, value, "at least 0 and below 1")
-        elif name == "init_scale":
-            expect(value > 0, name, value, "above 0")
-        elif name in ("ffn_rank", "light_every"):
-            expect(value >= 0, name, value, "at least 0")
-        elif name == "pad_id":
-            expect(0 <= value < config.vocab_size, name, value, "below vocab_size")
-        elif name == "frozen_layers":
-            expect(0 <= value < config.num_layers, name, value, "at least 0, below num_layers")
-        elif field.type is not bool:
-            expect(value >= 1, name, value, "at least 1")
-
-
-def divides(config, part, whole):
-    """Raises `InputError` unless the field `part` divides the field `whole`."""
-    small, large = getattr(config, part), getattr(config, whole)
-    if large % small:
-        raise errors.InputError(
-            f"{part} {small} does not divide {whole} {large}: change one of the two"
-        )
-
-
-def expect(is_right, name, value, expected):
-    """Raises `InputError` about the field `name` unless `is_right`."""
-    if not is_right:
-        words = " | ".join(expected) if isinstance(expected, tuple) else expected
-        raise errors.InputError(f"{name} is {value!r}, expected {words}: change {name}")
+def check_vocabulary(config):
+    """Raises `InputError` unless a vocabulary is known and holds the padding token."""
+    size = config.vocab_size
+    fields.expect(size > 0, "vocab_size", size, "the size of the store's vocabulary")
+    fields.expect(0 <= config.pad_id < size, "pad_id", config.pad_id, "less than vocab_size")

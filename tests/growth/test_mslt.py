@@ -9,8 +9,10 @@ import optax
 import pytest
 import recipes
 
-from bertgrow import calibration, config, families, recipe, transition
+from bertgrow import calibration, families, transition
 from bertgrow import stages as every
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes import resolve
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def settings():
         dict(steps=4, frozen_layers=1, grow=dict(depth="mslt")),
         dict(steps=4),
     )
-    return config.resolve(given)
+    return resolve.resolve(given)
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,11 @@ import recipes
 import small
 import tiny
 
-from bertgrow import calibration, config, entering, families, recipe, stages, transition
+from bertgrow import calibration, entering, families, stages, transition
 from bertgrow.errors import CheckFailed, InputError
 from bertgrow.growth import between
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes import optimization, resolve
 
 
 def resolved(grow=None, stage=2, **growth):
@@ -22,7 +24,7 @@ def resolved(grow=None, stage=2, **growth):
     given.data.vocab_size = 400
     if grow is not None:
         given.stages[stage].grow = recipe.ConfigDict(grow)
-    return config.resolve(given)
+    return resolve.resolve(given)
 
 
 def test_a_stage_overrides_how_the_run_grows():
@@ -51,7 +53,11 @@ def test_a_stage_overrides_how_the_run_grows():
             1,
             "stage 1 starts at step 7 of its schedule with a clock set back by 8",
         ),
-        (dict(moments=3), 1, "moments is 3; expected str . dict"),
+        (
+            dict(moments=3),
+            1,
+            "moments is 3; expected one of reset, copy, exact, asymmetric, or a dict of these",
+        ),
     ],
 )
 def test_what_a_stage_cannot_mean_is_refused(grow, stage, words):
@@ -126,7 +132,7 @@ def test_a_growth_may_set_back_the_clock_and_the_run_still_ends_at_zero():
     np.testing.assert_allclose(rates(settings), [1 - now / 24 for now in clock], atol=1e-6)
 
 
-PLAIN = dict(name="linear", peak=1.0, warmup=0, rewarmup=0)
+PLAIN = optimization.Linear(peak=1.0, warmup=0, rewarmup=0)
 
 
 def scheduled(settings, schedule):
@@ -136,7 +142,9 @@ def scheduled(settings, schedule):
 
 def test_warm_up_stable_decay_cools_once_at_the_end_of_all_stages():
     """Also where the cooling, 14 of 28 steps, starts before the last stage."""
-    settings = scheduled(resolved(), {**PLAIN, "name": "wsd", "decay": 0.5})
+    settings = scheduled(
+        resolved(), optimization.Wsd(peak=1.0, warmup=0, rewarmup=0, decay=0.5)
+    )
 
     expected = [1.0] * 14 + [1 - n / 14 for n in range(1, 15)]
     np.testing.assert_allclose(rates(settings), expected, atol=1e-6)
@@ -169,7 +177,7 @@ def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
     given.data.vocab_size = 400
 
     with pytest.raises(InputError, match="'published' starts again .* set grow.rewind to 0"):
-        config.resolve(given)
+        resolve.resolve(given)
 
 
 def test_each_model_on_the_way_has_the_sizes_that_its_operator_leaves():

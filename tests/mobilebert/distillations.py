@@ -1,6 +1,6 @@
 """Recipes of a teacher and its student, seconds to run: each strategy, a growing teacher."""
 
-from bertgrow.recipe import constant, linear, stages
+from bertgrow.recipes.build import constant, linear, stages
 from mobilebert import presets, recipe
 
 SIZES = dict(num_layers=2, width=16, table_width=8, num_heads=2)

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from bertgrow import cli, config, job, journal, overrides
+from bertgrow import cli, job, journal
+from bertgrow.recipes import load, resolve
 from bertgrow.train import checkpoint, loop, metrics, sharding
 
 RECIPE = Path(__file__).with_name("distillations.py")
@@ -18,8 +19,8 @@ def distil(store, workdir, *given, variant="", command="distill"):
 
 def made(store, variant="", *given):
     """The job of a recipe, without running it."""
-    recipe = overrides.read(f"{RECIPE}:{variant}".rstrip(":"), list(given))
-    return job.make(config.resolve(recipe, vocab=store.vocab), [store])
+    recipe = load.read(f"{RECIPE}:{variant}".rstrip(":"), list(given))
+    return job.make(resolve.resolve(recipe, vocab=store.vocab), [store])
 
 
 def saved(todo, workdir, step, index):

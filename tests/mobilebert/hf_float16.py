@@ -16,10 +16,10 @@ import numpy as np
 import torch
 import transformers
 
-from bertgrow import config as configs
 from bertgrow import keys, pretrain, workdir
 from bertgrow.data import masking, pipeline, rows
-from bertgrow.recipe import ConfigDict
+from bertgrow.recipes import resolve
+from bertgrow.recipes.build import ConfigDict
 from bertgrow.train import checkpoint
 from mobilebert import nn
 
@@ -30,7 +30,7 @@ def trained(folder):
     """The settings of a run, its store and the weights it came to."""
     recipe = workdir.read(folder)["recipe"]
     store = pretrain.open_stores(ConfigDict(recipe))[0]
-    settings = configs.resolve(recipe, vocab=store.vocab)
+    settings = resolve.resolve(recipe, vocab=store.vocab)
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     shapes = jax.eval_shape(nn.network(settings.stages[-1].model).init, jax.random.key(0))
     shapes = jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from taught_runs import RECIPE, distil, losses, rows
 
-from bertgrow import config, job, journal, overrides
+from bertgrow import job, journal
 from bertgrow.data import prepare, shards
+from bertgrow.recipes import load, resolve
 from mobilebert import teaching
 
 pytestmark = pytest.mark.slow
@@ -61,8 +62,8 @@ def test_a_phase_longer_than_its_epochs_reads_its_entries_again(few, taught_by, 
 
 def made(store, folder, *given):
     """The `Cache` of the first stage of `:progressive`."""
-    recipe = overrides.read(f"{RECIPE}:progressive", list(given))
-    settings = config.resolve(recipe, vocab=store.vocab)
+    recipe = load.read(f"{RECIPE}:progressive", list(given))
+    settings = resolve.resolve(recipe, vocab=store.vocab)
     return job.make(settings, [store], cached_in=folder).caches[0]
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from distilling import certificate, distil, made, rows
 
-from bertgrow import config, keys, overrides
+from bertgrow import keys
 from bertgrow.growth import named
+from bertgrow.recipes import load, resolve
 from bertgrow.train import metrics
 from mobilebert import nn, objectives
 
@@ -150,7 +151,7 @@ def test_the_tasks_of_the_family_are_the_strategies_of_the_paper():
         ("", ["stages[1].task=progresive"], "did you mean 'progressive'?"),
         ("", ["transfer.hiden=1"], "hiden"),
         ("", ["transfer.features=both"], "expected one of split, plain"),
-        ("", ["transfer.hard=2.0"], "expected from 0 to 1"),
+        ("", ["transfer.hard=2.0"], "transfer.hard is 2.0; expected a number from 0 to 1"),
         ("", ["transfer.embedding_norm=copy"], "set it to identity or least_squares"),
         ("", ["model.norm=layer"], "'layer' in the student; set it to copy"),
         ("", ["model.norm=folded", "transfer.embedding_norm=least_squares"], "to identity"),
@@ -198,4 +199,4 @@ def test_a_teacher_of_another_kind_is_refused(store, finished, tmp_path, capsys,
 
 def bert_recipe():
     found = Path(__file__).resolve().parents[1] / "recipes.py"
-    return config.plain(overrides.read(f"{found}:plain", []))
+    return resolve.plain(load.read(f"{found}:plain", []))

@@ -6,8 +6,9 @@ import shutil
 import distilling
 import pytest
 
-from bertgrow import config, job, overrides
+from bertgrow import job
 from bertgrow.errors import InputError
+from bertgrow.recipes import load, resolve
 from bertgrow.train import metrics
 from mobilebert import lending, teaching
 
@@ -23,8 +24,8 @@ def teacher(store, tmp_path_factory):
 
 def resolved(folder, variant="", **known):
     given = [f"--config.transfer.teacher={folder}", "--config.model.vocab_size=400"]
-    recipe = overrides.read(f"{distilling.RECIPE}:{variant}".rstrip(":"), given)
-    return config.resolve(recipe, **known)
+    recipe = load.read(f"{distilling.RECIPE}:{variant}".rstrip(":"), given)
+    return resolve.resolve(recipe, **known)
 
 
 def digest(folder, step):

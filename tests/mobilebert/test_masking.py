@@ -4,18 +4,20 @@ import distilling
 import jax
 import pytest
 
-from bertgrow import cache, calibration, config, families, memory, overrides, recipe, stages
+from bertgrow import cache, calibration, families, memory, stages
 from bertgrow.data import masking
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes import load, resolve
 
 
 @pytest.fixture(scope="module")
 def run():
     """The settings and the stages of a teacher and its students, which mask 40 %."""
-    given = overrides.read(f"{distilling.RECIPE}:every", [])
+    given = load.read(f"{distilling.RECIPE}:every", [])
     given.model.vocab_size = 100
     for stage in given.stages[1:]:
         stage.masking = recipe.ConfigDict(dict(rate=0.4))
-    settings, family = config.resolve(given), families.find("mobilebert")
+    settings, family = resolve.resolve(given), families.find("mobilebert")
     return settings, stages.make(settings, family, calibration.vocabulary(100))
 
 

@@ -15,12 +15,12 @@ from bertgrow import (
     losses,
     objective,
     planning,
-    recipe,
     transition,
 )
-from bertgrow import config as configs
 from bertgrow.growth import between
-from bertgrow.settings import StageConfig
+from bertgrow.recipes import build as recipe
+from bertgrow.recipes import resolve
+from bertgrow.recipes.schema import StageConfig
 from mobilebert import presets
 from mobilebert.family import mobilebert
 from mobilebert.nn import network
@@ -102,7 +102,7 @@ def test_a_plan_tells_what_growing_the_teacher_takes(monkeypatch):
         dict(steps=10, num_layers=2, ffn_share=2, length=128), dict(steps=10)
     )
 
-    plan = planning.make(configs.resolve(config))
+    plan = planning.make(resolve.resolve(config))
 
     first, last = plan["stages"]
     assert [first[name] for name in ("layers", "width", "heads", "ffn_width", "pool")] == [

@@ -27,7 +27,9 @@ def assert_logits_equal(config, params, tokens, types, mlm, nsp):
 @pytest.mark.parametrize("activation", make_golden.ACTIVATIONS)
 def test_logits_equal_the_stored_reference(activation):
     golden, weights = stored("")
-    config = BertConfig(**make_golden.CONFIG, activation=activation, dtype="float32")
+    config = BertConfig(
+        **make_golden.CONFIG, activation=activation, dtype="float32", next_sentence=True
+    )
 
     assert_logits_equal(
         config,
@@ -48,7 +50,9 @@ def stored(form):
 
 def test_pre_norm_logits_equal_the_stored_reference():
     golden, weights = stored("pre/")
-    config = BertConfig(**make_golden.CONFIG, norm_order="pre", dtype="float32")
+    config = BertConfig(
+        **make_golden.CONFIG, norm_order="pre", dtype="float32", next_sentence=True
+    )
 
     assert_logits_equal(
         config,
@@ -74,8 +78,10 @@ def test_logits_equal_hugging_face(activation, norm_order):
         sizes, activation, tokens, types, seed=1, norm_order=norm_order
     )
 
-    sizes |= dict(activation=activation, norm_order=norm_order, dtype="float32")
-    config = BertConfig(**sizes)
+    sizes |= dict(
+        activation=activation, norm_order=norm_order, dtype="float32", next_sentence=True
+    )
+    config = BertConfig(**sizes, dtype="float32")
     assert_logits_equal(config, hf.params(weights, config.num_heads), tokens, types, mlm, nsp)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bertgrow import config, overrides
 from bertgrow.errors import InputError
+from bertgrow.recipes import load, resolve
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden")
 RECIPES = [
     f"{name}{variant}"
@@ -31,12 +31,12 @@ RECIPES = [
 
 def read(name, *given):
     file, _, variant = name.partition(":")
-    return overrides.read(f"{ROOT}/configs/{file}.py:{variant}".rstrip(":"), list(given))
+    return load.read(f"{ROOT}/configs/{file}.py:{variant}".rstrip(":"), list(given))
 
 
 def described(name):
     """The resolved recipe as stable text."""
-    run = config.resolve(read(name))
+    run = resolve.resolve(read(name))
     stages = [
         f"stage {s.name}: steps {s.start}-{s.end}, {s.batch} rows of {s.length}, {s.model}"
         for s in run.stages
@@ -52,13 +52,13 @@ def test_a_recipe_resolves_to_what_its_golden_says(name):
 
     assert found == golden.read_text(), (
         "A default or a recipe changed. If that is meant, write the golden files again with "
-        "`python tests/test_recipes.py` and say why in the commit."
+        "`python tests/recipes/test_recipes.py` and say why in the commit."
     )
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith(":smoke")])
 def test_a_smoke_recipe_keeps_every_transition(name):
-    full, small = (config.resolve(read(n)) for n in (name.removesuffix(":smoke"), name))
+    full, small = (resolve.resolve(read(n)) for n in (name.removesuffix(":smoke"), name))
 
     assert len(small.stages) == len(full.stages)
     for a, b in zip(full.stages, small.stages, strict=True):
@@ -80,7 +80,7 @@ def _keeps(stage):
 
 
 def test_a_stage_is_changed_from_the_command_line():
-    run = config.resolve(read("bert_base_grow", "--config.stages[0].steps=10"))
+    run = resolve.resolve(read("bert_base_grow", "--config.stages[0].steps=10"))
 
     assert [stage.steps for stage in run.stages] == [10, 200_000, 300_000, 300_000]
     assert run.stages[1].start == 10
@@ -137,12 +137,21 @@ def test_the_later_of_two_overrides_counts():
     [
         (lambda c: c.update(modle=1), "config.modle is no field.*'model'"),
         (lambda c: c.model.update(num_layer=3), "config.model.num_layer.*'num_layers'"),
-        (lambda c: c.optimizer.update(name="adma"), "'adamw'"),
+        (
+            lambda c: c.optimizer.update(name="adma"),
+            "name is 'adma'; expected one of adamw, lamb",
+        ),
         (lambda c: c.schedule.update(peek=1.0), "'peak'"),
         (lambda c: c.stages[0].update(stesp=3), "'steps'"),
-        (lambda c: c.stages[0].update(steps=0), "whole number above 0"),
+        (
+            lambda c: c.stages[0].update(steps=0),
+            "steps is 0; expected a whole number of at least 1",
+        ),
         (lambda c: c.eval.update(every=0), "at least 1"),
-        (lambda c: c.masking.update(rate=1.5), "between 0 and 1"),
+        (
+            lambda c: c.masking.update(rate=1.5),
+            "config.masking.rate is 1.5; expected a number above 0 and below 1",
+        ),
         (lambda c: c.update(accumulate=3), "not divisible"),
     ],
 )
@@ -152,7 +161,7 @@ def test_a_field_that_cannot_be_is_named_with_its_nearest(change, said):
         change(recipe)
 
     with pytest.raises(InputError, match=said):
-        config.resolve(recipe)
+        resolve.resolve(recipe)
 
 
 def test_a_recipe_that_fails_names_its_file(tmp_path):
@@ -160,7 +169,7 @@ def test_a_recipe_that_fails_names_its_file(tmp_path):
     path.write_text("def get_config(variant=''):\n    return ()[0]\n")
 
     with pytest.raises(InputError, match=r"broken\.py: IndexError: tuple index"):
-        overrides.read(str(path), [])
+        load.read(str(path), [])
 
 
 @pytest.mark.parametrize(
@@ -180,7 +189,7 @@ def test_a_variant_that_is_not_there_is_said_so(recipe, known):
 
 def test_a_recipe_that_is_not_there_is_said_so():
     with pytest.raises(InputError, match="not a file"):
-        overrides.read("configs/nowhere.py", [])
+        load.read("configs/nowhere.py", [])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Reads `--config FILE.py[:variant]` and `--config.field=value` into a ConfigDict."""
+"""Reads `--config RECIPE[:VARIANT]` and `--config.field=value` into a ConfigDict."""
 
 import contextlib
 import difflib
-from pathlib import Path
 
 import ml_collections
 from absl import flags
@@ -10,6 +9,18 @@ from ml_collections import config_flags
 from ml_collections.config_flags import config_path
 
 from bertgrow.errors import InputError
+from bertgrow.recipes import installed
+
+
+def add_argument(parser):
+    """Adds `--config` to the arguments of a command."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="RECIPE[:VARIANT]",
+        help="a recipe: its name in this package, or a Python file",
+    )
+
 
 EXPECTED = {  # type of the field's value in the recipe: what a command line may give
     bool: "true or false",
@@ -25,16 +36,15 @@ def read(path, overrides):
     """Loads the recipe `path` and sets the fields that the command line's `overrides` name.
 
     Args:
-      path: `configs/bert_base_grow.py` or `configs/bert_base_grow.py:smoke`.
+      path: `bert_base_grow` or `bert_base_grow:smoke`, a recipe of this package by its name,
+        or `my_recipe.py` and `my_recipe.py:smoke`, a file.
       overrides: what argparse left over, e.g. ["--config.optimizer.clip=0.5"]. They are
         set in this order.
 
     Raises:
-      InputError: no such file, an error inside it, an unknown flag, field or value.
+      InputError: no such recipe, an error inside it, an unknown flag, field or value.
     """
-    file = path.split(":")[0] if not Path(path).exists() else path
-    if not Path(file).is_file():
-        raise InputError(f"--config names {file!r}, which is not a file")
+    file, path = installed.locate(path)
     for override in overrides:
         if not override.startswith("--config."):
             raise InputError(

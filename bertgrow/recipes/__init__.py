@@ -1,0 +1,1 @@
+"""Recipes: their fields and defaults, functions to write one, reading and checking."""

@@ -1,0 +1,81 @@
+"""Optimizers and learning-rate schedules that a recipe may name, with their fields."""
+
+from dataclasses import dataclass
+
+from bertgrow.fields import option
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW with decoupled weight decay, by default as in Devlin et al. (2019)."""
+
+    name: str = option("adamw", "the optimizer", choices=("adamw",))
+    b1: float = option(0.9, "decay of the mean of gradients", minimum=0, below=1)
+    b2: float = option(0.999, "decay of the mean of their squares", minimum=0, below=1)
+    eps: float = option(1e-6, "added to the root of that mean", above=0)
+    weight_decay: float = option(
+        0.01, "of matrices and tables; times the learning rate", minimum=0
+    )
+    clip: float = option(1.0, "largest global norm of gradients; 0: no clipping", minimum=0)
+    bias_correction: bool = option(True, "corrects the means for their start at zero")
+
+
+@dataclass(frozen=True)
+class Lamb(AdamW):
+    """LAMB (You et al., 2020), one trust ratio for each layer slice of a stacked weight."""
+
+    name: str = option("lamb", "the optimizer", choices=("lamb",))
+
+
+def _peak():
+    return option(1e-4, "largest learning rate", above=0)
+
+
+def _warmup():
+    return option(10_000, "warm-up of the first stage", unit="steps", minimum=0)
+
+
+def _rewarmup(default):
+    return option(default, "warm-up of every later stage", unit="steps", minimum=0)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """`peak (1 - s/S) min(1, (s - s_k)/w_k)`: one decay over the run, a warm-up a stage."""
+
+    name: str = option("linear", "the schedule", choices=("linear",))
+    peak: float = _peak()
+    warmup: int = _warmup()
+    rewarmup: int = _rewarmup(10_000)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Each stage starts again, as in the published code; see compoundgrow in docs/papers.md."""
+
+    name: str = option("published", "the schedule", choices=("published",))
+    peak: float = _peak()
+    warmup: int = _warmup()
+    rewarmup: int = _rewarmup(10_000)
+    end: float = option(0.0, "learning rate after decay_steps", minimum=0)
+    decay_steps: int = option(
+        1_000_000, "steps of a stage in which the rate falls to end", unit="steps", minimum=1
+    )
+
+
+@dataclass(frozen=True)
+class Wsd:
+    """Warm-up, stable, decay over the whole run."""
+
+    name: str = option("wsd", "the schedule", choices=("wsd",))
+    peak: float = _peak()
+    warmup: int = _warmup()
+    rewarmup: int = _rewarmup(0)
+    decay: float = option(
+        0.2, "fraction of the steps, at the end, in which the rate falls", minimum=0, maximum=1
+    )
+
+
+OPTIMIZERS = {made.name: made for made in (AdamW, Lamb)}
+SCHEDULES = {made.name: made for made in (Linear, Published, Wsd)}
+CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}

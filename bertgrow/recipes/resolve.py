@@ -1,0 +1,212 @@
+"""From a recipe's ConfigDict to frozen dataclasses: unknown fields and bad values end here."""
+
+import ml_collections
+
+from bertgrow import families, fields, stages
+from bertgrow.errors import InputError
+from bertgrow.fields import nearest
+from bertgrow.recipes import optimization
+from bertgrow.recipes.schema import (
+    SECTIONS,
+    STAGED,
+    GrowthConfig,
+    MaskingConfig,
+    RunConfig,
+    StageConfig,
+)
+
+
+def resolve(recipe, *, vocab=None, lent=None):
+    """Checks a recipe and returns it as a `RunConfig`.
+
+    Args:
+      recipe: ConfigDict of `recipe.pretraining`.
+      vocab: the store's `Vocab`, which the model has to fit; its size is taken where the
+        recipe says 0.
+      lent: what other runs have lent to this one at an earlier start, see `workdir.lent`.
+
+    Raises:
+      InputError: names the field, what it holds, and what would do.
+    """
+    recipe = plain(recipe)
+    name = _dict(recipe.get("model", {}), "config.model").get("family", "bert")
+    family = families.find(name)
+    own, kinds = fields.options(RunConfig), optimization.CHOICES
+    known = {*own, *SECTIONS, *STAGED, *kinds, "model", "stages"}
+    _refuse_unknown(recipe, known | set(family.sections), "config")
+    for missing in sorted(known - set(recipe)):
+        raise InputError(f"config.{missing} is missing; start from recipe.pretraining()")
+    own = {name: recipe[name] for name in own}
+    fields.check(RunConfig, own, "config")
+    fields.check(StageConfig, {name: recipe[name] for name in STAGED}, "config")
+    recipe["stages"] = family.stages(recipe)
+    run = RunConfig(
+        **_sections(SECTIONS, recipe),
+        **own,
+        family=name,
+        stages=_stages(recipe, family, vocab),
+        sections=_sections(family.sections, recipe),
+        recipe=recipe,
+        lent=lent or {},
+    )
+    _check(run)
+    return run
+
+
+def plain(recipe):
+    """The recipe as nested dicts and lists, as it stands in config.json."""
+    if isinstance(recipe, ml_collections.ConfigDict | dict):
+        return {name: plain(value) for name, value in recipe.items()}
+    if isinstance(recipe, list | tuple):
+        return [plain(value) for value in recipe]
+    return recipe
+
+
+def _refuse_unknown(given, known, where):
+    for name in given:
+        if name not in known:
+            raise InputError(f"{where}.{name} is no field of a recipe; {nearest(name, known)}")
+
+
+def _dict(given, where):
+    if not isinstance(given, dict):
+        raise InputError(f"{where} is {given!r}; expected a dict of its fields")
+    return given
+
+
+def _sections(classes, recipe):
+    return {
+        name: fields.make(cls, _dict(recipe.get(name, {}), where := f"config.{name}"), where)
+        for name, cls in classes.items()
+    }
+
+
+def _named(given, kind, where):
+    """The optimizer or schedule that the dict `given` names, as its dataclass."""
+    choices, name = optimization.CHOICES[kind], _dict(given, where).get("name")
+    if name not in choices:
+        raise InputError(f"{where}.name is {name!r}; expected one of {', '.join(choices)}")
+    return fields.make(choices[name], given, where)
+
+
+def _stages(recipe, family, vocab):
+    base = {name: value for name, value in recipe["model"].items() if name != "family"}
+    fields.check(family.config, base, "config.model")
+    base = _fit(base, vocab, recipe["data"].get("vocab_size"))
+    if not recipe["stages"]:
+        raise InputError("config.stages is empty; give at least one, e.g. dict(steps=1000)")
+    found, start = [], 0
+    for index, given in enumerate(recipe["stages"]):
+        stage = _stage(given, base, recipe, family, index, start)
+        found.append(stage)
+        start = stage.end
+    return tuple(found)
+
+
+def _fit(model, vocab, planned):
+    """The model with the store's vocabulary, or the one that its store will have."""
+    if vocab is None:
+        return model | dict(vocab_size=model.get("vocab_size") or planned)
+    size = model.get("vocab_size") or vocab.size
+    if size != vocab.size:
+        raise InputError(
+            f"config.model.vocab_size is {size}, the store's vocabulary has {vocab.size} "
+            "pieces; set it to 0 to take the store's, or prepare another store"
+        )
+    return model | dict(vocab_size=size, pad_id=vocab.pad_id)
+
+
+def _stage(given, base, recipe, family, index, start):
+    where = f"config.stages[{index}]"
+    _dict(given, where)
+    known = fields.options(StageConfig)
+    names = [*known, "grow", "masking", *optimization.CHOICES, *fields.options(family.config)]
+    _refuse_unknown(given, names, where)
+    own = {name: given[name] for name in known if name in given}
+    fields.check(StageConfig, own, where)
+    if "steps" not in own:
+        raise InputError(f"{where}.steps is missing; expected {known['steps'].expected()}")
+    own = {name: recipe[name] for name in STAGED} | own
+    task = own.setdefault("task", known["task"].default)
+    if task not in (objectives := [*stages.OBJECTIVES, *family.objectives]):
+        raise InputError(f"{where}.task is {task!r}; {nearest(task, objectives)}")
+    chosen = {
+        kind: _named(given[kind], kind, f"{where}.{kind}")
+        if kind in given
+        else _named(recipe[kind], kind, f"config.{kind}")
+        for kind in optimization.CHOICES
+    }
+    model = _model(family.config, base, given, where)
+    if own["length"] > model.max_length:
+        raise InputError(
+            f"{where}.length is {own['length']}, above the position table of "
+            f"{model.max_length} rows; raise config.model.max_length or shorten the stage"
+        )
+    grow = _grow(given, recipe, index, f"{where}.grow")
+    masking = _masking(given, recipe, f"{where}.masking")
+    return StageConfig(
+        name=str(index), model=model, start=start, grow=grow, masking=masking, **chosen, **own
+    )
+
+
+def _model(cls, base, given, where):
+    """The model of a stage: the recipe's, with the fields that the stage gives."""
+    overlay = {name: value for name, value in given.items() if name in fields.options(cls)}
+    fields.check(cls, overlay, where)
+    model = cls(**base | overlay)
+    try:
+        model.check()
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return model
+
+
+def _grow(given, recipe, index, where):
+    """How a stage grows out of the one before: `config.growth` under the stage's `grow`."""
+    own = _dict(given.get("grow", {}), where)
+    if own and not index:
+        raise InputError(
+            f"{where}: the first stage grows out of nothing; move it to a later one"
+        )
+    fields.check(GrowthConfig, own, where)
+    return fields.make(GrowthConfig, {**recipe["growth"], **own}, "config.growth")
+
+
+def _masking(given, recipe, where):
+    """How a stage masks in training: `config.masking` under the stage's `masking`."""
+    own = _dict(given.get("masking", {}), where)
+    fields.check(MaskingConfig, own, where)
+    return fields.make(MaskingConfig, {**recipe["masking"], **own}, "config.masking")
+
+
+def _check(run):
+    if run.model.next_sentence and run.data.rows != "pairs":
+        raise InputError(
+            "config.model.next_sentence needs pairs of segments; set config.data.rows='pairs' "
+            "or config.model.next_sentence=False"
+        )
+    for stage in run.stages:
+        if stage.batch % run.accumulate:
+            raise InputError(
+                f"stage {stage.name}: batch {stage.batch} is not divisible by "
+                f"config.accumulate {run.accumulate}; change one of the two"
+            )
+    _check_clock(run)
+
+
+def _check_clock(run):
+    """The schedule's clock can be set back to its start, and only where it has one."""
+    for index, stage in enumerate(run.stages):
+        course = stages.course(run.stages, index)
+        behind, since = stages.rewound(course, stage), stage.start - course[0].start
+        if behind > since:
+            raise InputError(
+                f"stage {stage.name} starts at step {since} of its schedule with a clock set "
+                f"back by {behind} steps in all; lower grow.rewind so that they are at most "
+                f"{since}"
+            )
+        if behind and stage.schedule.name == "published":
+            raise InputError(
+                "config.schedule 'published' starts again in every stage, so there is nothing "
+                "to rewind; set grow.rewind to 0, or choose linear or wsd"
+            )

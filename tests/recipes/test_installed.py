@@ -1,0 +1,26 @@
+"""A recipe of the package is found by its name, from any folder."""
+
+import pytest
+
+from bertgrow.errors import InputError
+from bertgrow.recipes import installed, load
+
+
+@pytest.mark.parametrize("given", ["bert_base:smoke", "bert_base.py:smoke"])
+def test_a_name_is_enough_in_any_folder(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert load.read(given, ["--config.batch=8"]).batch == 8
+
+
+def test_a_file_comes_before_a_recipe_of_the_same_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo.py").touch()
+
+    assert installed.locate("demo.py:own") == ("demo.py", "demo.py:own")
+    assert installed.locate("demo:grow")[0] == str(installed.folder() / "demo.py")
+
+
+def test_a_name_that_is_not_there_is_answered_with_the_nearest():
+    with pytest.raises(InputError, match="'bert_bse'.* not a file, nor .*'bert_base'"):
+        installed.locate("bert_bse:smoke")
