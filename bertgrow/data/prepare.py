@@ -110,7 +110,8 @@ def prepare(
             tokenizer = given or _trained(job, run, vocab_size, vocab_kind, cased)
             paths, skipped, characters = _tokenise(job, run, tokenizer)
             plan = shards.plan(paths, held_out=held_out)
-            meta = building.write(work, run, plan, paths, tokenizer)
+            with progress.shown("writing shards"):
+                meta = building.write(work, run, plan, paths, tokenizer)
         meta["made_from"] = made_from
         meta["left_out"]["bad_bytes"] = skipped
         building.finish(output, work, meta)
@@ -132,12 +133,13 @@ def _trained(job, run, size, kind, cased):
     for name in ("vocab.txt", "vocab.model"):
         if (job.work / name).exists():
             return vocabulary.load(job.work / name, cased=cased)
-    progress.say(f"training a vocabulary of {size:,} pieces ({kind})")
     bad, _ = chunks.bad_bytes(job.on_bad_bytes)
     characters = min(SAMPLE_LIMIT, SAMPLE_PER_PIECE * size)
-    sampled = chunks.sample(job.sources, bad, job.language, characters=characters)
-    sentences = [sentence for some in run(chunks.sentences, sampled) for sentence in some]
-    return vocabulary_training.train(sentences, size=size, kind=kind, cased=cased)
+    with progress.shown("reading text to train a vocabulary"):
+        sampled = chunks.sample(job.sources, bad, job.language, characters=characters)
+        sentences = [s for some in run(chunks.sentences, sampled) for s in some]
+    with progress.shown(f"training a vocabulary of {size:,} tokens ({kind})"):
+        return vocabulary_training.train(sentences, size=size, kind=kind, cased=cased)
 
 
 def _tokenise(job, run, tokenizer):
@@ -201,22 +203,21 @@ def _troubles_told(output):
 
 def _summary(output, meta, plan, characters, seconds):
     train, held_out = (meta["splits"][name] for name in shards.SPLITS)
-    left_out = sum(meta["left_out"].values())
-    progress.say(
-        f"{output}: {train['documents'] + held_out['documents']:,} documents "
-        f"({left_out:,} left out), "
-        f"{train['sentences'] + held_out['sentences']:,} sentences, {meta['words']:,} words, "
-        f"{train['tokens'] + held_out['tokens']:,} tokens of {meta['vocab']['size']:,} pieces; "
-        f"{seconds:.1f} s, {characters / 1e6 / seconds:.2f} MB/s"
+    documents, sentences, tokens = (
+        f"{train[name] + held_out[name]:,} {name}"
+        for name in ("documents", "sentences", "tokens")
     )
+    progress.say(f"{output}: {documents}, {sum(meta['left_out'].values()):,} left out")
+    progress.say(f"{sentences}, {meta['words']:,} words, {tokens}")
     progress.say(
         f"held out: {held_out['documents']:,} documents, {held_out['tokens']:,} tokens"
-        + (_minimum(held_out["documents"] - plan.added) if plan.added else "")
     )
-
-
-def _minimum(by_share):
-    return (
-        f" (by --held-out alone {by_share:,}; recipes need at least {shards.MIN_DOCUMENTS} "
-        f"documents and {shards.MIN_TOKENS:,} tokens)"
+    if plan.added:
+        progress.say(
+            f"by --held-out alone {held_out['documents'] - plan.added:,} documents; recipes "
+            f"need at least {shards.MIN_DOCUMENTS} and {shards.MIN_TOKENS:,} tokens"
+        )
+    progress.say(
+        f"{meta['vocab']['size']:,} tokens in the vocabulary; {seconds:.1f} s, "
+        f"{characters / 1e6 / seconds:.2f} MB/s"
     )

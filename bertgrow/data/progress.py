@@ -12,37 +12,57 @@ def say(line):
 
 
 @contextlib.contextmanager
-def shown(label, unit):
-    """Yields `advance(amount)`; shows the sum as it grows."""
+def shown(label, unit=""):
+    """Shows a phase of the work; yields `advance(amount)`, which adds to its sum.
+
+    A terminal shows a spinner, the sum with its rate, and the time; the line goes when the
+    phase ends. Elsewhere the label is printed once, and the sum every `EVERY` seconds.
+
+    Args:
+      label: of the phase, e.g. "tokenising".
+      unit: of the sum; "" where there is none.
+    """
+    begun = time.monotonic()
     if sys.stderr.isatty():
-        with _rich(label, unit) as advance:
+        with _rich(label, unit, begun) as advance:
             yield advance
         return
-    begun = last = time.monotonic()
-    total = 0.0
+    if not unit:
+        say(label)
+    last, total = begun, 0.0
 
     def advance(amount):
-        nonlocal total, last
+        nonlocal last, total
         total += amount
         now = time.monotonic()
         if now - last >= EVERY:
             last = now
-            say(f"{label}: {total:,.1f} {unit}, {total / (now - begun):,.2f} {unit}/s")
+            say(_line(label, unit, total, now - begun))
 
     yield advance
 
 
 @contextlib.contextmanager
-def _rich(label, unit):
+def _rich(label, unit, begun):
     from rich import console, progress
 
     columns = (
         progress.SpinnerColumn(),
-        progress.TextColumn(f"{label}: {{task.completed:,.1f}} {unit}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.TimeElapsedColumn(),
     )
     with progress.Progress(
         *columns, console=console.Console(stderr=True), transient=True
     ) as bar:
         task = bar.add_task(label, total=None)
-        yield lambda amount: bar.advance(task, amount)
+
+        def advance(amount):
+            bar.advance(task, amount)
+            total = bar.tasks[0].completed
+            bar.update(task, description=_line(label, unit, total, time.monotonic() - begun))
+
+        yield advance
+
+
+def _line(label, unit, total, seconds):
+    return f"{label}: {total:,.1f} {unit}, {total / seconds:,.2f} {unit}/s"

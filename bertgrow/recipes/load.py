@@ -67,12 +67,12 @@ def _parse(define, words, **options):
 
 def _set(recipe, override):
     """Sets one field of `recipe`; an InputError names the field, the value and what fits."""
-    field, _, value = override.partition("=")
+    field = override.partition("=")[0]
     expected = EXPECTED.get(_type(recipe, field), "another value").format(field=field)
     try:
         _parse(config_flags.DEFINE_config_dict, [override], config=recipe)
     except (flags.Error, TypeError, ValueError) as error:
-        raise InputError(f"{field}={value}: expected {expected}") from error
+        raise InputError(f"{override}: expected {expected}") from error
 
 
 def _type(recipe, field):

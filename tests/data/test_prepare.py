@@ -97,11 +97,9 @@ def test_enough_is_held_out_to_evaluate_a_smoke_recipe(corpus, tmp_path, capsys)
     documents, tokens = sizes(found.held_out)
     assert documents >= 2 and tokens >= 4096
     assert tokens - found.held_out.sizes.max() < 4096
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said == (
-        f"held out: {documents} documents, {tokens:,} tokens (by --held-out alone 0; recipes "
-        "need at least 2 documents and 4,096 tokens)"
-    )
+    said = capsys.readouterr().err.splitlines()
+    assert f"held out: {documents} documents, {tokens:,} tokens" in said
+    assert "by --held-out alone 0 documents; recipes need at least 2 and 4,096 tokens" in said
 
 
 @pytest.mark.parametrize(
@@ -149,19 +147,19 @@ def test_a_text_too_small_for_two_splits_is_refused(documents, size, said):
 
 
 def test_equal_documents_are_kept_once_and_counted(tmp_path):
-    text = make_text(20)
+    text = make_text(40)
     for name in "ab":
         (tmp_path / f"{name}.txt").write_text(text + ("\n" if name == "a" else "\n\nNew.\n"))
 
     found = prepare.prepare([str(tmp_path / "*.txt")], tmp_path / "s", workers=1, **OPTIONS)
 
-    assert found.meta["left_out"]["duplicates"] == 20
-    assert len(found.train) + len(found.held_out) == 21
+    assert found.meta["left_out"]["duplicates"] == 40
+    assert len(found.train) + len(found.held_out) == 41
 
 
 def test_documents_that_are_not_utf8_stop_the_run_or_are_counted(tmp_path, capsys):
     path = tmp_path / "bad.txt"
-    path.write_bytes(make_text(20).encode() + b"\nwrong \xff bytes\n")
+    path.write_bytes(make_text(40).encode() + b"\nwrong \xff bytes\n")
 
     with pytest.raises(InputError, match=r"bad.txt:\d+.*--on-bad-bytes skip"):
         prepare.prepare([str(path)], tmp_path / "a", workers=1, **OPTIONS)
@@ -258,10 +256,9 @@ def test_death_between_the_last_files_leaves_nothing_finished(corpus, tmp_path, 
     def die(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(building, "_to_disk", die)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(building, "_to_disk", die)
         prepare.prepare([str(corpus)], folder, workers=1, **OPTIONS)
-    monkeypatch.undo()
 
     assert not (folder / "store.json").exists()
     finished = prepare.prepare([str(corpus)], folder, workers=1, **OPTIONS)
