@@ -91,7 +91,7 @@ def is_finished(planned):
         return False
     known = workdir.read(planned.folder)
     changes = workdir.differences(known["recipe"], planned.recipe)
-    if any(not name.startswith(workdir.FREE) for name, *_ in changes):
+    if any(not workdir.is_free(name) for name, *_ in changes):
         return False  # and `pretrain` will say what is different
     if known["store"]["hash"] != planned.store or not seeds.is_finished(
         runs.read(planned.folder)

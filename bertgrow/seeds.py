@@ -132,7 +132,8 @@ def _check(group):
             )
         recipes = (each.config.get("recipe", {}) for each in (first, run))
         for name, was, now in workdir.differences(*recipes):
-            if name != "seed" and not name.startswith(workdir.FREE):
+            is_alike = workdir.is_free(name) and not name.startswith(HELD_OUT)
+            if name != "seed" and not is_alike:
                 raise errors.InputError(
                     f"arm {group.name}: {first.folder} has config.{name}={was!r}, "
                     f"{run.folder} {now!r}; only the seed may differ within an arm"

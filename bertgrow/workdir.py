@@ -1,13 +1,25 @@
 """Whether a working directory may be continued by a recipe: config.json is the contract."""
 
+import itertools
 import json
+import re
 from pathlib import Path
 
 from bertgrow.errors import InputError
 from bertgrow.train import checksums
 
-# What may differ between the command and config.json, since it does not change numbers.
-FREE = ("mesh", "log_every", "checkpoint", "data.workers", "data.store")
+# Fields that may change in the middle of a run: they change figures by rounding at most, the
+# dropout masks (`accumulate`), or which steps and sequences are reported.
+_FREE = re.compile(
+    r"mesh\.\w+|checkpoint\.\w+|eval\.\w+|data\.(workers|store)|log_every|accumulate"
+    r"|(model|stages\[\d+\])\.remat"
+)
+NAMED = 8  # most fields that an error names
+
+
+def is_free(field):
+    """Whether a field of a recipe, e.g. "model.remat", may change in the middle of a run."""
+    return _FREE.fullmatch(field) is not None
 
 
 def open_for(path, summary, *, extend=False):
@@ -19,18 +31,45 @@ def open_for(path, summary, *, extend=False):
       extend: allows more steps in the last stage.
 
     Raises:
-      InputError: the directory cannot be used, or belongs to another run: the first
-        difference is named.
+      InputError: the directory cannot be used, or belongs to another run: the fields that
+        differ are named.
     """
-    path = Path(path)
+    path, changes = Path(path), []
     try:
         path.mkdir(parents=True, exist_ok=True)
         if _has_begun(path):
-            _compare(path, read(path), summary, extend)
+            known = read(path)
+            changes = known.get("changes", []) + _changes(path, known, summary, extend)
+        summary = summary | dict(changes=changes)
         checksums.write_atomically(path / "config.json", json.dumps(summary, indent=2) + "\n")
     except OSError as error:
         raise InputError(f"--workdir {path} cannot be used: {error}") from error
     return path
+
+
+def settle_changes(path, step, *, write=True):
+    """The changes of config.json, once the step is known from which the run continues.
+
+    `open_for` notes a change with step None. A change of a later step holds from `step` on,
+    since the steps in between are trained again.
+
+    Args:
+      path: the working directory.
+      step: int, of the checkpoint that the run continues from.
+      write: whether to update config.json.
+
+    Returns:
+      [{"step": int, "field": str, "before": value, "after": value}], oldest first.
+    """
+    summary = read(path)
+    changes = [
+        change | dict(step=step if change["step"] is None else min(change["step"], step))
+        for change in summary.get("changes", [])
+    ]
+    if write and changes != summary.get("changes", []):
+        text = json.dumps(summary | dict(changes=changes), indent=2) + "\n"
+        checksums.write_atomically(Path(path) / "config.json", text)
+    return changes
 
 
 def lent(path):
@@ -69,35 +108,72 @@ def check_vocabulary(path, vocab, field):
         )
 
 
-def _compare(path, known, summary, extend):
+def _changes(path, known, summary, extend):
+    """The fields in which a run is continued with other values, as entries of config.json."""
     if known["store"] != summary["store"]:
         raise InputError(
             f"--workdir {path} was trained on store {known['store']['hash']}, this is "
             f"{summary['store']['hash']}; give its store, or another --workdir"
         )
-    for name, old, new in differences(known["recipe"], summary["recipe"]):
-        if name.startswith(FREE) or (extend and _lengthens(name, known, old, new)):
-            continue
-        hint = "; --extend lengthens the last stage" if name.endswith(".steps") else ""
+    found = list(differences(known["recipe"], summary["recipe"]))
+    refused = [each for each in found if not _is_allowed(*each, known, extend)]
+    if refused:
+        hint = "; --extend lengthens the last stage" if _has_only_steps(refused) else ""
         raise InputError(
-            f"--workdir {path} was begun with config.{name}={old!r}, this is {new!r}; "
-            f"use another --workdir, or the same value{hint}"
+            f"--workdir {path} was begun with another recipe: {in_words(refused)}; use the "
+            f"values on the left, or another --workdir{hint}"
         )
+    return [
+        dict(step=None, field=field, before=before, after=after)
+        for field, before, after in found
+    ]
 
 
-def _lengthens(name, known, old, new):
+def _is_allowed(field, before, after, known, extend):
     last = len(known["recipe"]["stages"]) - 1
-    return name == f"stages[{last}].steps" and isinstance(new, int) and new > old
+    is_longer = field == f"stages[{last}].steps" and isinstance(after, int) and after > before
+    return is_free(field) or (extend and is_longer)
+
+
+def _has_only_steps(changes):
+    return all(field.endswith(".steps") for field, *_ in changes)
+
+
+def in_words(changes):
+    """`config.seed: 0 -> 1, config.length: 32 -> 64`, at most `NAMED` fields."""
+    parts = [
+        f"config.{field}: {_value(before)} -> {_value(after)}"
+        for field, before, after in changes[:NAMED]
+    ]
+    if len(changes) > NAMED:
+        parts.append(f"and {len(changes) - NAMED} more")
+    return ", ".join(parts)
+
+
+def _value(value):
+    return "absent" if value is None else repr(value)
 
 
 def differences(old, new, name=""):
-    """Yields (dotted name, old value, new value) for every leaf in which two recipes differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
+    """Yields (dotted name, old value, new value) for every leaf in which two recipes differ.
+
+    A leaf that one of them lacks has the value None there.
+    """
+    if _are(dict, old, new):
+        old, new = old or {}, new or {}
         for key in sorted(old.keys() | new.keys()):
             inner = f"{name}.{key}" if name else key
             yield from differences(old.get(key), new.get(key), inner)
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, (a, b) in enumerate(zip(old, new, strict=True)):
+    elif _are(list, old, new):
+        pairs = itertools.zip_longest(old or [], new or [])
+        for index, (a, b) in enumerate(pairs):
             yield from differences(a, b, f"{name}[{index}]")
     elif old != new:
         yield name, old, new
+
+
+def _are(kind, old, new):
+    """Whether both are of this kind, or one is and the other is absent."""
+    return isinstance(old or new, kind) and all(
+        each is None or isinstance(each, kind) for each in (old, new)
+    )

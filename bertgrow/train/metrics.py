@@ -16,6 +16,8 @@ WALL_CLOCK = (
     "utilization",
 )
 
+CHANGE = "change"  # `split` of a row that says which field of the recipe changed
+
 
 class Writer:
     """Appends rows to a file, and each row's figures to TensorBoard when a folder is given.
@@ -44,7 +46,7 @@ class Writer:
         line = json.dumps(row, default=lambda value: value.item())
         self._file.write(line + "\n")
         self._file.flush()
-        if self._board is not None:
+        if self._board is not None and row.get("split") != CHANGE:
             row = json.loads(line)
             for name, value in _figures(row):
                 self._board.add_scalar(
@@ -83,9 +85,11 @@ def cut(path, step):
 def differences(one, other):
     """What differs between the rows of two runs, in words; nothing when they are equal.
 
-    Every figure must be equal to the bit, but those of `WALL_CLOCK`.
+    Every figure must be equal to the bit, but those of `WALL_CLOCK`. Rows of changed fields
+    hold no figures and do not count.
     """
     found = []
+    one, other = ([row for row in rows if row.get("split") != CHANGE] for rows in (one, other))
     if len(one) != len(other):
         found.append(f"{len(one)} rows and {len(other)} rows")
     for a, b in zip(one, other, strict=False):
