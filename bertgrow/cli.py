@@ -8,6 +8,7 @@ import argparse
 import ast
 import importlib.util
 import sys
+import time
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -19,6 +20,7 @@ EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 1, 2, 75
 
 def main(argv=None):
     """Runs one command and returns its exit code (docs/design.md, "Exit codes")."""
+    start = time.monotonic()
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {point.name: point for point in entry_points(group="bertgrow.commands")}
     name = argv[0] if argv else "--help"
@@ -31,19 +33,20 @@ def main(argv=None):
     if name not in commands:
         return _complain(f"no command called {name!r}; known: {', '.join(sorted(commands))}")
     try:
-        return _run(name, commands[name], argv[1:])
+        return _run(name, commands[name], argv[1:], start)
     except InputError as error:
         return _complain(str(error))
     except CheckFailed as error:
         return _complain(str(error), EXIT_FAILED)
     except Stopped as error:
-        return _complain(str(error), EXIT_STOPPED)
+        print(f"bertgrow: {error}", file=sys.stderr)  # as it is: a command to copy is in it
+        return EXIT_STOPPED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe, such as `head`, has seen enough
         return 0
 
 
-def _run(name, point, argv):
+def _run(name, point, argv, start):
     module = point.load()
     parser = argparse.ArgumentParser(
         prog=f"bertgrow {name}",
@@ -57,6 +60,7 @@ def _run(name, point, argv):
         args, args.overrides = parser.parse_known_args(argv)
     else:
         args = parser.parse_args(argv)
+    args.start = start  # `time.monotonic()`, before the command's modules are loaded
     return module.main(args) or 0
 
 

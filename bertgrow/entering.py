@@ -53,6 +53,7 @@ def first_row(session, index, position):
 def _with_frozen(session, index):
     """The session in which the stage's task holds its frozen weights, on the devices."""
     stage = session.job.stages[index]
+    session.seen.phase("reading", stage.name)
     session.saves.wait()  # they may be those of the stage before
     frozen = stage.frozen.load(session.saves, stage.frozen.shapes(session.mesh))
     stages = list(session.job.stages)
@@ -66,6 +67,7 @@ def _enter(session, index, state):
     stage = job.stages[index]
     if stage.enter is None:
         return state
+    session.seen.phase("growing" if index else "reading", stage.name)
     with session.stop.uninterruptible(session.saves.wait):
         where = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
         probe = sharding.put(job.held_out(max(index - 1, 0))[0], session.mesh)

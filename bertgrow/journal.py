@@ -1,16 +1,30 @@
-"""What a run leaves to be read: metrics one step late, certificates, and the counters."""
+"""Writes metrics.jsonl and growth/*.json of a run, and counts tokens, FLOPs and seconds."""
 
 import json
 import time
+from typing import Any, NamedTuple
+
+import jax
 
 from bertgrow.train import checksums, divergence, metrics
+
+AHEAD = 2  # steps that may be under way on the devices before the loop waits for the oldest
+
+
+class Step(NamedTuple):
+    """A step whose metrics are still on the devices."""
+
+    step: int
+    metrics: Any  # {name: array}
+    position: dict  # where the data stand after the step
 
 
 class Journal:
     """Writes metrics.jsonl and growth/*.json, and counts tokens, FLOPs and seconds.
 
-    Metrics of a step are read when the next one is already under way, so that the devices
-    never wait for a reader; `flush` reads the last at once.
+    Metrics stay on the devices until a line is due, `every` steps, or until `flush`: then one
+    transfer brings those of all steps since the last. A line is written when its step has
+    ended, while the next `AHEAD` are under way, so the devices never wait for a reader.
 
     Args:
       workdir: of the run.
@@ -27,12 +41,21 @@ class Journal:
         self._writes = write
         self.position, self.tokens, self.seconds = None, 0, 0.0
         self.certificates = []
-        self._index, self._pending, self._saved, self._evaluated = 0, None, None, set()
+        self._index, self._saved, self._evaluated = 0, None, set()
+        self._pending = []  # Steps, oldest first
+        self._shown = 0  # the last step that the progress reporter knows
         self._mark = time.monotonic()
 
-    def begin(self, step, record=None):
-        """Goes on from a checkpoint's step and record: later lines are cut off."""
+    def begin(self, step, record=None, changes=()):
+        """Continues from a checkpoint's step and record: later lines are cut off.
+
+        Args:
+          step: int, 0 at the beginning of a run.
+          record: what `record` gave to that checkpoint.
+          changes: the fields that changed so far, see `workdir.settle_changes`.
+        """
         record = record or {}
+        self._index, self._shown = record.get("stage", 0), step
         for name in ("position", "tokens", "seconds", "certificates"):
             setattr(self, name, record.get(name, getattr(self, name)))
         self._saved = step or None
@@ -41,8 +64,19 @@ class Journal:
             self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
         kept = metrics.read(self.path) if self.path.exists() else []
         self._evaluated = {(r["step"], r["stage"]) for r in kept if r["split"] == "eval"}
+        self._write_changes(changes, kept)
         for certificate in self.certificates:
             self._write_certificate(certificate)
+
+    def _write_changes(self, changes, rows):
+        """A line for each change that the file does not hold yet."""
+        for change in changes:
+            if change not in ({name: row.get(name) for name in change} for row in rows):
+                self._write(change["step"], metrics.CHANGE, change)
+                self.seen.event(
+                    f"from step {change['step']} on, config.{change['field']} is "
+                    f"{change['after']!r}, was {change['before']!r}"
+                )
 
     def record(self):
         """What a checkpoint keeps of this; plain data."""
@@ -71,32 +105,55 @@ class Journal:
         self.mark()
 
     def take(self, info):
-        """Notes a step that is under way, and reads the one before."""
-        self.flush()
-        self._pending = info
+        """Notes a step that is under way; waits until the one `AHEAD` of it has ended."""
+        self._pending.append(Step(info.step, info.metrics, info.position))
+        if len(self._pending) <= AHEAD:
+            return
+        ended = self._pending[-1 - AHEAD]
+        jax.block_until_ready(ended.metrics)
+        if self._is_line(ended.step):
+            self._read(len(self._pending) - AHEAD)
+        else:
+            self._show(ended.step)
 
     def flush(self):
-        """Reads the pending step. Raises CheckFailed where its loss is not finite."""
-        info, self._pending = self._pending, None
-        if info is None:
+        """Reads all steps so far. Raises CheckFailed where a loss is not finite."""
+        self._read(len(self._pending))
+
+    def _read(self, count):
+        """Reads the oldest pending steps in one transfer, and writes the lines that are due."""
+        steps, self._pending = self._pending[:count], self._pending[count:]
+        if not steps:
             return
-        values = {name: float(value) for name, value in info.metrics.items()}
-        divergence.check_finite(
-            values, step=info.step, position=info.position,
-            rows=self.stages[self._index]["batch"], checkpoint=self._saved,
-        )  # fmt: skip
+        found = jax.device_get([each.metrics for each in steps])
         now = time.monotonic()
         passed, self._mark = now - self._mark, now
-        tokens = int(values.pop("tokens"))
-        self.position = info.position
-        self.tokens += tokens
-        self.seconds += passed
-        is_last = info.step == self.stages[self._index]["end"]
-        shown = None
-        if info.step % self.every == 0 or is_last or info.step == 1:
-            shown = values | dict(tokens_per_second=tokens / max(passed, 1e-9))
-            self._write(info.step, "train", shown)
-        self.seen.step(info.step, self._name, shown)
+        speed = sum(map(_tokens, found)) / max(passed, 1e-9)
+        for each, values in zip(steps, found, strict=True):
+            values = {name: float(value) for name, value in values.items()}
+            self._count(each, values, passed / len(steps))
+            del values["tokens"]
+            shown = values | dict(tokens_per_second=speed)
+            if self._is_line(each.step):
+                self._write(each.step, "train", shown)
+            self._show(each.step, shown if self._is_line(each.step) else None)
+
+    def _count(self, step, values, seconds):
+        divergence.check_finite(
+            values, step=step.step, position=step.position,
+            rows=self.stages[self._index]["batch"], checkpoint=self._saved,
+        )  # fmt: skip
+        self.position = step.position
+        self.tokens += int(values["tokens"])
+        self.seconds += seconds
+
+    def _is_line(self, step):
+        return step % self.every == 0 or step in (1, self.stages[self._index]["end"])
+
+    def _show(self, step, metrics=None):
+        if metrics or step > self._shown:
+            self._shown = step
+            self.seen.step(step, self._name, metrics)
 
     @property
     def _name(self):
@@ -158,3 +215,7 @@ class Journal:
 
     def __exit__(self, *_):
         self.close()
+
+
+def _tokens(metrics):
+    return int(metrics["tokens"])

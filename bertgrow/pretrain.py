@@ -1,5 +1,6 @@
 """Runs a recipe: pre-trains an encoder, growing it from stage to stage."""
 
+import math
 import os
 import shlex
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import jax
 
 from bertgrow import config as configs
-from bertgrow import job, overrides, run, workdir
+from bertgrow import job, overrides, profiling, run, workdir
 from bertgrow.data import prepare, store
 from bertgrow.errors import InputError
+from bertgrow.train import signals
 
 TAKES_RECIPE = True
 EPILOG = """examples:
@@ -28,11 +30,23 @@ def add_arguments(parser):
         "--extend", action="store_true", help="allow more steps in the last stage than begun"
     )
     parser.add_argument(
-        "--time-limit", type=float, metavar="MINUTES", help="save and stop after so long"
-    )
+        "--time-limit", type=_minutes, metavar="MINUTES",
+        help="save and stop so long after the command began, preparation included",
+    )  # fmt: skip
     parser.add_argument(
-        "--profile", action="store_true", help="write a trace into WORKDIR/profile"
-    )
+        "--profile", type=profiling.window, metavar="FIRST:LAST",
+        help="write a trace of these steps of the run, e.g. 50:60, into WORKDIR/profile",
+    )  # fmt: skip
+
+
+def _minutes(text):
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise InputError(f"--time-limit {text!r}; expected minutes above 0, e.g. 90")
+    return minutes
 
 
 def main(args):
@@ -49,15 +63,22 @@ def launch(args, recipe, *, command, cache=None):
       cache: a folder for what frozen weights say, see `job.make`.
     """
     remember_compilations()
+    resume = _resume(command, args, cache)
+    limit = args.time_limit and args.time_limit * 60
+    with signals.StopRequest(resume=resume, time_limit=limit, start=args.start) as stop:
+        with stop.uninterruptible():
+            todo = _job(args, recipe, resume, cache)
+            profiling.check(args.profile, todo.settings.stages[-1].end)
+            path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)
+        run.run(todo, path, stop=stop, profile=args.profile)
+    return 0
+
+
+def _job(args, recipe, resume, cache):
     stores = open_stores(recipe)
     lent = workdir.lent(args.workdir)
     settings = configs.resolve(recipe, vocab=stores[0].vocab, lent=lent)
-    again = _again(command, args, cache)
-    todo = job.make(settings, stores, command=again, cached_in=cache)
-    path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)
-    limit = args.time_limit and args.time_limit * 60
-    run.run(todo, path, time_limit=limit, profile=args.profile)
-    return 0
+    return job.make(settings, stores, command=resume, cached_in=cache)
 
 
 def open_stores(recipe):
@@ -100,7 +121,8 @@ def remember_compilations():
         jax.config.update("jax_compilation_cache_dir", str(cache() / "compiled"))
 
 
-def _again(command, args, cache):
+def _resume(command, args, cache):
+    """The command that continues the run, one line for a shell."""
     words = ["bertgrow", command, "--config", args.config, *args.overrides]
     if cache is not None:
         words += ["--cache", str(cache)]

@@ -19,13 +19,14 @@ import rich.progress
 from bertgrow import units
 
 REDRAW = 0.2  # seconds between two looks at the figures
+LONG = ("compiling", "growing")  # phases of which plain lines tell too; others leave a line
 WINDOW = 50  # looks over which the pace is taken
 
 
 class Figures(NamedTuple):
     """What both looks show. Later stages cost more, so progress is counted in FLOPs."""
 
-    stage: str  # "2/4"
+    stage: str  # "stage 2/4"
     step: int
     steps: int
     loss: float | None
@@ -37,11 +38,13 @@ class Figures(NamedTuple):
 
 @contextlib.contextmanager
 def reporter(stages, *, style="auto", every=1, file=None, clock=time.monotonic):
-    """Shows a run to whoever watches it; yields an object with `step` and `event`.
+    """Shows the progress of a run; yields an object with `step`, `event`, `phase`, `close`.
 
     `step(step, stage, metrics=None)` may be called after every step: it takes microseconds.
     `metrics` has `loss` and `tokens_per_second` as numbers, on steps where they were read.
     `event(text)` notes what is not a step: an evaluation, growth, a save, a restore.
+    `phase(name, stage=None)` says what the run does from here on: reading, compiling, growing,
+    training, evaluating, saving. `close()` removes the bar, from any thread.
 
     Args:
       stages: the stages of `config.json`: name, start, end, flops_per_step.
@@ -78,8 +81,14 @@ class Silent:
     def event(self, text):
         pass
 
+    def phase(self, name, stage=None):
+        pass
 
-class Lines:
+    def close(self):
+        pass
+
+
+class Lines(Silent):
     """One line where figures were read, one an event."""
 
     def __init__(self, meter, file, every):
@@ -99,9 +108,13 @@ class Lines:
     def event(self, text):
         print(text, file=self.file, flush=True)
 
+    def phase(self, name, stage=None):
+        if name in LONG:
+            self.event(f"{self.meter.place(stage)}  {name}")
+
 
 class Bar:
-    """A live bar with events scrolling above it."""
+    """A live bar with events scrolling above it; nothing of it stays at the end."""
 
     def __init__(self, meter, file):
         self.meter = meter
@@ -113,16 +126,32 @@ class Bar:
             console=self.console,
             expand=True,
             refresh_per_second=1 / REDRAW,
+            transient=True,
+            redirect_stderr=is_terminal(sys.stderr),  # a log of errors stays one
         )
-        self.metrics = {}
+        self.metrics, self.now, self.stage = {}, "starting", None
 
     def __enter__(self):
-        self.task = self.progress.add_task("", total=None, place="", figures="starting")
+        self.task = self.progress.add_task("", total=None, place="", figures=self.now)
         self.progress.start()
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.progress.stop()
+
+    def phase(self, name, stage=None):
+        if (name, stage) == (self.now, self.stage):
+            return
+        if stage != self.stage:
+            self.metrics = {}  # the loss of the stage before is not that of this one
+        self.now, self.stage = name, stage
+        if name == "training" and self.metrics:
+            return  # the next step shows its figures
+        parts = [self.meter.place(stage), name] if stage else [name]
+        self.progress.update(self.task, figures="  ".join(parts), refresh=True)
 
     def step(self, step, stage, metrics=None):
         self.metrics = metrics or self.metrics
@@ -165,10 +194,14 @@ class Meter:
         self.looks.append((now, self.done(step)))
         return True
 
+    def place(self, stage):
+        """`stage 2/4`"""
+        return f"stage {self.places[stage] + 1}/{len(self.stages)}"
+
     def figures(self, step, stage, metrics):
         (then, before), (now, done) = self.looks[0], self.looks[-1]
         return Figures(
-            stage=f"{self.places[stage] + 1}/{len(self.stages)}",
+            stage=self.place(stage),
             step=step,
             steps=self.steps,
             loss=metrics.get("loss"),
@@ -187,7 +220,7 @@ class Meter:
 
 def in_words(figures):
     """`stage 2/4  loss 4.321  12.3 ktok/s  1.2 GFLOP/s  12 min 30 s left`"""
-    parts = [f"stage {figures.stage}"]
+    parts = [figures.stage]
     if figures.loss is not None:
         parts.append(f"loss {figures.loss:.3f}")
     if figures.tokens_per_second:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bertgrow import cache, entering, journal, progress
+from bertgrow import cache, entering, journal, profiling, progress, workdir
 from bertgrow.contracts import Stage
 from bertgrow.data import pipeline
 from bertgrow.errors import Stopped
@@ -57,56 +57,59 @@ class Session(NamedTuple):
     stop: signals.StopRequest
     log: journal.Journal
     seen: Any  # the progress reporter
+    agreement: signals.Agreement = None
+    trace: profiling.Trace = None
 
 
-def run(job, workdir, *, time_limit=None, profile=False):
+def run(job, path, *, stop=None, profile=None):
     """Runs or continues a job in its working directory until its last stage ends.
+
+    Args:
+      job: Job.
+      path: the working directory, see `workdir.open_for`.
+      stop: StopRequest, entered; the run makes its own when not given.
+      profile: `profiling.Window` of steps to trace.
 
     Raises:
       Stopped: a signal or the time limit; everything is saved.
       CheckFailed: the loss is not finite, or a growth's claim does not hold.
       InputError: the disk is full, or the working directory is of another run.
     """
-    with _session(job, workdir, time_limit) as session, _profiled(workdir, profile):
+    with _session(job, path, stop, profile) as session:
+        session.seen.phase("reading")
         cache.check_all(job.caches, job.stages, session.saves, session.seen.event)
         begun, state, is_new = _begin(session)
         for index in range(begun, len(job.stages)):
             here, state = entering.prepare(session, index, state, index > begun or is_new)
             state = _train(here, index, state)
         session.saves.wait()
-        session.seen.event(f"finished at step {int(state.step)}: {workdir}")
+        session.seen.event(f"finished at step {int(state.step)}: {path}")
 
 
 @contextlib.contextmanager
-def _session(job, workdir, time_limit):
+def _session(job, path, stop, profile):
     settings = job.settings
     ends = [stage.end for stage in settings.stages]
     is_first = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(
-            signals.StopRequest(resume=job.command, time_limit=time_limit)
-        )
+        stop = stop or stack.enter_context(signals.StopRequest(resume=job.command))
         saves = stack.enter_context(
             checkpoint.Checkpoints(
-                workdir / "checkpoints", stage_ends=ends, keep=settings.checkpoint.keep
+                path / "checkpoints", stage_ends=ends, keep=settings.checkpoint.keep
             )
         )
         style = "auto" if is_first else "none"
         rows = job.summary["stages"]
         seen = stack.enter_context(progress.reporter(rows, style=style))
+        stack.enter_context(stop.calls_at_exit(seen.close))
         log = stack.enter_context(
-            journal.Journal(workdir, rows, seen, every=settings.log_every, write=is_first)
+            journal.Journal(path, rows, seen, every=settings.log_every, write=is_first)
         )
+        trace = stack.enter_context(profiling.Trace(profile, path / "profile", seen.event))
         mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
         shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
         disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))
-        yield Session(job, workdir, mesh, saves, stop, log, seen)
-
-
-@contextlib.contextmanager
-def _profiled(workdir, wanted):
-    with jax.profiler.trace(workdir / "profile") if wanted else contextlib.nullcontext():
-        yield
+        yield Session(job, path, mesh, saves, stop, log, seen, signals.Agreement(), trace)
 
 
 def _begin(session):
@@ -117,18 +120,20 @@ def _begin(session):
     """
     job = session.job
     step = session.saves.latest(session.seen.event)
+    is_first = jax.process_index() == 0
+    changes = workdir.settle_changes(session.workdir, step or 0, write=is_first)
     if step is None:
         task, optimizer = job.stages[0].task, job.stages[0].optimizer
         where = sharding.state_shardings(task, optimizer, session.mesh)
         key = jax.random.key(job.settings.seed)
-        session.log.begin(0)
+        session.log.begin(0, changes=changes)
         return 0, job.first(loop.initial_state(task, optimizer, key, where), where), True
     record = session.saves.record(step)
     index = record["stage"]
     stage = job.stages[index]
     target = loop.state_shapes(stage.task, stage.optimizer, session.mesh)
     state, record = session.saves.restore(step, target)
-    session.log.begin(step, record)
+    session.log.begin(step, record, changes)
     session.seen.event(f"restored step {step}, stage {stage.name}")
     now = environment.describe(session.mesh)
     for change in environment.differences(record["environment"], now):
@@ -146,6 +151,9 @@ def _train(session, index, state):
     step, evaluate = _compile(session, index, state)
     log.mark()
     _evaluate_if_due(session, index, now, evaluate, state)
+    session.agreement.begin(now)
+    session.trace.after(now)
+    session.seen.phase("reading", stage.name)
     with _batches(session, index, now) as batches:
         run_stage = loop.steps(
             stage.task, state, batches, stage.optimizer,
@@ -153,8 +161,10 @@ def _train(session, index, state):
         )  # fmt: skip
         for info in run_stage:
             state = info.state
+            session.seen.phase("training", stage.name)
             log.take(info)
             _after_step(session, index, info, evaluate)
+            session.trace.after(info.step, info.metrics)
     return state
 
 
@@ -176,7 +186,7 @@ def _after_step(session, index, info, evaluate):
     is_end = info.step == session.job.settings.stages[index].end
     _evaluate_if_due(session, index, info.step, evaluate, info.state)
     _count_ties_if_due(session, index, info)
-    is_stopped = signals.agreed(session.stop.requested)
+    is_stopped = session.agreement.stops(info.step, session.stop.requested, info.metrics)
     if is_end or is_stopped or info.step % every == 0:
         _save(session, index, info)
     if is_stopped:
@@ -195,6 +205,7 @@ def _count_ties_if_due(session, index, info):
 
 
 def _save(session, index, info):
+    session.seen.phase("saving", session.job.stages[index].name)
     session.log.sync()  # and a state of which the loss is not finite is never saved
     record = session.log.record() | dict(stage=index)
     record["environment"] = environment.describe(session.mesh)
@@ -205,6 +216,7 @@ def _save(session, index, info):
 def _compile(session, index, state):
     """The step and the evaluation, compiled before the first step, when all is saved."""
     stage, mesh = session.job.stages[index], session.mesh
+    session.seen.phase("compiling", stage.name)
     rows = session.job.held_out(index)[0]
     batch, cached = sharding.put(rows, mesh), session.job.caches.get(index)
     beside = sharding.put(cached.zeros(len(rows["tokens"])), mesh) if cached else {}
@@ -217,13 +229,18 @@ def _compile(session, index, state):
 
 
 def _evaluate_if_due(session, index, step, evaluate, state):
-    """Evaluates on the held-out rows; a stop leaves it undone, and the restart does it."""
+    """Evaluates on the held-out rows; a stop leaves it undone, and the restart does it.
+
+    Of several processes none stops here: the others would wait for it in the next batch.
+    """
     if not _is_evaluation_due(session, index, step):
         return
     session.log.flush()
+    stage, is_alone = session.job.stages[index], session.agreement.processes == 1
+    session.seen.phase("evaluating", stage.name)
     scores = evaluation.evaluate(
-        session.job.stages[index].task, state.params, session.job.held_out(index),
-        now=step, mesh=session.mesh, step=evaluate, stop=lambda: session.stop.requested,
+        stage.task, state.params, session.job.held_out(index), now=step, mesh=session.mesh,
+        step=evaluate, stop=lambda: is_alone and session.stop.requested,
     )  # fmt: skip
     if scores is not None:
         session.log.evaluated(step, scores | dict(unigram=session.job.unigram))

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bertgrow import cache, contracts, entering, run
+from bertgrow import cache, contracts, entering, progress, run
 from bertgrow.errors import InputError
 
 
@@ -31,7 +31,7 @@ def session(asked, *, stays=True, at_entry=True, cached=None):
         caches={0: cached} if cached else {},
     )  # fmt: skip
     saves = SimpleNamespace(wait=lambda: None)
-    return run.Session(job, None, None, saves, None, None, None)
+    return run.Session(job, None, None, saves, None, None, progress.Silent())
 
 
 @pytest.mark.parametrize(

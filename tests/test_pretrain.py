@@ -82,22 +82,22 @@ def test_a_finished_run_does_nothing_the_second_time(finished, store):
 def test_the_recipe_that_began_a_run_must_continue_it(finished, store, capsys):
     assert pretrain(store, finished, "--config.schedule.peak=0.5") == 2
 
-    assert "config.schedule.peak=0.001, this is 0.5" in capsys.readouterr().err
+    assert "config.schedule.peak: 0.001 -> 0.5;" in capsys.readouterr().err
 
 
-def test_logging_and_checkpoint_cadence_may_change(finished, store):
-    assert pretrain(store, finished, "--config.log_every=7", "--config.checkpoint.every=9") == 0
-
-
-def test_extend_lengthens_the_last_stage(store, tmp_path):
+def test_extend_lengthens_the_last_stage_and_memory_may_be_saved_from_there(store, tmp_path):
     assert pretrain(store, tmp_path, variant=":plain") == 0
     more = "--config.stages[0].steps=10"
+    less = ("--config.model.remat=full", "--config.checkpoint.every=9")
 
     refused = pretrain(store, tmp_path, more, variant=":plain")
-    extended = pretrain(store, tmp_path, more, "--extend", variant=":plain")
+    extended = pretrain(store, tmp_path, more, *less, "--extend", variant=":plain")
 
     assert (refused, extended) == (2, 0)
     assert rows(tmp_path, "train")[-1]["step"] == 10
+    changes = [(row["step"], row["field"], row["after"]) for row in rows(tmp_path, "change")]
+    expected = [("checkpoint.every", 9), ("model.remat", "full"), ("stages[0].steps", 10)]
+    assert changes == [(8, *each) for each in expected]
 
 
 def test_a_run_starts_from_the_weights_of_another(finished, store, tmp_path):
@@ -126,6 +126,10 @@ def test_a_run_starts_from_the_weights_of_another(finished, store, tmp_path):
         ("--config.data.weights=1,2", "2 numbers for 1 stores"),
         ("--config.init_from=/nowhere", "/nowhere"),
         ("--workdri=x", "unknown argument"),
+        ("--time-limit=-1", "expected minutes above 0"),
+        ("--time-limit=nan", "expected minutes above 0"),
+        ("--profile=5:3", "expected FIRST:LAST"),
+        ("--profile=40:50", "after the last step of the run, 28"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(store, tmp_path, capsys, override, said):

@@ -104,7 +104,7 @@ def test_a_terminal_gets_a_bar_with_events_above_it(monkeypatch):
     shown = file.getvalue()
     assert "━" in shown and "20/20" in shown and "loss 4.321" in shown
     assert "saved step 20 [bold]\n" in shown
-    assert shown.rstrip().endswith("\x1b[?25h"), "the cursor must come back"
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor must come back"
 
 
 @pytest.mark.parametrize("term, isatty", [("dumb", True), ("xterm", False)])
@@ -117,6 +117,47 @@ def test_a_bar_is_drawn_only_where_it_can_be(monkeypatch, term, isatty):
         train(seen, clock)
 
     assert "\x1b" not in file.getvalue() and "step 20/20" in file.getvalue()
+
+
+def test_a_bar_names_the_phase_and_its_stage_and_is_gone_at_the_end(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    file, clock = Terminal(), Clock()
+
+    with progress.reporter(STAGES, file=file, clock=clock) as seen:
+        for phase, stage, shown in [
+            ("reading", None, "reading"),
+            ("compiling", "0", "stage 1/2  compiling"),
+            ("evaluating", "0", "stage 1/2  evaluating"),
+            ("growing", "1", "stage 2/2  growing"),
+        ]:
+            seen.phase(phase, stage)
+            assert file.getvalue().rstrip("\x1b[0m\r").endswith(shown)
+        seen.step(11, "1", METRICS)
+
+    assert file.getvalue().endswith("\x1b[1A\x1b[2K")  # up to the bar's line, which is cleared
+
+
+def test_plain_lines_tell_of_long_phases_alone():
+    file = io.StringIO()
+
+    with progress.reporter(STAGES, file=file) as seen:
+        seen.phase("reading")
+        seen.phase("compiling", "1")
+        seen.phase("saving", "1")
+
+    assert file.getvalue() == "stage 2/2  compiling\n"
+
+
+def test_errors_that_go_to_a_file_are_not_drawn_above_the_bar(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    errors, terminal = io.StringIO(), Terminal()
+    monkeypatch.setattr(progress.sys, "stderr", errors)
+
+    with progress.reporter(STAGES, file=terminal):
+        print("a warning", file=progress.sys.stderr)
+
+    assert errors.getvalue() == "a warning\n" and "warning" not in terminal.getvalue()
 
 
 def test_steps_between_looks_touch_neither_figures_nor_screen(monkeypatch):

@@ -64,11 +64,13 @@ def test_the_notebook_example_of_the_readme_runs(store, monkeypatch, capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
 
 
-def test_a_profile_leaves_a_trace(store, tmp_path):
+def test_a_profile_of_a_window_leaves_a_trace_and_prints_its_path(store, tmp_path, capsys):
     code = cli.main(
-        ["pretrain", "--config", f"{RECIPE}:plain", "--workdir", str(tmp_path), "--profile"]
-        + [f"--config.data.store={store.folder}", "--config.stages[0].steps=2"]
+        ["pretrain", "--config", f"{RECIPE}:plain", "--workdir", str(tmp_path)]
+        + ["--profile", "2:9", f"--config.data.store={store.folder}"]
+        + ["--config.stages[0].steps=2"]
     )
 
     assert code == 0
-    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+    (path,) = re.findall(r"trace of steps 2 to 2: (.*)", capsys.readouterr().out)
+    assert list(Path(path).glob("*.xplane.pb"))

@@ -16,7 +16,8 @@ def evaluate(task, params, batches, *, now=0, mesh=None, step=None, stop=lambda:
       now: step of the run, for `task.view`.
       mesh: as in `loop.steps`.
       step: what `compile_evaluation` returned; compiled here when not given.
-      stop: asked before every batch, e.g. `lambda: request.requested`.
+      stop: asked before every batch, e.g. `lambda: request.requested`; with several
+        processes all must answer alike, or they wait for one another forever.
 
     Returns:
       {name: float, or a list of them}, or None when it was stopped.
