@@ -19,7 +19,7 @@ from bertgrow.contracts import Stage
 from bertgrow.data import pipeline
 from bertgrow.errors import Stopped
 from bertgrow.growth import certificate as certificates
-from bertgrow.recipes.schema import RunConfig
+from bertgrow.settings import RunConfig
 from bertgrow.train import (
     checkpoint,
     disk,
@@ -186,7 +186,7 @@ def _after_step(session, index, info, evaluate):
     is_end = info.step == session.job.settings.stages[index].end
     _evaluate_if_due(session, index, info.step, evaluate, info.state)
     _count_ties_if_due(session, index, info)
-    is_stopped = session.agreement.stops(info.step, session.stop.requested)
+    is_stopped = session.agreement.stops(info.step, session.stop.requested, info.metrics)
     if is_end or is_stopped or info.step % every == 0:
         _save(session, index, info)
     if is_stopped:
@@ -220,15 +220,12 @@ def _compile(session, index, state):
     rows = session.job.held_out(index)[0]
     batch, cached = sharding.put(rows, mesh), session.job.caches.get(index)
     beside = sharding.put(cached.zeros(len(rows["tokens"])), mesh) if cached else {}
-    slices = dict(accumulate=session.job.settings.accumulate)
     with session.stop.uninterruptible(session.saves.wait):
+        accumulate = session.job.settings.accumulate
         step = loop.compile_step(
-            stage.task, stage.optimizer, state, batch | beside, mesh, **slices
+            stage.task, stage.optimizer, state, batch | beside, mesh, accumulate=accumulate
         )
-        evaluate = evaluation.compile_evaluation(
-            stage.task, state.params, batch, mesh, **slices
-        )
-        return step, evaluate
+        return step, evaluation.compile_evaluation(stage.task, state.params, batch, mesh)
 
 
 def _evaluate_if_due(session, index, step, evaluate, state):

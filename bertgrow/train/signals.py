@@ -218,21 +218,26 @@ class Agreement:
         """Compares again after the next step: those of another stage take another time."""
         self._last, self._next, self._mark = step, step + 1, self._clock()
 
-    def stops(self, step, requested):
+    def stops(self, step, requested, arrays=()):
         """Whether to stop after this step, the same answer in every process.
 
         Args:
           step: int, of the run; to be asked after every step.
           requested: whether this process was asked to stop.
+          arrays: of that step, on the devices; its time is not over before they are there.
         """
         if self.processes == 1:
             return requested
         if step < self._next:
             return False
+        jax.block_until_ready(arrays)
         seconds = (self._clock() - self._mark) / (step - self._last)
         rows = np.asarray(self._gather(np.array([requested, seconds])))
+        wanted = int(BOUND / 2 / max(float(rows[0, 1]), 1e-6))  # half: steps may get slower
+        # At most twice as many as were measured: one step alone tells little.
+        count = max(1, min(wanted, 2 * (step - self._last)))
         self.begin(step)
-        self._next = step + max(1, int(BOUND / max(float(rows[0, 1]), 1e-6)))
+        self._next = step + count
         return bool(rows[:, 0].any())
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -249,11 +250,12 @@ class Processes:
 def test_processes_compare_requests_every_few_seconds_and_stop_at_the_same_step():
     two = Processes(seconds=0.1)
 
-    answers = {step: two.step(step, (False, step >= 60)) for step in range(1, 103)}
+    answers = {step: two.step(step, (False, step >= 60)) for step in range(1, 82)}
 
-    assert two.gathered == [1, 51, 101]  # every 5 seconds by the clock of the first
+    # Twice as many steps each time, up to 2.5 seconds by the clock of the first process.
+    assert two.gathered == [1, 3, 7, 15, 31, 56, 81]
     stopped = [step for step, answer in answers.items() if answer == (True, True)]
-    assert stopped == [101]
+    assert stopped == [81]
     assert set(answers.values()) == {(False, False), (True, True)}
 
 
@@ -261,6 +263,23 @@ def test_steps_longer_than_the_bound_are_compared_each():
     two = Processes(seconds=9.0)
 
     assert [two.step(step, (step == 3, False))[0] for step in (1, 2, 3)] == [0, 0, 1]
+
+
+def test_a_step_takes_until_the_devices_have_ended_it():
+    clock = SimpleNamespace(now=0.0)
+
+    def wait():
+        clock.now += 4.0  # sent at once, ended after four seconds
+
+    def gather(row):
+        return np.stack([row, row])
+
+    agreement = signals.Agreement(2, gather=gather, clock=lambda: clock.now)
+    array = SimpleNamespace(block_until_ready=wait)
+
+    answers = [agreement.stops(step, step == 2, array) for step in (1, 2)]
+
+    assert answers == [False, True]  # too long to go two steps without comparing
 
 
 def test_another_stage_measures_its_own_steps():
