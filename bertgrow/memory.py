@@ -21,7 +21,9 @@ IN_WORK = 1.5  # layers; see the comparison with the compiler in docs/plan.md
 FEW = 8  # slices
 
 
-def count(tasks, state, frozen=(), *, rows, length, layers, remat, accumulate=1):
+def count(
+    tasks, state, frozen=(), *, rows, length, layers, remat, evaluation_working, accumulate=1
+):
     """Bytes on one device, as a dict for `plan --json`.
 
     Args:
@@ -32,11 +34,12 @@ def count(tasks, state, frozen=(), *, rows, length, layers, remat, accumulate=1)
       length: tokens a row.
       layers: how many, to know how large one is.
       remat: the one of the recipe.
+      evaluation_working: bytes that an evaluation of `rows` rows takes beside the state.
       accumulate: in how many slices a batch is worked off.
 
     Returns:
       Among others `total`, of the training step, and `evaluation`, of an evaluation in slices
-      of the same size; `evaluation_working` is the part of it that comes and goes.
+      of the same size.
     """
     kept = {name: saved(task, rows, length, frozen) for name, task in tasks.items()}
     in_work = int(IN_WORK * (kept["none"] - kept["full"]) / layers)
@@ -50,9 +53,7 @@ def count(tasks, state, frozen=(), *, rows, length, layers, remat, accumulate=1)
         gradients=parameters * (2 if accumulate > 1 else 1),
         activations=kept[remat] + in_work,
         activations_by_remat={name: size + in_work for name, size in kept.items()},
-    )
-    found["evaluation_working"] = traced.peak_bytes(
-        evaluation_trace(tasks[remat], rows, length, frozen)
+        evaluation_working=evaluation_working,
     )
     return found | dict(total=total(found, remat), evaluation=evaluation(found))
 

@@ -53,10 +53,15 @@ def make(
         config = settings.stages[index]
         row = _stage(family, config, stage)
         row["growth"] = _growth(family, old, config, settings.seed)
-        row["memory"] = _memory(settings, family, vocab, index, stage, state, mesh)
+        frozen, rows_at_once = memory.frozen(stage, mesh), _rows_at_once(settings, config, mesh)
+        evaluation = memory.evaluation_trace(stage.task, rows_at_once, config.length, frozen)
+        row["memory"] = _memory(
+            settings, family, vocab, index, state, frozen,
+            rows=rows_at_once, evaluation_working=traced.peak_bytes(evaluation),
+        )  # fmt: skip
         row["memory"] |= _entry(settings, family, todo, states, index, mesh)
         row["memory"]["peak"] = memory.peak(row["memory"], config.model.remat)
-        row["evaluation"] = _evaluation(settings, config, stage, row["memory"]["rows"], mesh)
+        row["evaluation"] = _evaluation(settings, config, rows_at_once, evaluation)
         row["checkpoint_bytes"] = disk.state_bytes(state)
         rows, old = [*rows, row], config
     plan = _compare(rows) | dict(
@@ -123,21 +128,24 @@ def _growth(family, old, new, seed):
     ]
 
 
-def _memory(settings, family, vocab, index, stage, state, mesh):
+def _rows_at_once(settings, config, mesh):
+    """Rows of one micro-batch on one device."""
+    sharding.check_batch(config.batch, mesh, settings.accumulate)
+    return config.batch // (mesh.shape["data"] * mesh.shape["fsdp"] * settings.accumulate)
+
+
+def _memory(settings, family, vocab, index, state, frozen, **sizes):
     """Bytes on one chip, with the activations of the recipe's `remat` and of the others."""
     config = settings.stages[index]
-    sharding.check_batch(config.batch, mesh, settings.accumulate)
-    parts = mesh.shape["data"] * mesh.shape["fsdp"] * settings.accumulate
     tasks = {}
     for remat in memory.REMATS:
         model = dataclasses.replace(config.model, remat=remat)
         variant = dataclasses.replace(config, model=model)
         tasks[remat] = stages.task(_with(settings, index, variant), family, vocab, index)
     return memory.count(
-        tasks, state, memory.frozen(stage, mesh),
-        rows=config.batch // parts, length=config.length,
-        layers=config.model.num_layers, remat=config.model.remat,
-        accumulate=settings.accumulate,
+        tasks, state, frozen,
+        length=config.length, layers=config.model.num_layers, remat=config.model.remat,
+        accumulate=settings.accumulate, **sizes,
     )  # fmt: skip
 
 
@@ -147,30 +155,27 @@ def _entry(settings, family, todo, states, index, mesh):
     pair = states[max(index - 1, 0)], states[index]
     if not index or old.task != new.task:
         return growth_memory.hand_over(todo[index], pair, mesh)
-    operators = transition.growths(family, old, new)
+    operators = transition.growths(family, old, new, settings.seed)
     before = todo[index - 1].task
     return growth_memory.count(family, operators, old, new, before, pair, mesh)
 
 
-def _evaluation(settings, config, stage, rows, mesh):
+def _evaluation(settings, config, rows_at_once, trace):
     """What the held-out figures of a stage cost; no part of the FLOPs of training.
+
+    Args:
+      settings, config: of the run and of the stage.
+      rows_at_once: of one micro-batch on one device.
+      trace: `memory.evaluation_trace` of as many rows.
 
     Returns:
       `rows` of an evaluation, its `flops`, and the `times` that it is done.
     """
-    batches = math.ceil(settings.eval.rows / config.batch)
-    slices = batches * config.batch // rows
-    traced_one = memory.evaluation_trace(
-        stage.task, rows, config.length, memory.frozen(stage, mesh)
-    )
-    ends = {step for step in (config.start, config.end) if step}
+    rows = math.ceil(settings.eval.rows / config.batch) * config.batch
     every = settings.eval.every
-    inside = range(-(-config.start // every) * every, config.end + 1, every)
-    return dict(
-        rows=batches * config.batch,
-        flops=slices * traced.flops(traced_one),
-        times=len(ends.union(inside) - {0}),
-    )
+    steps = {config.start, config.end, *range(0, config.end + 1, every)}
+    times = sum(max(config.start, 1) <= step <= config.end for step in steps)
+    return dict(rows=rows, flops=rows // rows_at_once * traced.flops(trace), times=times)
 
 
 def _with(settings, index, stage):

@@ -1,10 +1,11 @@
 """Counts the working memory and the FLOPs of a function from its jaxpr, without compiling it.
 
-Assumes what compilers do: element-wise operations are fused into the operations that read
-them, so only results of other operations, and operands of matrix products and loops, take
-memory of their own.
+Assumes what compilers do: an element-wise operation is fused into the one that reads it. So
+memory is taken by results of other operations, by operands of matrix products and loops, and
+by what several operations read.
 """
 
+import collections
 import math
 from typing import Any, NamedTuple
 
@@ -80,10 +81,11 @@ def peak_bytes(jaxpr):
 def _sources(operations, outputs, sizes):
     """{value: the values in memory that it is computed from}, itself where it is one.
 
-    A fused value is computed again wherever it is read, unless a matrix product or a loop
-    reads it, or the caller.
+    A fused value takes memory where a matrix product, a loop, the caller or several
+    operations read it; what follows from arguments alone is computed again for each.
     """
     stored, sources = set(outputs), {}
+    readers = collections.Counter(key for each in operations for key in set(each.reads))
     for operation in operations:
         name = operation.equation.primitive.name
         if name.startswith(STORED):
@@ -93,7 +95,8 @@ def _sources(operations, outputs, sizes):
     for operation in operations:
         read = [source for key in operation.reads for source in sources.get(key, ())]
         for key in operation.writes:
-            sources[key] = (key,) if key in stored else tuple(dict.fromkeys(read))
+            is_stored = key in stored or (read and readers[key] > 1)
+            sources[key] = (key,) if is_stored else tuple(dict.fromkeys(read))
     return sources
 
 

@@ -224,7 +224,8 @@ def test_a_plan_counts_both_states_of_a_growth_and_its_certificate(base):
 
 def test_a_growth_that_does_not_fit_is_marked():
     fixed = dict.fromkeys(("frozen", "moments", "gradients", "certificate"), 0)
-    stage = fixed | dict(rows=1, parameters=1, activations_by_remat=dict(none=1), growth=9)
+    by_remat = dict(none=1, dots=1, full=1)
+    stage = fixed | dict(rows=1, parameters=1, activations_by_remat=by_remat, growth=9)
     stage |= dict(evaluation_working=1)
     stages = [stage, stage | dict(growth=0)]
 

@@ -32,7 +32,7 @@ def test_a_run_of_teacher_and_student_is_compared_with_no_plain_recipe(told):
 
 
 def test_the_table_names_tasks_and_the_frozen_teachers_memory(told):
-    models, costs, memory = plan_table.tables(told)
+    models, costs, memory, _ = plan_table.tables(told)
 
     assert [row[1] for row in models[2]] == ["masked_lm", "progressive", "distill"]
     assert costs[1][3] == "of all" and costs[2][-1][0] == "all"

@@ -1,0 +1,37 @@
+"""Held-out figures of a student are those of the whole batch, however it is cut."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bertgrow.contracts import Task
+from bertgrow.train import evaluation
+from mobilebert import activations, tasks
+from mobilebert.maps import Maps
+
+TOKENS = np.array([[1, 2, 3, 4], [5, 0, 0, 0]], np.int32)  # 0: padding
+
+
+def prepare(batch):
+    return batch | {"real_tokens": (batch["tokens"] > 0).sum(axis=1)}
+
+
+def watched(params, inputs, watch, given):
+    """One layer, whose distance from the teacher at each token is the token's number."""
+    distance = jnp.sum(inputs["tokens"] * inputs["token_share"])[None]
+    return {"seen": Maps({"hidden": distance}, {activations.GREATEST: distance})}
+
+
+@pytest.mark.parametrize("tokens, expected", [("real", 15 / 5), ("all", 15 / 8)])
+def test_slices_weigh_by_the_tokens_that_count(tokens, expected):
+    plain = Task(None, prepare, None, lambda params, frozen, batch: {}, None)
+    student = tasks.Student(watched, plain, num_layers=1, pad_id=0)
+    terms = tasks.Terms(tokens=tokens)
+    task = tasks.layer_transfer(student, SimpleNamespace(is_live=False), terms)
+
+    for slices in (1, 2):
+        scores = evaluation.make_evaluation(task, slices)({}, (), {"tokens": TOKENS}, 0)
+        total, count = scores["transfer_hidden"]
+        assert float(total[0] / count) == pytest.approx(expected)
