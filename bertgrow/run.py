@@ -19,7 +19,7 @@ from bertgrow.contracts import Stage
 from bertgrow.data import pipeline
 from bertgrow.errors import Stopped
 from bertgrow.growth import certificate as certificates
-from bertgrow.settings import RunConfig
+from bertgrow.recipes.schema import RunConfig
 from bertgrow.train import (
     checkpoint,
     disk,
@@ -220,12 +220,15 @@ def _compile(session, index, state):
     rows = session.job.held_out(index)[0]
     batch, cached = sharding.put(rows, mesh), session.job.caches.get(index)
     beside = sharding.put(cached.zeros(len(rows["tokens"])), mesh) if cached else {}
+    slices = dict(accumulate=session.job.settings.accumulate)
     with session.stop.uninterruptible(session.saves.wait):
-        accumulate = session.job.settings.accumulate
         step = loop.compile_step(
-            stage.task, stage.optimizer, state, batch | beside, mesh, accumulate=accumulate
+            stage.task, stage.optimizer, state, batch | beside, mesh, **slices
         )
-        return step, evaluation.compile_evaluation(stage.task, state.params, batch, mesh)
+        evaluate = evaluation.compile_evaluation(
+            stage.task, state.params, batch, mesh, **slices
+        )
+        return step, evaluate
 
 
 def _evaluate_if_due(session, index, step, evaluate, state):
