@@ -336,7 +336,7 @@ def test_the_table_fits_into_80_columns(base, capsys, monkeypatch):
 def test_the_vocabulary_is_that_of_the_store(capsys, store):
     """A store of 400 tokens, where the recipe would have 1,000."""
     recipe = f"{ROOT}/configs/demo.py:scratch"
-    settings = configs.resolve(overrides.read(recipe, ["--config.data.vocab_size=400"]))
+    settings = resolve.resolve(load.read(recipe, ["--config.data.vocab_size=400"]))
     parameters = families.parameters(families.find("bert"), settings.model)
 
     found = plan(capsys, recipe, f"--config.data.store={store.folder}")
