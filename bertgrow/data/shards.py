@@ -96,9 +96,10 @@ def _check_minimum(is_held_out, tokens):
         documents, size = int(chosen.sum()), int(tokens[chosen].sum())
         if documents < MIN_DOCUMENTS or size < MIN_TOKENS:
             raise InputError(
-                f"the text is too small: {documents} documents and {size:,} tokens are left "
-                f"for the {split} split, which needs at least {MIN_DOCUMENTS} documents and "
-                f"{MIN_TOKENS:,} tokens; give more text or change --held-out"
+                f"the text is too small: of its {len(tokens):,} documents and "
+                f"{int(tokens.sum()):,} tokens the {split} split gets {documents:,} and "
+                f"{size:,}; it needs at least {MIN_DOCUMENTS} and {MIN_TOKENS:,}; give more "
+                "text or change --held-out"
             )
 
 
