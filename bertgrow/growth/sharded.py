@@ -5,14 +5,13 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
-from jax.interpreters.partial_eval import dce_jaxpr
+from jax.extend.core import jaxpr_as_fun
 
 
 class Part(NamedTuple):
     """Some leaves of the grown state, computed at once. Leaves are known by their number."""
 
-    program: Any  # compiled: reads -> writes
+    program: Any  # compiled: all leaves of the old state -> writes
     reads: tuple[int, ...]  # leaves of the old state
     writes: tuple[int, ...]  # leaves of the new state
     frees: tuple[int, ...]  # leaves of the old state that no later part reads
@@ -100,7 +99,7 @@ def _run(plan, old):
     for leaf in plan.unread:
         old[leaf].delete()
     for part in plan.parts:
-        done = jax.block_until_ready(part.program(*(old[leaf] for leaf in part.reads)))
+        done = jax.block_until_ready(part.program(*old))
         new |= zip(part.writes, done, strict=True)
         for leaf in part.frees:
             old[leaf].delete()
@@ -132,16 +131,22 @@ def _groups(sizes):
 
 
 def _compile(traced, writes, old, where):
-    """The part that computes the leaves `writes`, from only those that it has to read."""
-    wanted = [leaf in writes for leaf in range(len(where))]
-    jaxpr, is_read = dce_jaxpr(traced.jaxpr, wanted)
-    reads = tuple(leaf for leaf, used in enumerate(is_read) if used)
-    writes = tuple(sorted(writes))
-    jitted = jax.jit(
-        jaxpr_as_fun(ClosedJaxpr(jaxpr, traced.consts)),
-        out_shardings=[where[leaf] for leaf in writes],
-    )
-    return Part(jitted.lower(*(old[leaf] for leaf in reads)).compile(), reads, writes, ())
+    """The part that computes the leaves `writes`.
+
+    `jit` drops what these do not need. It then reads only some of the old leaves: the others
+    have no input sharding, and may be deleted before the call.
+    """
+    grow, writes = jaxpr_as_fun(traced), tuple(sorted(writes))
+
+    def part(*leaves):
+        grown = grow(*leaves)
+        return [grown[leaf] for leaf in writes]
+
+    jitted = jax.jit(part, out_shardings=[where[leaf] for leaf in writes])
+    program = jitted.lower(*old).compile()
+    shardings, _ = program.input_shardings  # of the arguments, in order
+    reads = tuple(leaf for leaf, sharding in enumerate(shardings) if sharding is not None)
+    return Part(program, reads, writes, ())
 
 
 def _peak(parts, unread, sizes):
