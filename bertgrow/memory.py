@@ -2,8 +2,8 @@
 
 Activations are what the backward pass of one layer after another will need: JAX is asked
 for them by tracing the loss, so that the count follows the model and its `remat`, whatever
-the family. To that comes one and a half layers' worth, for what is in work while the gradients
-of one are computed.
+the family. To that come two layers' worth, for what is in work while the gradients of one are
+computed.
 """
 
 import math
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 REMATS = ("none", "dots", "full")
-IN_WORK = 1.5  # layers; see the comparison with the compiler in docs/plan.md
+IN_WORK = 2  # layers; see the comparison with the compiler in docs/plan.md
 FEW = 8  # slices
 
 

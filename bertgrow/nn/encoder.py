@@ -222,7 +222,7 @@ def scores(query, keys, mask):
       mask: bool [batch, keys]; a false key scores `NEVER`.
     """
     query = query * query.shape[-1] ** -0.5
-    products = jnp.einsum("bqhk,bmhk->bhqm", query, keys, preferred_element_type=jnp.float32)
+    products = layers.float32_einsum("bqhk,bmhk->bhqm", query, keys)
     return jnp.where(mask[:, None, None], products, NEVER)
 
 

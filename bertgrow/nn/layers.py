@@ -87,19 +87,46 @@ def dense(weights, x, dims=1):
     return summed + _lift(bias, summed)
 
 
-def product(x, kernel, dims=1, dtype=None):
+def product(x, kernel, dims=1, multiply=jnp.matmul):
     """`tensordot` by one product of two matrices, which XLA does faster on a CPU.
 
-    `dtype` is that of the sums and of the result, by default that of `x`.
+    `multiply` is the product of two matrices, e.g. `float32_matmul`.
     """
     rows, columns = x.shape[: x.ndim - dims], kernel.shape[dims:]
     matrix = kernel.reshape(-1, math.prod(columns))
-    flat = x.reshape(-1, matrix.shape[0])
-    return jnp.matmul(flat, matrix, preferred_element_type=dtype).reshape(*rows, *columns)
+    return multiply(x.reshape(-1, matrix.shape[0]), matrix).reshape(*rows, *columns)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def float32_einsum(equation, x, y):
+    """`einsum` of two arrays, summed and returned in float32.
+
+    The gradient of the result is cast to the dtype of `x` and `y` before the products of the
+    backward pass. Without the cast these mix float32 with bfloat16, which no matrix unit does,
+    and the gradient, as large as all logits, is stored in float32.
+    """
+    return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
+
+
+def _float32_einsum_forward(equation, x, y):
+    return float32_einsum(equation, x, y), (x, y)
+
+
+def _float32_einsum_backward(equation, inputs, gradient):
+    _, transpose = jax.vjp(functools.partial(jnp.einsum, equation), *inputs)
+    return transpose(gradient.astype(inputs[0].dtype))
+
+
+float32_einsum.defvjp(_float32_einsum_forward, _float32_einsum_backward)
+float32_matmul = functools.partial(float32_einsum, "ij,jk->ik")
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
 def layer_norm(weights, x):
-    """Layer normalisation over the last axis in float32, returned in the dtype of `x`."""
+    """Layer normalisation over the last axis in float32, returned in the dtype of `x`.
+
+    The backward pass keeps `x` only; otherwise it would keep three float32 copies.
+    """
     wide = x.astype(jnp.float32)
     centred = wide - wide.mean(axis=-1, keepdims=True)
     variance = jnp.square(centred).mean(axis=-1, keepdims=True)
