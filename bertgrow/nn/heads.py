@@ -30,9 +30,8 @@ def masked_logits(weights, hidden, table, config):
     """[batch, slots, embed] against a table [vocab, embed] -> float32 [batch, slots, vocab]."""
     hidden = layers.activation(config)(layers.dense(weights, hidden))
     hidden = layers.layer_norm(weights["norm"], hidden)
-    logits = layers.product(
-        hidden, table.T.astype(hidden.dtype), multiply=layers.float32_matmul
-    )
+    table = table.T.astype(hidden.dtype)
+    logits = layers.product(hidden, table, multiply=layers.float32_matmul)
     return logits + weights["output_bias"][None, None]
 
 
