@@ -18,8 +18,8 @@ $(VENV)/.installed: requirements.lock setup.py
 # The main job on the embedded default: a BERT grown in stages against the same from scratch.
 demo: install
 	$(BIN)/bertgrow prepare --output $(RUNS)/demo/store --vocab-size 1000
-	$(BIN)/bertgrow pretrain --config configs/demo.py:scratch --config.data.store=$(RUNS)/demo/store --workdir $(RUNS)/demo/scratch
-	$(BIN)/bertgrow pretrain --config configs/demo.py:grow --config.data.store=$(RUNS)/demo/store --workdir $(RUNS)/demo/grown
+	$(BIN)/bertgrow pretrain --config demo:scratch --config.data.store=$(RUNS)/demo/store --workdir $(RUNS)/demo/scratch
+	$(BIN)/bertgrow pretrain --config demo:grow --config.data.store=$(RUNS)/demo/store --workdir $(RUNS)/demo/grown
 	$(BIN)/bertgrow report $(RUNS)/demo/scratch $(RUNS)/demo/grown --output $(RUNS)/demo/report.html
 
 test: install

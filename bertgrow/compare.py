@@ -12,7 +12,7 @@ from bertgrow import compare_page, errors, report, runs, seeds
 TAKES_RECIPE = True
 FILES = ("compare.json", "compare.svg", "compare.html")
 EPILOG = """examples:
-  bertgrow compare --arms full=configs/demo.py:scratch grown=configs/demo.py:grow \\
+  bertgrow compare --arms full=demo:scratch grown=demo:grow \\
       --seeds 3 --config.data.store=STORE --workdir runs/demo
   bertgrow compare runs/demo
   bertgrow compare runs/full-seed0 runs/full-seed1 runs/grown-seed0 runs/grown-seed1

@@ -110,7 +110,7 @@ def _arms(arms):
         if not equals or not file or not re.fullmatch(r"[\w.+-]+", name):
             raise InputError(
                 f"--arms {word!r}; expected NAME=FILE[:VARIANT], with a name of letters, "
-                "digits and _ . + -, e.g. full=configs/demo.py:scratch"
+                "digits and _ . + -, e.g. full=demo:scratch"
             )
         if name in files:
             raise InputError(f"--arms names {name!r} twice; give each arm a name of its own")

@@ -15,9 +15,9 @@ from bertgrow.recipes import load, resolve
 
 TAKES_RECIPE = True
 EPILOG = """examples:
-  bertgrow plan --config configs/bert_base_grow.py
-  bertgrow plan --config configs/bert_large_grow.py --device v5e --chips 64 --price 1.20
-  bertgrow plan --config configs/demo.py --calibrate --json"""
+  bertgrow plan --config bert_base_grow
+  bertgrow plan --config bert_large_grow --device v5e --chips 64 --price 1.20
+  bertgrow plan --config demo --calibrate --json"""
 
 
 def add_arguments(parser):

@@ -13,8 +13,8 @@ from bertgrow.recipes import load, resolve
 
 TAKES_RECIPE = True
 EPILOG = """examples:
-  bertgrow pretrain --config configs/bert_base_grow.py:smoke --workdir runs/smoke
-  bertgrow pretrain --config configs/bert_base_grow.py --config.data.store=STORE \\
+  bertgrow pretrain --config bert_base_grow:smoke --workdir runs/smoke
+  bertgrow pretrain --config bert_base_grow --config.data.store=STORE \\
       --config.schedule.peak=2e-4 --config.stages[0].steps=1000 --workdir runs/base
 
 The same command continues a run that was killed. SIGTERM and Ctrl-C save and stop.

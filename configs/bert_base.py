@@ -1,7 +1,7 @@
 """BERT-base from scratch: the plain recipe that the others are compared with.
 
-    bertgrow pretrain --config configs/bert_base.py --config.data.store=STORE --workdir W
-    bertgrow pretrain --config configs/bert_base.py:smoke --workdir runs/smoke
+    bertgrow pretrain --config bert_base --config.data.store=STORE --workdir W
+    bertgrow pretrain --config bert_base:smoke --workdir runs/smoke
 
 A million steps of 512 rows of 512 tokens, 76 predictions a row (Devlin et al., 2019;
 batch and schedule as in TensorFlow's Model Garden).

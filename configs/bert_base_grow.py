@@ -1,7 +1,7 @@
 """BERT-base by CompoundGrow: 3, 6, 12 low-cost layers, then BERT-base.
 
-    bertgrow pretrain --config configs/bert_base_grow.py --config.data.store=STORE --workdir W
-    bertgrow pretrain --config configs/bert_base_grow.py:smoke --workdir runs/smoke
+    bertgrow pretrain --config bert_base_grow --config.data.store=STORE --workdir W
+    bertgrow pretrain --config bert_base_grow:smoke --workdir runs/smoke
 
 Gu et al. (2021), stage split as recalled from the paper (docs/papers.md): +102.1 % FLOPs
 by our cost model, +107.1 % by theirs.

@@ -1,7 +1,7 @@
 """BERT-base by progressive stacking: 3, 6, 12 layers (Gong et al., 2019).
 
-    bertgrow pretrain --config configs/bert_base_stack.py --config.data.store=STORE --workdir W
-    bertgrow pretrain --config configs/bert_base_stack.py:smoke --workdir runs/smoke
+    bertgrow pretrain --config bert_base_stack --config.data.store=STORE --workdir W
+    bertgrow pretrain --config bert_base_stack:smoke --workdir runs/smoke
 
 The stack baseline of Gu et al. (2021), split as recalled from the paper: +69.4 % FLOPs by
 our cost model (docs/papers.md).

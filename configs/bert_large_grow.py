@@ -1,7 +1,7 @@
 """BERT-large by CompoundGrow: 6, 12, 24 low-cost layers, then BERT-large.
 
-    bertgrow pretrain --config configs/bert_large_grow.py --config.data.store=STORE --workdir W
-    bertgrow pretrain --config configs/bert_large_grow.py:smoke --workdir runs/smoke
+    bertgrow pretrain --config bert_large_grow --config.data.store=STORE --workdir W
+    bertgrow pretrain --config bert_large_grow:smoke --workdir runs/smoke
 
 Gu et al. (2021), stage split as recalled from the paper (docs/papers.md): +107.9 % FLOPs
 by our cost model, +111.4 % by theirs.

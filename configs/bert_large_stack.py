@@ -1,7 +1,7 @@
 """BERT-large by progressive stacking: 6, 12, 24 layers (Gong et al., 2019).
 
-    bertgrow pretrain --config configs/bert_large_stack.py --config.data.store=STORE --workdir W
-    bertgrow pretrain --config configs/bert_large_stack.py:smoke --workdir runs/smoke
+    bertgrow pretrain --config bert_large_stack --config.data.store=STORE --workdir W
+    bertgrow pretrain --config bert_large_stack:smoke --workdir runs/smoke
 
 The stack baseline of Gu et al. (2021), split as recalled from the paper: +72.1 % FLOPs by
 our cost model (docs/papers.md).

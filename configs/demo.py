@@ -1,7 +1,7 @@
 """A small BERT that leaves the unigram plateau in minutes on two cores: grown, or from scratch.
 
-    bertgrow pretrain --config configs/demo.py:grow --config.data.store=STORE --workdir W1
-    bertgrow pretrain --config configs/demo.py:scratch --config.data.store=STORE --workdir W2
+    bertgrow pretrain --config demo:grow --config.data.store=STORE --workdir W1
+    bertgrow pretrain --config demo:scratch --config.data.store=STORE --workdir W2
 
 Both end as the same model after the same number of steps and tokens. The grown one begins
 with half the layers, half the FFN and half the row length, and grows one axis at a time.

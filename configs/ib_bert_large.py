@@ -1,7 +1,7 @@
 """IB-BERT-large: the teacher of MobileBERT, alone, so that several students can share it.
 
-    bertgrow pretrain --config configs/ib_bert_large.py --config.data.store=STORE --workdir T
-    bertgrow distill --config configs/mobilebert.py --config.data.store=STORE \\
+    bertgrow pretrain --config ib_bert_large --config.data.store=STORE --workdir T
+    bertgrow distill --config mobilebert --config.data.store=STORE \\
         --config.transfer.teacher=T --workdir W
 
 500k steps of 4096 rows by LAMB (Sun et al., 2020, section 4.2); its rate and warm-up were not

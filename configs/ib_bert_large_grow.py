@@ -1,8 +1,8 @@
 """The teacher of MobileBERT by CompoundGrow: 6, 12, 24 low-cost layers, then IB-BERT-large.
 
-    bertgrow pretrain --config configs/ib_bert_large_grow.py --config.data.store=STORE \\
+    bertgrow pretrain --config ib_bert_large_grow --config.data.store=STORE \\
         --workdir T
-    bertgrow distill --config configs/mobilebert.py --config.data.store=STORE \\
+    bertgrow distill --config mobilebert --config.data.store=STORE \\
         --config.transfer.teacher=T --workdir W
 
 Depth and FFN sharing as in `bert_large_grow` (Gu et al., 2021), the stages cut in proportion

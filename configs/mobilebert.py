@@ -1,7 +1,7 @@
 """MobileBERT: an IB-BERT-large teacher, its knowledge layer by layer, then distillation.
 
-    bertgrow distill --config configs/mobilebert.py --config.data.store=STORE --workdir W
-    bertgrow distill --config configs/mobilebert.py:smoke --workdir runs/mobilebert-smoke
+    bertgrow distill --config mobilebert --config.data.store=STORE --workdir W
+    bertgrow distill --config mobilebert:smoke --workdir runs/mobilebert-smoke
 
 Sun et al. (2020): 500k steps of 4096 rows for the teacher, 24 phases of 10k steps of 2048 rows
 for the layers of the student, 500k steps of 2048 rows of distillation. A teacher that is

@@ -1,8 +1,8 @@
 """Tables 8 and 9 of Sun et al. (2020) in miniature: what each part of the transfer is worth.
 
-    bertgrow pretrain --config configs/ib_bert_large.py:small --config.data.store=STORE \\
+    bertgrow pretrain --config ib_bert_large:small --config.data.store=STORE \\
         --workdir T
-    bertgrow distill --config configs/mobilebert_objectives.py:bare --config.data.store=STORE \\
+    bertgrow distill --config mobilebert_objectives:bare --config.data.store=STORE \\
         --config.transfer.teacher=T --workdir bare-seed0
 
 Variants, all the small student without operational optimisation, as in Table 9, for as many

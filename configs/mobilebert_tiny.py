@@ -1,7 +1,7 @@
 """MobileBERT-tiny: two FFNs a block, and attention inside the bottleneck.
 
-    bertgrow distill --config configs/mobilebert_tiny.py --config.data.store=STORE --workdir W
-    bertgrow distill --config configs/mobilebert_tiny.py:small --workdir runs/tiny-small
+    bertgrow distill --config mobilebert_tiny --config.data.store=STORE --workdir W
+    bertgrow distill --config mobilebert_tiny:small --workdir runs/tiny-small
 
 Teacher, layer transfer and distillation are those of configs/mobilebert.py (Sun et al., 2020,
 Table 1 and section 4.2).

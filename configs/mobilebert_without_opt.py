@@ -1,8 +1,8 @@
 """MobileBERT without operational optimisation: LayerNorm and gelu instead of NoNorm and relu.
 
-    bertgrow distill --config configs/mobilebert_without_opt.py --config.data.store=STORE \\
+    bertgrow distill --config mobilebert_without_opt --config.data.store=STORE \\
         --workdir W
-    bertgrow distill --config configs/mobilebert_without_opt.py:small --workdir runs/no-opt
+    bertgrow distill --config mobilebert_without_opt:small --workdir runs/no-opt
 
 Slower on a phone and a little better (Sun et al., 2020, Tables 4 and 7); the student of their
 Table 9. It has the teacher's embedding norm, so that one is copied too.

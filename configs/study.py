@@ -1,8 +1,8 @@
 """Six layers on Wikipedia, half an hour of one core an arm: is growing faster?
 
-    bertgrow compare --arms full=configs/study.py:full uneven=configs/study.py:uneven \\
-        equal=configs/study.py:equal normal=configs/study.py:normal \\
-        stack=configs/study.py:stack --config.data.store=STORE --workdir runs/study
+    bertgrow compare --arms full=study:full uneven=study:uneven \\
+        equal=study:equal normal=study:normal \\
+        stack=study:stack --config.data.store=STORE --workdir runs/study
 
 Every arm ends as the same model after the same steps of 2048 tokens. What came out, how STORE
 is made and how the sizes were found: docs/results/compoundgrow.md.

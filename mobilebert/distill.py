@@ -7,8 +7,8 @@ from bertgrow.recipes import load
 
 TAKES_RECIPE, FAMILY = True, "mobilebert"
 EPILOG = """examples:
-  bertgrow distill --config configs/mobilebert.py:smoke --workdir runs/mobilebert-smoke
-  bertgrow distill --config configs/mobilebert.py --config.data.store=STORE \\
+  bertgrow distill --config mobilebert:smoke --workdir runs/mobilebert-smoke
+  bertgrow distill --config mobilebert --config.data.store=STORE \\
       --config.transfer.teacher=runs/teacher --workdir runs/student
 
 The stages of the recipe - teacher, layer transfer, distillation - are one run: the same command
