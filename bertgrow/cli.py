@@ -49,7 +49,7 @@ def main(argv=None):
 
 def _run(name, point, argv, start):
     module = point.load()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"bertgrow {name}",
         description=module.__doc__,
         epilog=module.EPILOG,
@@ -70,11 +70,17 @@ def _run(name, point, argv, start):
     return module.main(args) or 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """One line in place of argparse's usage."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
 def _help_config(argv, family):
     """Prints the fields of the recipe that `argv` names, or else of one of `family`."""
     from bertgrow.recipes import describe, load  # loads JAX, which `--help` does without
 
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = _Parser(prog="bertgrow", add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
     parser.add_argument("--arms", nargs="+", default=[])
     args, _ = parser.parse_known_args(argv)

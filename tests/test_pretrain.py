@@ -121,7 +121,7 @@ def test_a_run_starts_from_the_weights_of_another(finished, store, tmp_path):
         ("--config.stages[2].ffn_share=3", "ffn_share 3 does not divide ffn_width 32"),
         ("--config.batch=7", "batch of 7 rows"),
         ("--config.model.next_sentence=True", "config.data.rows='pairs'"),
-        ("--config.data.rows=sentences", "expected packed or pairs"),
+        ("--config.data.rows=sentences", "expected one of packed, pairs"),
         ("--config.growth.width=wide", "uneven"),
         ("--config.data.weights=1,2", "2 numbers for 1 stores"),
         ("--config.init_from=/nowhere", "/nowhere"),

@@ -11,7 +11,6 @@ import tiny
 from bertgrow import (
     calibration,
     errors,
-    families,
     losses,
     objective,
     planning,
@@ -91,9 +90,7 @@ def test_what_no_operator_grows_is_refused(change, axis):
         transition.growths(mobilebert, old, new, seed=0)
 
 
-def test_a_plan_tells_what_growing_the_teacher_takes(monkeypatch):
-    # By its entry point it is found only where this version of the package is installed.
-    monkeypatch.setattr(families, "find", {"mobilebert": mobilebert}.__getitem__)
+def test_a_plan_tells_what_growing_the_teacher_takes():
     config = recipe.pretraining()
     model = presets.ib_bert_large(dtype="float32", num_layers=4)
     config.model = recipe.ConfigDict(dict(family="mobilebert", **model))

@@ -81,7 +81,7 @@ def test_logits_equal_hugging_face(activation, norm_order):
     sizes |= dict(
         activation=activation, norm_order=norm_order, dtype="float32", next_sentence=True
     )
-    config = BertConfig(**sizes, dtype="float32")
+    config = BertConfig(**sizes)
     assert_logits_equal(config, hf.params(weights, config.num_heads), tokens, types, mlm, nsp)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bertgrow import cli
 from bertgrow.errors import InputError
 from bertgrow.recipes import installed, load
 
@@ -24,3 +25,10 @@ def test_a_file_comes_before_a_recipe_of_the_same_name(tmp_path, monkeypatch):
 def test_a_name_that_is_not_there_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="'bert_bse'.* not a file, nor .*'bert_base'"):
         installed.locate("bert_bse:smoke")
+
+
+def test_a_config_without_a_recipe_is_answered_in_one_line(capsys):
+    assert cli.main(["plan", "--config"]) == 2
+
+    expected = "bertgrow: argument --config: expected one argument; see bertgrow plan --help\n"
+    assert capsys.readouterr().err == expected
