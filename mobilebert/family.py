@@ -1,12 +1,13 @@
 """The kind of model that this package brings: MobileBERT, by its entry point."""
 
 from bertgrow.contracts import Family
-from mobilebert import flops, nn, objectives, settings, teaching
+from mobilebert import nn as model
+from mobilebert import flops, objectives, settings, teaching
 
 mobilebert = Family(
-    config=nn.MobileBertConfig,
-    network=nn.network,
-    sizes=nn.MobileBertConfig.sizes,
+    config=model.MobileBertConfig,
+    network=model.network,
+    sizes=model.MobileBertConfig.sizes,
     flops=flops.forward,
     objectives=objectives.OBJECTIVES,
     sections={"transfer": settings.TransferConfig},

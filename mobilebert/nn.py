@@ -87,8 +87,8 @@ class MobileBert(nn.Module):
 
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
-        encoder = nn_encoder.Encoder(config, name="layers")
-        hidden, stacked, layer_max, seen = encoder(hidden, mask, on_layers, watch, given)
+        layers_of_model = nn_encoder.Encoder(config, name="layers")
+        hidden, stacked, layer_max, seen = layers_of_model(hidden, mask, on_layers, watch, given)
 
         outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
         outputs["first_token"] = hidden[:, 0]

@@ -66,7 +66,7 @@ def trained(net, seed=0):
     return jax.tree_util.tree_map_with_path(at_leaf, shapes)
 
 
-def layer_losses(student, teacher, share, *, num_layers, factors=None, features="split"):
+def transfer_losses(student, teacher, share, *, num_layers, factors=None, features="split"):
     """`transfer.total` of maps that are there as a whole, and its terms by name."""
     judge = transfer.judge(share, factors, features)
     terms = judge.features(student.features, teacher.features)

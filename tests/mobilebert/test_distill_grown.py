@@ -62,7 +62,7 @@ def distances(todo, workdir):
 
     def to(layer):
         alike = Maps(*(np.stack([each[layer]] * 2) for each in theirs))
-        return small.layer_losses(mine, alike, inputs["token_share"], num_layers=2)[1]
+        return small.transfer_losses(mine, alike, inputs["token_share"], num_layers=2)[1]
 
     return np.stack([to(layer)["hidden"] for layer in range(4)], axis=1)
 

@@ -120,7 +120,7 @@ def test_layers_judged_as_they_come_are_judged_as_their_maps_are(active):
 
     def afterwards(params):
         mine = nn.maps(config)(params, inputs, active)
-        return small.layer_losses(mine, theirs, share, num_layers=3)[0].sum()
+        return small.transfer_losses(mine, theirs, share, num_layers=3)[0].sum()
 
     ours, wanted = (jax.jit(jax.value_and_grad(f))(params) for f in (as_they_come, afterwards))
 

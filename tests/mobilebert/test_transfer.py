@@ -20,7 +20,7 @@ TERMS = {
     "variance": transfer.variance_distance,
     "attention": transfer.attention_distance,
 }
-total_loss = jax.jit(lambda *given: small.layer_losses(*given, num_layers=LAYERS)[0])
+total_loss = jax.jit(lambda *given: small.transfer_losses(*given, num_layers=LAYERS)[0])
 
 
 def maps(seed, scale=1.0):
@@ -78,7 +78,7 @@ def test_terms_equal_a_plain_reference():
     student, teacher = maps(0), maps(1)
     share = np.array(transfer.token_share(IS_REAL), np.float64)
 
-    _, terms = small.layer_losses(student, teacher, share, num_layers=24)
+    _, terms = small.transfer_losses(student, teacher, share, num_layers=24)
 
     s, t = np.float64(student.features), np.float64(teacher.features)
     norm = [(x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) for x in (s, t)]
@@ -114,7 +114,7 @@ def test_attention_is_the_cross_entropy_less_the_teachers_entropy():
 def test_the_loss_weighs_its_terms_as_published():
     student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
 
-    loss, terms = small.layer_losses(student, teacher, share, num_layers=24)
+    loss, terms = small.transfer_losses(student, teacher, share, num_layers=24)
 
     expected = 100 * terms["hidden"] + terms["attention"]
     expected += 5000 * terms["mean"] + 5 * terms["variance"]
@@ -134,7 +134,7 @@ def test_the_paper_has_one_term_for_features():
     student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
     factors = transfer.Factors(hidden=2.0, attention=0.0)
 
-    loss, terms = small.layer_losses(
+    loss, terms = small.transfer_losses(
         student._replace(scores=None), teacher._replace(scores=None), share,
         num_layers=1, factors=factors, features="plain",
     )  # fmt: skip
@@ -147,7 +147,7 @@ def test_gradients_reach_the_student_and_never_the_teacher():
     share = transfer.token_share(IS_REAL)
 
     def total(student, teacher):
-        return small.layer_losses(student, teacher, share, num_layers=2)[0].sum()
+        return small.transfer_losses(student, teacher, share, num_layers=2)[0].sum()
 
     to_student, to_teacher = jax.grad(total, argnums=(0, 1))(maps(0), maps(1))
 
