@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 RUNS ?= runs
-CORE := tests/nn tests/growth tests/data tests/train tests/mobilebert
+CORE := tests/models tests/growth tests/data tests/train tests/mobilebert
 
 .PHONY: demo test test-core test-slow lint install clean
 

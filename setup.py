@@ -14,7 +14,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["bertgrow*", "mobilebert*"]), "bertgrow.configs"],
     package_dir={"bertgrow.configs": "configs"},
-    package_data={"bertgrow": ["*.css"]},
+    package_data={"bertgrow.reporting": ["*.css"]},
     # Lower bounds only: a notebook keeps the jax that belongs to its accelerator's driver.
     install_requires=[
         "array-record>=0.8",
@@ -47,16 +47,16 @@ setup(
     entry_points={
         "console_scripts": ["bertgrow = bertgrow.cli:main"],
         "bertgrow.families": [
-            "bert = bertgrow.nn.family:bert",
+            "bert = bertgrow.models.family:bert",
             "mobilebert = mobilebert.family:mobilebert",
         ],
         "bertgrow.commands": [
-            "plan = bertgrow.plan",
-            "prepare = bertgrow.data.prepare",
-            "pretrain = bertgrow.pretrain",
-            "report = bertgrow.report",
-            "compare = bertgrow.compare",
-            "distill = mobilebert.distill",
+            "plan = bertgrow.commands.plan",
+            "prepare = bertgrow.data.corpus.prepare",
+            "pretrain = bertgrow.commands.pretrain",
+            "report = bertgrow.commands.report",
+            "compare = bertgrow.commands.compare",
+            "distill = mobilebert.commands.distill",
         ],
     },
 )

@@ -22,14 +22,16 @@ import jax.numpy as jnp
 import numpy as np
 import rounds
 
-from bertgrow import calibration, families, stages
-from bertgrow.contracts import Task
-from bertgrow.data import entries
+from bertgrow.core.types import Task
+from bertgrow.models import families
+from bertgrow.objectives import stages
+from bertgrow.planning import calibration
 from bertgrow.recipes import build as recipe
 from bertgrow.recipes import resolve
+from bertgrow.teacher_cache import entries
 from bertgrow.train import loop, sharding
-from mobilebert import nn, presets
 from mobilebert import recipe as students
+from mobilebert.models import mobilebert, presets
 
 PIECES = 1000  # the heads are no part of a transfer step
 NARROW = dict(width=128, table_width=32, max_length=128)
@@ -116,7 +118,7 @@ def build(settings, made, args, folder):
     batch = calibration.random_batch(args.batch, args.length, settings.model.vocab_size)
     batch = sharding.put(batch, mesh)
     model = settings.stages[0].model
-    frozen = jax.jit(nn.network(model).init)(jax.random.key(1))
+    frozen = jax.jit(mobilebert.network(model).init)(jax.random.key(1))
     joint, progressive = (
         each._replace(task=each.task._replace(frozen=frozen)) for each in made[1:]
     )
@@ -128,7 +130,7 @@ def build(settings, made, args, folder):
         "phases": Trained(progressive, starts[2], mesh, batch),
         "student step": Trained(alone, starts[1], mesh, batch),
     }
-    forward = jax.jit(lambda params, batch: encoded(nn.network(model), params, batch))
+    forward = jax.jit(lambda params, batch: encoded(mobilebert.network(model), params, batch))
     return {
         "teacher forward": lambda depth: functools.partial(
             repeat, forward, frozen, batch, depth
@@ -196,7 +198,7 @@ def encoder_only(task, model):
     def loss(params, frozen, inputs, key, step):
         del frozen, key, step
         still = jax.lax.stop_gradient(params["embeddings"])  # as in a step of transfer
-        features = encoded(nn.network(model), params | {"embeddings": still}, inputs)
+        features = encoded(mobilebert.network(model), params | {"embeddings": still}, inputs)
         return jnp.square(features.astype(jnp.float32)).mean(), {}
 
     return Task(task.init, task.prepare, loss, None, task.axes)

@@ -13,9 +13,9 @@ import json
 import jax
 import jax.numpy as jnp
 
-from bertgrow import contracts
-from bertgrow.growth import between, sharded, state
-from bertgrow.nn import bert
+from bertgrow.core import types
+from bertgrow.growth import in_place, registry, train_state
+from bertgrow.models import bert
 from bertgrow.train import loop, optimizers, sharding
 
 SMALL = bert.BertConfig(
@@ -52,9 +52,9 @@ def measure(mesh, is_run, *, width, moments):
     """The cost as a certificate has it; without `is_run`, only what the compiler knows."""
     tasks, networks = zip(*map(task, (SMALL, LARGE)), strict=True)
     optimizer = optimizers.adamw(networks[0].axes, lambda step: 1e-4)
-    growths = between.between(bert.sizes(SMALL), bert.sizes(LARGE), width=width)
+    growths = registry.between(bert.sizes(SMALL), bert.sizes(LARGE), width=width)
     grow = functools.partial(
-        state.grow_state,
+        train_state.grow_state,
         growths=growths,
         axes=networks[0].axes,
         optimizer_init=optimizer.init,
@@ -70,9 +70,9 @@ def measure(mesh, is_run, *, width, moments):
     if is_run:
         before = sharding.state_shardings(tasks[0], optimizer, mesh)
         old = loop.initial_state(tasks[0], optimizer, jax.random.key(0), before)
-        _, cost = sharded.grow_sharded(old, grow, after)
+        _, cost = in_place.grow_sharded(old, grow, after)
         return record | cost
-    plan = sharded.make_plan(loop.state_shapes(tasks[0], optimizer, mesh), grow, after)
+    plan = in_place.make_plan(loop.state_shapes(tasks[0], optimizer, mesh), grow, after)
     return record | {
         "old_bytes": plan.old_bytes,
         "new_bytes": plan.new_bytes,
@@ -89,7 +89,7 @@ def task(config):
         shapes = jax.eval_shape(network.init, key)
         return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), shapes)
 
-    return contracts.Task(init, None, None, None, network.axes), network
+    return types.Task(init, None, None, None, network.axes), network
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import rounds
 
-from bertgrow.data import pipeline, prepare, sources
-from bertgrow.data import rows as addressed
+from bertgrow.data.corpus import prepare, sources
+from bertgrow.data.sequences import pipeline
+from bertgrow.data.sequences import streams as addressed
 
 TARGETS = dict(batches=5.0, prepare=0.5)  # times the rival, on two cores
 RATE, SLOTS = 0.15, {128: 20, 512: 76}
@@ -127,7 +128,7 @@ class Ours:
     def __init__(self, store, args):
         import jax
 
-        from bertgrow.data import masking
+        from bertgrow.data.sequences import masking
 
         self.steps, self.pad = args.steps, store.vocab.pad_id
         stream = addressed.Stream([store], length=args.length, seed=0)

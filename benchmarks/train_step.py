@@ -19,9 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 import rounds
 
-from bertgrow import calibration, flops, objective
-from bertgrow.data import masking
-from bertgrow.nn import bert, layers
+from bertgrow.core import flops
+from bertgrow.data.sequences import masking
+from bertgrow.models import bert, layers
+from bertgrow.objectives import masked_lm
+from bertgrow.planning import calibration
 from bertgrow.recipes.schema import MaskingConfig
 from bertgrow.train import loop, optimizers, sharding
 
@@ -81,7 +83,7 @@ class Ours:
 
     def __init__(self, config, length, batch):
         slots = MaskingConfig().slots(length)
-        self.task = objective.masked_lm(
+        self.task = masked_lm.masked_lm(
             bert.network(config),
             vocab=calibration.vocabulary(VOCAB_SIZE),
             rate=0.15,

@@ -14,9 +14,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from bertgrow import __version__
-from bertgrow.errors import CheckFailed, InputError, Stopped
-
-EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 1, 2, 75
+from bertgrow.core.errors import (
+    EXIT_FAILED,
+    EXIT_INPUT,
+    EXIT_STOPPED,
+    CheckFailed,
+    InputError,
+    Stopped,
+)
 
 
 def main(argv=None):

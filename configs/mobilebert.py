@@ -9,7 +9,8 @@ there already is named by `--config.transfer.teacher=WORKDIR`. The published dat
 a row: `--config.masking.max_predictions=20`; ours hides 15 %.
 """
 
-from mobilebert import presets, recipe
+from mobilebert import recipe
+from mobilebert.models import presets
 
 
 def get_config(variant=""):

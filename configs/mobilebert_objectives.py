@@ -13,7 +13,8 @@ docs/results/mobilebert.md.
 """
 
 from bertgrow.recipes.build import choose, stages
-from mobilebert import presets, recipe
+from mobilebert import recipe
+from mobilebert.models import presets
 
 STEPS, TRANSFER = 1200, 400
 

@@ -7,7 +7,8 @@ Teacher, layer transfer and distillation are those of configs/mobilebert.py (Sun
 Table 1 and section 4.2).
 """
 
-from mobilebert import presets, recipe
+from mobilebert import recipe
+from mobilebert.models import presets
 
 
 def get_config(variant=""):

@@ -8,7 +8,8 @@ Slower on a phone and a little better (Sun et al., 2020, Tables 4 and 7); the st
 Table 9. It has the teacher's embedding norm, so that one is copied too.
 """
 
-from mobilebert import presets, recipe
+from mobilebert import recipe
+from mobilebert.models import presets
 
 
 def get_config(variant=""):

@@ -1,8 +1,9 @@
 """The kind of model that this package brings: MobileBERT, by its entry point."""
 
-from bertgrow.contracts import Family
-from mobilebert import nn as model
-from mobilebert import flops, objectives, settings, teaching
+from bertgrow.core.types import Family
+from mobilebert.distill import objectives, settings, teachers
+from mobilebert.models import flops
+from mobilebert.models import mobilebert as model
 
 mobilebert = Family(
     config=model.MobileBertConfig,
@@ -11,5 +12,5 @@ mobilebert = Family(
     flops=flops.forward,
     objectives=objectives.OBJECTIVES,
     sections={"transfer": settings.TransferConfig},
-    stages=teaching.stages_to_run,
+    stages=teachers.stages_to_run,
 )

@@ -2,8 +2,8 @@
 
 from bertgrow.recipes import build as recipe
 from bertgrow.recipes.build import ConfigDict
-from mobilebert import presets
-from mobilebert.settings import TransferConfig
+from mobilebert.distill.settings import TransferConfig
+from mobilebert.models import presets
 
 SHARED = ("vocab_size", "max_length", "positions_init", "init_scale", "dtype", "remat")
 

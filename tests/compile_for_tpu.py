@@ -21,7 +21,9 @@ os.environ["LIBTPU_INIT_ARGS"] = "--fibers_default_thread_stack_size=8388608"
 import jax  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 
-from bertgrow import calibration, families, planning, stages  # noqa: E402
+from bertgrow.models import families
+from bertgrow.objectives import stages  # noqa: E402
+from bertgrow.planning import calibration, estimate
 from bertgrow.recipes import load, resolve  # noqa: E402
 from bertgrow.train import loop, sharding  # noqa: E402
 
@@ -31,7 +33,7 @@ jax.config.update("jax_optimization_level", "O1")
 
 
 def main(topology, recipe, *fields):
-    settings = planning.in_dtype(resolve.resolve(load.read(recipe, fields)), "bfloat16")
+    settings = estimate.in_dtype(resolve.resolve(load.read(recipe, fields)), "bfloat16")
     vocab = calibration.vocabulary(settings.model.vocab_size)
     todo = stages.make(settings, families.find(settings.family), vocab)
     chips = topologies.get_topology_desc(topology, "tpu").devices

@@ -40,7 +40,7 @@ def text_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def store(text_file, tmp_path_factory):
     """A token store of `text_file` with 400 pieces and four held-out documents or more."""
-    from bertgrow.data import prepare
+    from bertgrow.data.corpus import prepare
 
     folder = tmp_path_factory.mktemp("stores") / "stdlib"
     return prepare.prepare([str(text_file)], folder, vocab_size=400, held_out=0.15, workers=1)

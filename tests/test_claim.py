@@ -16,7 +16,7 @@ import pytest
 import stdlib_prose
 
 from bertgrow import cli
-from bertgrow.data import prepare
+from bertgrow.data.corpus import prepare
 
 RECIPE = Path(__file__).with_name("claim_recipe.py")
 CALIBRATION = Path(__file__).with_name("golden") / "claim.json"

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from bertgrow.nn.bert import BertConfig
+from bertgrow.models.bert import BertConfig
 
 CONFIG = BertConfig(
     vocab_size=100,

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bertgrow import errors, tree
-from bertgrow.growth import copies, named, state
+from bertgrow.core import errors, tree
+from bertgrow.growth import named_tree, train_state
+from bertgrow.growth.operators import copies
 
 # Of the largest logit. A split sum adds the same float32 terms in another order: measured
 # 1e-5 for 24 layers widened from 512 to 1024 in every axis. A wrong share or a missed leaf
@@ -62,7 +63,7 @@ def certificate(
     loss = {"float32": [_finite(before[1])]}
     if trained:
         loss["as_trained"] = [_finite(trained[0](params)[1])]
-    rules = state.policies(growths, moments)
+    rules = train_state.policies(growths, moments)
     for growth, evaluate, rule in zip(growths, evaluations[1:], rules, strict=True):
         grown, grown_axes = _grow(growth, params, axes)
         after = _measure(evaluate, grown)
@@ -72,7 +73,9 @@ def certificate(
                 **_difference(growth.claim, before, after),
                 "parameters_before": tree.count(params),
                 "parameters_after": tree.count(grown),
-                "dropped": sorted(named.by_path(params).keys() - named.by_path(grown).keys()),
+                "dropped": sorted(
+                    named_tree.by_path(params).keys() - named_tree.by_path(grown).keys()
+                ),
                 "ties": _ties_of(growth, grown, grown_axes),
                 "moments": rule,
             }
@@ -138,7 +141,7 @@ def ties(params, axes, name, index):
                 table[path] = int(grid.sum()) / grid.size
                 grids.append(grid)
 
-    named.map_leaves(note, params, axes)
+    named_tree.map_leaves(note, params, axes)
     if not table:
         raise errors.InputError(f"ties: no weight has the axis {name!r}; name a grown axis")
     units = _tied_in_all(grids)
@@ -182,7 +185,7 @@ def _tied_in_all(grids):
 
 
 def _is_copy(index):
-    return named.is_new(index) & (index >= 0)
+    return named_tree.is_new(index) & (index >= 0)
 
 
 def _ties_of(growth, params, axes):

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bertgrow import errors, tree
-from bertgrow.growth import named
+from bertgrow.core import errors, tree
+from bertgrow.growth import named_tree
 
 KINDS = {
     "mu": "linear",  # Adam, LAMB, Lion
@@ -92,11 +92,11 @@ def asymmetric(growth):
         def at_leaf(leaf, names, path):
             for dim, name in enumerate(names):
                 if tree.base(name) in growth.sources:
-                    old = ~named.is_new(growth.sources[tree.base(name)])
-                    leaf = leaf * named.along(jnp.asarray(old, leaf.dtype), dim, leaf)
+                    old = ~named_tree.is_new(growth.sources[tree.base(name)])
+                    leaf = leaf * named_tree.along(jnp.asarray(old, leaf.dtype), dim, leaf)
             return leaf
 
-        return named.map_leaves(at_leaf, params, axes), axes
+        return named_tree.map_leaves(at_leaf, params, axes), axes
 
     return follow
 

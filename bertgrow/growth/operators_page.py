@@ -2,7 +2,8 @@
 
 import inspect
 
-from bertgrow.growth import between, copies
+from bertgrow.growth import registry
+from bertgrow.growth.operators import copies
 
 # Sizes that every operator of a dimension accepts, to read from it what it promises.
 EXAMPLES = {
@@ -45,7 +46,7 @@ def page():
     """The page as Markdown."""
     operators = [
         (dimension, name, make)
-        for dimension, makers in between.OPERATORS.items()
+        for dimension, makers in registry.OPERATORS.items()
         for name, make in makers.items()
     ]
     rows = [_row(*operator) for operator in operators]

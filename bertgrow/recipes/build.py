@@ -10,8 +10,9 @@ family; docs/recipes.md lists them.
 
 import ml_collections
 
-from bertgrow import families, fields
-from bertgrow.errors import InputError
+from bertgrow.core import fields
+from bertgrow.core.errors import InputError
+from bertgrow.models import families
 from bertgrow.recipes import optimization, schema
 
 ConfigDict = ml_collections.ConfigDict

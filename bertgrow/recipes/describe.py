@@ -7,7 +7,9 @@ import inspect
 import textwrap
 from typing import NamedTuple
 
-from bertgrow import families, fields, stages
+from bertgrow.core import fields
+from bertgrow.models import families
+from bertgrow.objectives import stages
 from bertgrow.recipes import installed, optimization, schema
 
 HEAD = """\

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bertgrow.errors import InputError
-from bertgrow.fields import nearest
+from bertgrow.core.errors import InputError
+from bertgrow.core.fields import nearest
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -8,7 +8,7 @@ from absl import flags
 from ml_collections import config_flags
 from ml_collections.config_flags import config_path
 
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
 from bertgrow.recipes import installed
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bertgrow.fields import option
+from bertgrow.core.fields import option
 
 
 @dataclass(frozen=True)

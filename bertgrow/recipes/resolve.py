@@ -2,9 +2,11 @@
 
 import ml_collections
 
-from bertgrow import families, fields, stages
-from bertgrow.errors import InputError
-from bertgrow.fields import nearest
+from bertgrow.core import fields
+from bertgrow.core.errors import InputError
+from bertgrow.core.fields import nearest
+from bertgrow.models import families
+from bertgrow.objectives import stages
 from bertgrow.recipes import optimization
 from bertgrow.recipes.schema import (
     SECTIONS,

@@ -7,9 +7,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from bertgrow.data import rows
-from bertgrow.fields import REQUIRED, option
-from bertgrow.growth import between, state
+from bertgrow.core.fields import REQUIRED, option
+from bertgrow.data.sequences import streams
+from bertgrow.growth import registry, train_state
 
 # Devlin et al. (2019): max_predictions_per_seq by length, for their masking rate alone.
 PUBLISHED_RATE, PUBLISHED_SLOTS = 0.15, {128: 20, 512: 76}
@@ -29,7 +29,7 @@ class DataConfig:
     rows: str = option(
         "packed",
         "sequences of consecutive sentences, or pairs of segments for next_sentence",
-        choices=rows.KINDS,
+        choices=streams.KINDS,
     )
     vocab_size: int = option(
         0,
@@ -84,16 +84,16 @@ class GrowthConfig:
     """How each stage grows out of the one before; a stage changes it by `grow=dict(...)`."""
 
     width: str = option(
-        "uneven", "operator for width, see docs/operators.md", choices=between.named("width")
+        "uneven", "operator for width, see docs/operators.md", choices=registry.named("width")
     )
     depth: str = option(
-        "stack", "operator for depth, see docs/operators.md", choices=between.named("depth")
+        "stack", "operator for depth, see docs/operators.md", choices=registry.named("depth")
     )
     moments: str | dict = option(
         "reset",
         "what becomes of the optimizer's moments",
-        choices=state.POLICIES,
-        keys=tuple(between.OPERATORS),
+        choices=train_state.POLICIES,
+        keys=tuple(registry.OPERATORS),
     )
     counts: str = option(
         "auto",

@@ -2,7 +2,7 @@
 
 import math
 
-from bertgrow import errors
+from bertgrow.core import errors
 
 
 def check_finite(metrics, *, step, position, rows, checkpoint=None):

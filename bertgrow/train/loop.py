@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bertgrow import errors, keys
-from bertgrow.contracts import StepInfo, TrainState
+from bertgrow.core import errors, keys
+from bertgrow.core.types import StepInfo, TrainState
 from bertgrow.train import sharding
 
 

@@ -3,8 +3,8 @@
 import json
 import os
 
-from bertgrow import errors
-from bertgrow.train import checksums
+from bertgrow.core import errors
+from bertgrow.train.checkpoints import checksums
 
 # What may differ between two equal runs.
 WALL_CLOCK = (

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bertgrow import errors, tree
+from bertgrow.core import errors, tree
 
 STACKED = ("layers", "ffn")
 TABLES = ("vocab", "positions", "types")

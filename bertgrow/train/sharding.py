@@ -8,8 +8,8 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding
 
-from bertgrow import errors, tree
-from bertgrow.contracts import TrainState
+from bertgrow.core import errors, tree
+from bertgrow.core.types import TrainState
 
 MESH = {"data": -1, "fsdp": 1, "tensor": 1}  # -1: all the devices that the others leave
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from bertgrow import errors
+from bertgrow.core import errors
 
 STOPPED = 75  # exit code: everything is saved, the run was stopped early
 BOUND = 5.0  # seconds, or one step where that takes longer, until all processes know

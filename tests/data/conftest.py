@@ -3,7 +3,7 @@
 import pytest
 from made_text import make_text
 
-from bertgrow.data import prepare
+from bertgrow.data.corpus import prepare
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bertgrow import contracts
-from bertgrow.data import masking
+from bertgrow.core import types
+from bertgrow.data.sequences import masking
 
 SIZE, LENGTH = 50, 64
 ROWS = 200  # one number almost everywhere: each other one is compiled anew
 PAD, UNK, CLS, SEP, MASK = range(5)
 STARTS = np.arange(SIZE) < 35  # 35 to 49 continue a word
 SPECIAL = np.arange(SIZE) < 5
-VOCAB = contracts.Vocab(SIZE, PAD, UNK, CLS, SEP, MASK, STARTS, SPECIAL)
+VOCAB = types.Vocab(SIZE, PAD, UNK, CLS, SEP, MASK, STARTS, SPECIAL)
 
 
 def make_rows(number=ROWS, *, real=LENGTH, seed=0, low=5):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertgrow.data import pairs, rows
+from bertgrow.data.sequences import pairs, streams
 
 
 @settings(max_examples=40, deadline=None)
@@ -61,7 +61,7 @@ def test_the_longer_segment_is_cut_at_either_end():
 
 
 def test_rows_are_cls_a_sep_b_sep_with_types(small_store):
-    found = rows.Stream([small_store], length=64, seed=0, kind="pairs")
+    found = streams.Stream([small_store], length=64, seed=0, kind="pairs")
     vocab = found.vocab
     batch = found.rows(found.take(found.start(), 200)[0])
 
@@ -78,7 +78,7 @@ def test_rows_are_cls_a_sep_b_sep_with_types(small_store):
 
 @pytest.mark.slow
 def test_padding_of_pairs_of_an_encyclopedia_is_that_of_bert(real_data, tmp_path):
-    from bertgrow.data import prepare
+    from bertgrow.data.corpus import prepare
 
     vocab = real_data / "vocab" / "bert-base-uncased-vocab.txt"
     text = real_data / "wikipedia_en" / "train-00.txt.xz"

@@ -9,12 +9,13 @@ import pytest
 from made_text import make_text
 from process_table import descendants, is_alive, start, wait_for
 
-from bertgrow.data import pipeline, prepare, rows, shards
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import prepare, shards
+from bertgrow.data.sequences import pipeline, streams
 
 
 def stream(store, length=64, **options):
-    return rows.Stream([store], length=length, seed=1, block_tokens=2**13, **options)
+    return streams.Stream([store], length=length, seed=1, block_tokens=2**13, **options)
 
 
 def first(iterator, number):
@@ -111,7 +112,7 @@ def test_a_corpus_smaller_than_a_batch_is_one_clear_line(small_store):
         pipeline.batches(stream(small_store), batch=number + 1)
 
 
-@pytest.mark.parametrize("kind", rows.KINDS)
+@pytest.mark.parametrize("kind", streams.KINDS)
 def test_held_out_batches_are_full_and_the_same_every_time(small_store, kind):
     one, two = (pipeline.held_out(small_store, length=64, rows=8, kind=kind) for _ in range(2))
 

@@ -10,8 +10,8 @@ import pytest
 from made_text import make_text
 from process_table import descendants, is_alive, start, wait_for
 
-from bertgrow.data import building, chunks, parts, prepare, shards, store
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import building, chunks, parts, prepare, shards, store
 
 OPTIONS = dict(vocab_size=300, vocab_kind="wordpiece", held_out=0.1)
 

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertgrow.data import mixing, packing, parts, plans, rows, vocabulary
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import parts, vocabulary
+from bertgrow.data.sequences import assembly, mixing, packing, streams
 
 BLOCK = 2**13  # tokens; small, so that runs cross blocks and epochs
 
 
 def stream(stores, length, kind="packed", seed=3, **options):
-    return rows.Stream(
+    return streams.Stream(
         stores, length=length, seed=seed, kind=kind, block_tokens=BLOCK, **options
     )
 
@@ -36,7 +37,7 @@ def test_rows_do_not_depend_on_hosts_cuts_or_a_change_of_stage(small_store, othe
     stages = data.draw(
         st.lists(
             st.tuples(
-                st.sampled_from([32, 128]), st.sampled_from(rows.KINDS), st.integers(1, 40)
+                st.sampled_from([32, 128]), st.sampled_from(streams.KINDS), st.integers(1, 40)
             ),
             min_size=1, max_size=3,
         ),
@@ -58,7 +59,7 @@ def test_rows_do_not_depend_on_hosts_cuts_or_a_change_of_stage(small_store, othe
             cut = json.loads(json.dumps(cut))
             for _ in range(begin, end):
                 batch, cut = fresh.take(cut, 8)
-                slices = [batch[rows.host_rows(8, hosts, host)] for host in range(hosts)]
+                slices = [batch[streams.host_rows(8, hosts, host)] for host in range(hosts)]
                 found.extend(fresh.rows(mine) for mine in slices)
 
         assert cut == position
@@ -156,7 +157,7 @@ def test_packing_uses_every_token_once_and_overfills_no_row(documents, length):
 
     plan = packing.pack(lengths, [len(document) for document in documents], length=length)
 
-    used = plans.ranges(plan.source, plan.size)
+    used = assembly.ranges(plan.source, plan.size)
     assert sorted(used) == list(range(len(owner)))
     assert (plan.fill() <= length).all()
     for row in range(len(plan)):
@@ -230,11 +231,11 @@ def test_wrong_uses_are_one_clear_line(small_store, other_store, tmp_path):
     with pytest.raises(InputError, match="weights"):
         stream([small_store, other_store], 64, weights=[1])
     with pytest.raises(InputError, match="8 rows does not divide over 3 hosts"):
-        rows.host_rows(8, 3, 0)
+        streams.host_rows(8, 3, 0)
 
 
 def test_stores_of_two_vocabularies_do_not_mix(small_store, corpus, tmp_path):
-    from bertgrow.data import prepare
+    from bertgrow.data.corpus import prepare
 
     other = prepare.prepare(
         [str(corpus)], tmp_path / "s", vocab_size=200, vocab_kind="bpe", workers=1

@@ -11,8 +11,8 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from bertgrow.data import documentation, sources
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import documentation, sources
 
 TEXTS = ["First line.\nSecond – ünïcode.", "Another document.", "A third."]
 PACK = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.compress}

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from bertgrow.data import store
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import store
 
 
 @pytest.fixture

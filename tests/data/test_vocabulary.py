@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from made_text import make_text
 
-from bertgrow.data import vocabulary, vocabulary_training
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import vocabulary, vocabulary_training
 
 GOLDENS = json.loads((Path(__file__).parent / "wordpiece_goldens.json").read_text("utf-8"))
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import tiny
 
-from bertgrow import tree
-from bertgrow.nn import bert
+from bertgrow.core import tree
+from bertgrow.models import bert
 
 EPSILON = 1e-12
 

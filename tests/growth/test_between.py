@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import small
 
-from bertgrow import errors
-from bertgrow.growth import between
+from bertgrow.core import errors
+from bertgrow.growth import registry
 
 OLD = {**small.sizes(pool=2), "length": 16}
 
@@ -18,14 +18,14 @@ def names(growths):
 
 
 def test_equal_tables_need_no_growth():
-    assert between.between(OLD, dict(OLD)) == ()
+    assert registry.between(OLD, dict(OLD)) == ()
 
 
 def test_operators_come_as_width_depth_length():
     old = {**OLD, "rank": 6, "light": 2, "positions": 16}
     new = {**OLD, "length": 32, "pool": 1, "layers": 4, "mlp": 128}
 
-    growths = between.between(old, new, width="equal", depth="interleave")
+    growths = registry.between(old, new, width="equal", depth="interleave")
 
     assert names(growths) == [
         ("width", "equal"),
@@ -65,7 +65,7 @@ def test_operators_come_as_width_depth_length():
 )
 def test_models_that_cannot_grow_are_refused_in_one_helpful_line(change, words):
     with pytest.raises(errors.InputError, match=words) as caught:
-        between.between(OLD, {**OLD, **change})
+        registry.between(OLD, {**OLD, **change})
 
     assert "\n" not in str(caught.value)
 
@@ -73,16 +73,16 @@ def test_models_that_cannot_grow_are_refused_in_one_helpful_line(change, words):
 def test_an_unknown_axis_may_exist_but_not_change():
     old = {**OLD, "body": 4}
 
-    assert between.between(old, dict(old)) == ()
+    assert registry.between(old, dict(old)) == ()
     with pytest.raises(errors.InputError, match="no operator grows this axis"):
-        between.between(old, {**old, "body": 8})
+        registry.between(old, {**old, "body": 8})
 
 
 def test_an_unknown_operator_names_the_known_ones():
     with pytest.raises(errors.InputError, match="expected one of equal, uneven, .*, msg:"):
-        between.between(OLD, {**OLD, "mlp": 128}, width="wide")
+        registry.between(OLD, {**OLD, "mlp": 128}, width="wide")
     with pytest.raises(errors.InputError, match="no operator 'merge' for width"):
-        between.between(OLD, {**OLD, "mlp": 128}, width="merge")
+        registry.between(OLD, {**OLD, "mlp": 128}, width="merge")
 
 
 def test_width_and_depth_compose_in_one_step():
@@ -90,11 +90,11 @@ def test_width_and_depth_compose_in_one_step():
     net, large = small.network(), small.network(num_layers=4, ffn_width=128)
     old, new = small.sizes(), small.sizes(num_layers=4, ffn_width=128)
     params = small.trained(net)
-    growths = between.between(old, new)
+    growths = registry.between(old, new)
 
-    grown, axes = small.grow(functools.partial(between.apply, growths), params, net.axes)
-    composed, _ = small.grow(between.compose(growths).weights, params, net.axes)
-    reverse, _ = small.grow(between.compose(growths[::-1]).weights, params, net.axes)
+    grown, axes = small.grow(functools.partial(registry.apply, growths), params, net.axes)
+    composed, _ = small.grow(registry.compose(growths).weights, params, net.axes)
+    reverse, _ = small.grow(registry.compose(growths[::-1]).weights, params, net.axes)
 
     assert axes == large.axes
     jax.tree.map(np.testing.assert_array_equal, composed, grown)
@@ -108,20 +108,20 @@ def test_width_and_depth_compose_in_one_step():
 
 def test_a_composition_claims_no_more_than_its_weakest_part():
     old = small.sizes()
-    wide = between.between(old, {**old, "mlp": 128})
-    both = between.between(old, {**old, "mlp": 128, "layers": 4})
+    wide = registry.between(old, {**old, "mlp": 128})
+    both = registry.between(old, {**old, "mlp": 128, "layers": 4})
 
-    assert between.compose(wide).claim == "exact"
-    assert between.compose(both).claim == "no"
-    assert between.compose(wide).gradients is not None
-    assert between.compose(both).gradients is None
-    assert between.compose(both).name == "uneven+stack"
-    assert between.compose(()).weights({}, {}) == ({}, {})
+    assert registry.compose(wide).claim == "exact"
+    assert registry.compose(both).claim == "no"
+    assert registry.compose(wide).gradients is not None
+    assert registry.compose(both).gradients is None
+    assert registry.compose(both).name == "uneven+stack"
+    assert registry.compose(()).weights({}, {}) == ({}, {})
 
 
 def test_dropping_the_merge_of_pooled_neighbours_names_it_where_it_cannot_be():
     net = small.network(pool=4, pool_mode="concat")
-    (growth,) = between.between(small.sizes(pool=4), small.sizes(pool=2))
+    (growth,) = registry.between(small.sizes(pool=4), small.sizes(pool=2))
 
     with pytest.raises(errors.InputError, match="resolution .* pool 2"):
         growth.weights(small.trained(net), net.axes)

@@ -10,8 +10,8 @@ import optax
 import pytest
 import small
 
-from bertgrow import contracts, errors, tree
-from bertgrow.growth import between, certificate, state
+from bertgrow.core import errors, tree, types
+from bertgrow.growth import certificate, registry, train_state
 
 OLD = {**small.sizes(pool=2), "length": 16}
 ADAM = optax.adam(1e-2)
@@ -37,7 +37,7 @@ def compound():
         evaluation(pool=2, ffn_width=128, num_layers=4),
         evaluation(ffn_width=128, num_layers=4),
     ]
-    growths = between.between(OLD, NEW)
+    growths = registry.between(OLD, NEW)
     cost = {"seconds": 0.5, "peak_bytes": 10, "peak_source": "compiler"}
     rounded = [lambda params: (None, tree.count(params))] * 2
     return certificate.certificate(
@@ -108,7 +108,7 @@ def test_ties_at_the_transition_are_those_of_the_split_rule():
 @pytest.mark.slow
 def test_a_dropped_weight_is_named():
     net = small.network(pool=2, pool_mode="concat")
-    growths = between.between(small.sizes(pool=2), small.sizes())
+    growths = registry.between(small.sizes(pool=2), small.sizes())
     evaluations = [evaluation(pool=2, pool_mode="concat"), evaluation()]
 
     (row,) = certificate.certificate(growths, small.trained(net), net.axes, evaluations)["rows"]
@@ -120,7 +120,7 @@ def test_a_dropped_weight_is_named():
 def wide(break_it=lambda params: params):
     """The certificate of one widening, by an operator that may have a fault."""
     net = small.network()
-    (growth,) = between.between(small.sizes(), small.sizes(ffn_width=128))
+    (growth,) = registry.between(small.sizes(), small.sizes(ffn_width=128))
 
     def weights(params, axes):
         grown, axes = growth.weights(params, axes)
@@ -177,7 +177,7 @@ def test_only_scalars_reach_the_host(monkeypatch):
 
 def test_logits_at_other_targets_are_not_compared():
     net = small.network()
-    growths = between.between(small.sizes(), small.sizes(ffn_width=128))
+    growths = registry.between(small.sizes(), small.sizes(ffn_width=128))
     fewer = [lambda params: (np.zeros((3, 4, 5)), 0.0), lambda params: (np.zeros((3, 5)), 0.0)]
 
     with pytest.raises(errors.InputError, match="same targets"):
@@ -189,7 +189,7 @@ def test_logits_at_other_targets_are_not_compared():
 def trained_on(rule):
     """The widened model after 100 deterministic steps of Adam, its axes, and the losses."""
     net = small.network()
-    (growth,) = between.between(small.sizes(), small.sizes(ffn_width=128), width=rule)
+    (growth,) = registry.between(small.sizes(), small.sizes(ffn_width=128), width=rule)
     params, axes = small.grow(growth.weights, small.trained(net), net.axes)
     params, losses = train(params, ADAM.init(params))
     return params, axes, losses
@@ -237,12 +237,12 @@ def test_uneven_replicas_part():
 def test_equal_replicas_part_where_only_the_new_ones_lose_their_moments():
     """SPARKLING: the weights are those of equal shares, and the optimiser tells them apart."""
     net = small.network()
-    growths = between.between(small.sizes(), small.sizes(ffn_width=128), width="sparkling")
+    growths = registry.between(small.sizes(), small.sizes(ffn_width=128), width="sparkling")
     params = small.trained(net)
     adam, rest = ADAM.init(params)
     adam = adam._replace(count=jnp.int32(5), mu=params, nu=jax.tree.map(np.square, params))
-    before = contracts.TrainState(jnp.int32(5), params, (adam, rest), jax.random.key(0))
-    grown = state.grow_state(
+    before = types.TrainState(jnp.int32(5), params, (adam, rest), jax.random.key(0))
+    grown = train_state.grow_state(
         before, growths, net.axes, optimizer_init=ADAM.init, moments="asymmetric"
     )
 
@@ -259,7 +259,7 @@ def test_equal_replicas_part_where_only_the_new_ones_lose_their_moments():
 def test_ties_are_counted_at_any_ratio(axis, fields):
     net, old = small.network(), small.sizes()
     new = {**old, **fields}
-    (growth,) = between.between(old, new, width="equal")
+    (growth,) = registry.between(old, new, width="equal")
     params, axes = small.grow(growth.weights, small.trained(net), net.axes)
     name = {"heads": "query", "mlp": "up"}[axis]
     params["layers"][name]["bias"] = (
@@ -277,8 +277,8 @@ def test_ties_are_counted_at_any_ratio(axis, fields):
 @pytest.mark.slow
 def test_ties_along_the_residual_stream_count_all_layers_at_once():
     net, old = small.network(), small.sizes()
-    growths = between.between(old, {**old, "embed": 64, "heads": 8}, width="equal")
-    grow = functools.partial(between.apply, growths)
+    growths = registry.between(old, {**old, "embed": 64, "heads": 8}, width="equal")
+    grow = functools.partial(registry.apply, growths)
     params, axes = small.grow(grow, small.trained(net), net.axes)
 
     before = certificate.ties(params, axes, "embed", growths[0].sources["embed"])["units"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import small
 
-from bertgrow import errors
-from bertgrow.growth import between
+from bertgrow.core import errors
+from bertgrow.growth import registry
 
 AXES = {"gain": jax.P("layers", "embed"), "table": jax.P("vocab", "embed")}
 
@@ -19,7 +19,7 @@ def numbered(layers):
 
 
 def deepen(name, old, new, fresh=None):
-    make = between.operator("depth", name)
+    make = registry.operator("depth", name)
     return make({"layers": old}, {"layers": new}, fresh)
 
 
@@ -93,16 +93,16 @@ def test_depths_that_a_method_cannot_reach_are_refused(name, old, new, words):
 def test_light_layers_stay_where_they_are():
     old, new = {"layers": 2, "light": 2}, {"layers": 4, "light": 2}
 
-    assert between.operator("depth", "stack")(old, new).changes
+    assert registry.operator("depth", "stack")(old, new).changes
     with pytest.raises(errors.InputError, match="set light_every .* to 0"):
-        between.operator("depth", "interleave")(old, new)
+        registry.operator("depth", "interleave")(old, new)
 
 
 def test_layers_that_add_nothing_are_zero_in_what_they_write_alone():
     net, large = small.network(norm_order="pre"), small.network(norm_order="pre", num_layers=3)
     fresh = small.trained(large, 7)
     old, new = (small.sizes(norm_order="pre", num_layers=number) for number in (2, 3))
-    growth = between.operator("depth", "identity")(old, new, lambda: fresh)
+    growth = registry.operator("depth", "identity")(old, new, lambda: fresh)
 
     grown, _ = small.grow(growth.weights, small.trained(net), net.axes)
 
@@ -119,7 +119,7 @@ def test_layers_that_add_nothing_are_zero_in_what_they_write_alone():
 
 def test_identity_layers_claim_to_be_exact_only_where_norms_come_first():
     def claim(old, new, **both):
-        make = between.operator("depth", "identity")
+        make = registry.operator("depth", "identity")
         return make({"layers": old, **both}, {"layers": new, **both}, dict).claim
 
     assert claim(2, 3, norm_order="pre") == "exact"

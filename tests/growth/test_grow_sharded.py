@@ -9,8 +9,8 @@ import optax
 import pytest
 import small
 
-from bertgrow import contracts, tree
-from bertgrow.growth import between, sharded, state
+from bertgrow.core import tree, types
+from bertgrow.growth import in_place, registry, train_state
 
 OPTIMIZER = optax.adam(1e-3)
 OLD = small.sizes()
@@ -40,20 +40,20 @@ def place(mesh, params, axes):
     whole = jax.sharding.NamedSharding(mesh, jax.P())
     opt_state = jax.eval_shape(OPTIMIZER.init, params)
     adam = opt_state[0]._replace(count=whole, mu=leaves, nu=leaves)
-    return contracts.TrainState(whole, leaves, (adam, *opt_state[1:]), whole)
+    return types.TrainState(whole, leaves, (adam, *opt_state[1:]), whole)
 
 
 def problem(mesh, new, moments="copy"):
     """A sharded state, the growth bound to it, and where the grown state goes."""
     net = small.network()
     params = small.trained(net)
-    whole = contracts.TrainState(np.int32(3), params, OPTIMIZER.init(params), jax.random.key(0))
+    whole = types.TrainState(np.int32(3), params, OPTIMIZER.init(params), jax.random.key(0))
     # Moments that differ from zero: those of the weights themselves.
     adam = whole.opt_state[0]._replace(mu=params, nu=jax.tree.map(np.square, params))
     whole = whole._replace(opt_state=(adam, *whole.opt_state[1:]))
-    growths = between.between(OLD, new, width="equal")
+    growths = registry.between(OLD, new, width="equal")
     grow = functools.partial(
-        state.grow_state,
+        train_state.grow_state,
         growths=growths,
         axes=net.axes,
         optimizer_init=OPTIMIZER.init,
@@ -73,7 +73,7 @@ def test_whole_ratios_move_nothing_between_devices(mesh):
     whole, grow, shardings = problem(mesh, NEW, moments)
     before = jax.device_put(whole, place(mesh, whole.params, small.network().axes))
 
-    plan = sharded.make_plan(before, grow, shardings)
+    plan = in_place.make_plan(before, grow, shardings)
 
     assert collectives(plan) == set()
 
@@ -83,7 +83,7 @@ def test_other_ratios_have_to_move_units(mesh):
     whole, grow, shardings = problem(mesh, {**OLD, "mlp": 96})
     before = jax.device_put(whole, place(mesh, whole.params, small.network().axes))
 
-    plan = sharded.make_plan(before, grow, shardings)
+    plan = in_place.make_plan(before, grow, shardings)
 
     assert collectives(plan) != set()
 
@@ -94,7 +94,7 @@ def test_shards_grow_as_one_device_does(mesh, new):
     expected = jax.jit(grow)(whole)
     before = jax.device_put(whole, place(mesh, whole.params, small.network().axes))
 
-    after, cost = sharded.grow_sharded(before, grow, shardings)
+    after, cost = in_place.grow_sharded(before, grow, shardings)
 
     jax.tree.map(
         np.testing.assert_array_equal,
@@ -113,7 +113,7 @@ def test_the_old_leaves_are_freed_and_the_new_ones_live(mesh):
     whole, grow, shardings = problem(mesh, {**OLD, "mlp": 128})
     before = jax.device_put(whole, place(mesh, whole.params, small.network().axes))
 
-    after, _ = sharded.grow_sharded(before, grow, shardings)
+    after, _ = in_place.grow_sharded(before, grow, shardings)
 
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params["layers"]["up"]))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
@@ -143,7 +143,7 @@ def test_the_peak_counts_what_is_alive_at_the_worst_moment():
         for name, size in sizes.items()
     }
 
-    plan = sharded.make_plan(old, doubled, dict.fromkeys(jax.eval_shape(doubled, old), here))
+    plan = in_place.make_plan(old, doubled, dict.fromkeys(jax.eval_shape(doubled, old), here))
 
     # 8 without the moment; + 8 (large) = 16; + 5 + 2 (both, fresh) = 23, the worst; the old
     # large and small go then, and 8 + 5 + 2 + 3 are left.
@@ -158,7 +158,7 @@ def test_parts_need_less_room_than_both_states_at_once(mesh):
     whole, grow, shardings = problem(mesh, NEW)
     before = jax.device_put(whole, place(mesh, whole.params, small.network().axes))
 
-    plan = sharded.make_plan(before, grow, shardings)
+    plan = in_place.make_plan(before, grow, shardings)
 
     saved = plan.old_bytes + plan.new_bytes - plan.peak_bytes
     assert saved > 0.8 * plan.old_bytes

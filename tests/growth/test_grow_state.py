@@ -9,8 +9,8 @@ import optax
 import pytest
 import small
 
-from bertgrow import contracts, errors
-from bertgrow.growth import between, moments, state
+from bertgrow.core import errors, types
+from bertgrow.growth import moments, registry, train_state
 
 OLD = small.sizes()
 WIDE = {**OLD, "mlp": 128}
@@ -30,13 +30,17 @@ def start(optimizer, net=None, step=3):
     opt_state = jax.tree.unflatten(
         jax.tree.structure(jax.eval_shape(optimizer.init, params)), filled
     )
-    return contracts.TrainState(jnp.int32(step), params, opt_state, jax.random.key(1))
+    return types.TrainState(jnp.int32(step), params, opt_state, jax.random.key(1))
 
 
 def grow(before, growths, optimizer, **options):
     axes = small.network().axes
     run = functools.partial(
-        state.grow_state, growths=growths, axes=axes, optimizer_init=optimizer.init, **options
+        train_state.grow_state,
+        growths=growths,
+        axes=axes,
+        optimizer_init=optimizer.init,
+        **options,
     )
     return jax.jit(run)(before)
 
@@ -49,7 +53,7 @@ def test_step_and_key_are_carried_through():
     optimizer = optax.adam(1e-3)
     before = start(optimizer)
 
-    after = grow(before, between.between(OLD, WIDE), optimizer)
+    after = grow(before, registry.between(OLD, WIDE), optimizer)
 
     assert after.step == 3
     assert jax.random.key_data(after.key).tolist() == jax.random.key_data(before.key).tolist()
@@ -58,7 +62,7 @@ def test_step_and_key_are_carried_through():
 def test_reset_moments_are_those_of_a_fresh_optimizer():
     optimizer = optax.adam(1e-3)
 
-    after = grow(start(optimizer), between.between(OLD, WIDE), optimizer, moments="reset")
+    after = grow(start(optimizer), registry.between(OLD, WIDE), optimizer, moments="reset")
 
     assert_equal(after.opt_state, optimizer.init(after.params))
 
@@ -66,7 +70,7 @@ def test_reset_moments_are_those_of_a_fresh_optimizer():
 def test_copied_moments_come_from_their_source_undivided():
     optimizer = optax.adam(1e-3)
     before = start(optimizer)
-    growths = between.between(OLD, {**DEEP, "mlp": 128})
+    growths = registry.between(OLD, {**DEEP, "mlp": 128})
 
     after = grow(before, growths, optimizer, moments="copy").opt_state[0]
 
@@ -79,7 +83,7 @@ def test_copied_moments_come_from_their_source_undivided():
 def test_asymmetric_moments_start_from_zero_in_new_units_and_layers_alone():
     optimizer = optax.adam(1e-3)
     before = start(optimizer)
-    growths = between.between(OLD, {**DEEP, "mlp": 128})
+    growths = registry.between(OLD, {**DEEP, "mlp": 128})
 
     after = grow(before, growths, optimizer, moments="asymmetric").opt_state[0]
 
@@ -94,7 +98,7 @@ def test_asymmetric_moments_start_from_zero_in_new_units_and_layers_alone():
 
 
 def test_sparkling_needs_asymmetric_moments():
-    growths = between.between(OLD, WIDE, width="sparkling")
+    growths = registry.between(OLD, WIDE, width="sparkling")
 
     with pytest.raises(errors.InputError, match="needs moments 'asymmetric'.* has 'copy'"):
         grow(start(optax.adam(1e-3)), growths, optax.adam(1e-3), moments="copy")
@@ -106,7 +110,7 @@ def test_exact_moments_follow_the_dual_rule():
     before = start(optimizer).opt_state[0]
 
     after = grow(
-        start(optimizer), between.between(OLD, WIDE), optimizer, moments="exact"
+        start(optimizer), registry.between(OLD, WIDE), optimizer, moments="exact"
     ).opt_state[0]
 
     share = np.tile([0.25, 0.75], 64)
@@ -126,7 +130,7 @@ def test_exact_moments_are_those_the_grown_model_would_have_gathered():
         optimizer = optax.adam(1e-2)
         net = small.network()
         new = {**OLD, "mlp": 96, "heads": 6}
-        (growth,) = between.between(OLD, new)
+        (growth,) = registry.between(OLD, new)
         params = small.trained(net, dtype=np.float64)
         widen = jax.jit(lambda params: growth.weights(params, net.axes)[0])
 
@@ -141,7 +145,7 @@ def test_exact_moments_are_those_the_grown_model_would_have_gathered():
             grown_gradients = small.gradients(small.plain, widen(params), small.batch())
             _, truth = step(widen(params), truth, grown_gradients)
             params, opt_state = step(params, opt_state, gradients)
-        before = contracts.TrainState(5, params, opt_state, None)
+        before = types.TrainState(5, params, opt_state, None)
 
         after = grow(before, (growth,), optimizer, moments="exact")
 
@@ -165,7 +169,7 @@ def test_exact_moments_are_those_the_grown_model_would_have_gathered():
 )
 def test_counts_go_with_the_moments_unless_told(moments, counts, expected):
     optimizer = optax.adam(1e-3)
-    growths = between.between(OLD, WIDE)
+    growths = registry.between(OLD, WIDE)
 
     after = grow(start(optimizer), growths, optimizer, moments=moments, counts=counts)
 
@@ -190,8 +194,8 @@ OPTIMIZERS = {
 def test_every_optimizer_whose_state_looks_like_the_parameters_grows(name, moments):
     optimizer, net = OPTIMIZERS[name], small.network()
     run = functools.partial(
-        state.grow_state,
-        growths=between.between(OLD, WIDE),
+        train_state.grow_state,
+        growths=registry.between(OLD, WIDE),
         axes=net.axes,
         optimizer_init=optimizer.init,
         moments=moments,
@@ -208,7 +212,7 @@ def test_a_masked_optimizer_keeps_the_moments_that_it_has():
     optimizer = OPTIMIZERS["masked"]
     before = start(optimizer)
 
-    after = grow(before, between.between(OLD, WIDE), optimizer, moments="copy")
+    after = grow(before, registry.between(OLD, WIDE), optimizer, moments="copy")
 
     old, new = (s.opt_state.inner_state[0].mu["layers"]["up"] for s in (before, after))
     np.testing.assert_array_equal(new["bias"], np.repeat(old["bias"], 2, axis=1))
@@ -227,7 +231,7 @@ def with_average(optimizer):
 def test_an_average_of_the_weights_grows_as_the_weights_do(moments):
     optimizer, net = with_average(optax.adam(1e-3)), small.network()
     before = start(optimizer)
-    (growth,) = between.between(OLD, WIDE)
+    (growth,) = registry.between(OLD, WIDE)
 
     after = grow(before, (growth,), optimizer, moments=moments)
 
@@ -241,7 +245,7 @@ def test_an_average_of_updates_is_not_taken_for_weights():
     optimizer = optax.chain(optax.adam(1e-3), optax.ema(0.9))
     before = start(optimizer)
 
-    after = grow(before, between.between(OLD, WIDE), optimizer, moments="copy")
+    after = grow(before, registry.between(OLD, WIDE), optimizer, moments="copy")
 
     old, new = (s.opt_state[1].ema["layers"]["down"]["kernel"] for s in (before, after))
     np.testing.assert_array_equal(new, np.repeat(old, 2, axis=1))
@@ -263,9 +267,9 @@ def test_moments_of_a_dropped_weight_are_dropped():
     optimizer = optax.adam(1e-3)
     net = small.network(pool=2, pool_mode="concat")
     before = start(optimizer, net)
-    growths = between.between(small.sizes(pool=2), OLD)
+    growths = registry.between(small.sizes(pool=2), OLD)
 
-    after = state.grow_state(
+    after = train_state.grow_state(
         before, growths, net.axes, optimizer_init=optimizer.init, moments="copy"
     )
 
@@ -302,13 +306,13 @@ def test_impossible_policies_are_refused(new, options, words):
     optimizer = optax.adam(1e-3)
 
     with pytest.raises(errors.InputError, match=words):
-        grow(start(optimizer), between.between(OLD, new), optimizer, **options)
+        grow(start(optimizer), registry.between(OLD, new), optimizer, **options)
 
 
 def test_policies_may_differ_by_dimension():
     optimizer = optax.adam(1e-3)
     before = start(optimizer)
-    growths = between.between(OLD, {**DEEP, "mlp": 128})
+    growths = registry.between(OLD, {**DEEP, "mlp": 128})
 
     after = grow(before, growths, optimizer, moments={"width": "exact", "depth": "copy"})
 
@@ -318,7 +322,7 @@ def test_policies_may_differ_by_dimension():
 
 
 def test_an_optimizer_whose_state_is_not_understood_is_refused():
-    growths = between.between(OLD, WIDE)
+    growths = registry.between(OLD, WIDE)
     factored, averaged = optax.adafactor(1e-3), optax.ema(0.9)
 
     with pytest.raises(errors.InputError, match="v_row.* another shape"):

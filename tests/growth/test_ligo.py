@@ -9,8 +9,9 @@ import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertgrow import contracts, errors, tree
-from bertgrow.growth import between, ligo
+from bertgrow.core import errors, tree, types
+from bertgrow.growth import registry
+from bertgrow.growth.operators import ligo
 from bertgrow.train import loop
 
 AXES = {
@@ -39,7 +40,7 @@ def test_without_noise_it_starts_as_stacked_copies_that_keep_their_share(new):
 
     merged = ligo.merge(operator, params(), AXES)
 
-    expected, _ = between.apply(between.between(OLD, new, width="equal"), params(), AXES)
+    expected, _ = registry.apply(registry.between(OLD, new, width="equal"), params(), AXES)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), merged, expected)
 
 
@@ -92,9 +93,9 @@ def test_a_few_steps_learn_the_maps_and_leave_the_small_weights_alone():
         squares = jax.tree.map(lambda a, b: jnp.square(a - b).sum(), params, target)
         return sum(jax.tree.leaves(squares)), {}
 
-    base = contracts.Task(None, lambda batch: batch, distance, None, AXES)
+    base = types.Task(None, lambda batch: batch, distance, None, AXES)
     task, optimizer, frozen = ligo.task(base, AXES, OLD, new), optax.adam(0.1), params()
-    state = contracts.TrainState(jnp.int32(0), task.init(KEY), None, KEY)
+    state = types.TrainState(jnp.int32(0), task.init(KEY), None, KEY)
     state = state._replace(opt_state=optimizer.init(state.params))
     step, losses = jax.jit(loop.make_step(task, optimizer)), []
 

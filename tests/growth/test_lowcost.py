@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import small
 
-from bertgrow import errors
-from bertgrow.growth import between
+from bertgrow.core import errors
+from bertgrow.growth import registry
 
 
 def grown(**fewer):
     """Old and grown layers of the tiny model that has these fields no more."""
     net = small.network(**fewer)
     params = small.trained(net)
-    (growth,) = between.between(small.sizes(**fewer), small.sizes())
+    (growth,) = registry.between(small.sizes(**fewer), small.sizes())
     after, _ = small.grow(growth.weights, params, net.axes)
     return params["layers"], after["layers"]
 
@@ -42,13 +42,13 @@ def test_light_layers_get_what_the_layer_before_matches_with_and_keep_the_rest()
 
 def test_a_whole_layer_takes_no_low_cost_form_again():
     with pytest.raises(errors.InputError, match="rank goes from 0 to 6.*set ffn_rank"):
-        between.between(small.sizes(), small.sizes(ffn_rank=6))
+        registry.between(small.sizes(), small.sizes(ffn_rank=6))
 
 
 def test_a_longer_table_gets_no_gradient_in_its_new_rows():
     old, new = small.network(max_length=16), small.network(max_length=40)
     fewer, more = small.sizes(max_length=16), small.sizes(max_length=40)
-    (growth,) = between.between(fewer, more)
+    (growth,) = registry.between(fewer, more)
     params, inputs = small.trained(old), small.batch()
 
     after, _ = small.grow(growth.weights, params, old.axes)

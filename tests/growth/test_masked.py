@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertgrow import contracts, errors, tree
-from bertgrow.growth import between, masked
+from bertgrow.core import errors, tree, types
+from bertgrow.growth import registry
+from bertgrow.growth.operators import masked
 
 OLD = {"embed": 2, "mlp": 2, "heads": 1, "layers": 2, "norm_order": "pre"}
 AXES = {
@@ -41,8 +42,8 @@ def ones(sizes, value=1.0):
 
 def grow(new):
     """The grown tree, ones where it is old and fives where it is new, and the masks."""
-    growth = between.compose(
-        between.between(OLD, new, width="msg", depth="msg", fresh=lambda: ones(new, 5.0))
+    growth = registry.compose(
+        registry.between(OLD, new, width="msg", depth="msg", fresh=lambda: ones(new, 5.0))
     )
     return growth.weights(ones(OLD), AXES)[0], growth.masks
 
@@ -82,7 +83,7 @@ def test_old_units_and_layers_come_first_and_stay_as_they_were():
 
 def test_the_share_rises_in_a_line_from_the_growth_to_the_end_of_the_ramp():
     grown, masks = grow(OLD | {"mlp": 3})
-    task = contracts.Task(None, None, None, None, AXES)
+    task = types.Task(None, None, None, None, AXES)
 
     ramped = masked.ramped(task, masks, start=100, ramp=4)
 
@@ -106,7 +107,7 @@ def test_gradients_of_what_is_hidden_are_the_dual_of_the_old_ones():
         for mlp in (2, 3)
     )
     new = OLD | {"mlp": 3}
-    growth = between.operator("width", "msg")(OLD, new, lambda: large)
+    growth = registry.operator("width", "msg")(OLD, new, lambda: large)
 
     def loss(params, masks):
         params = masked.hide(params, axes, masks, 0.0)
@@ -131,12 +132,12 @@ def test_what_cannot_be_hidden_is_refused(new, words):
     old = OLD | {"norm_order": new["norm_order"]}
 
     with pytest.raises(errors.InputError, match=words):
-        between.between(old, new, width="msg", depth="msg", fresh=dict)
+        registry.between(old, new, width="msg", depth="msg", fresh=dict)
 
 
 def test_what_is_new_has_to_come_from_somewhere():
     with pytest.raises(errors.InputError, match="pass fresh"):
-        between.between(OLD, OLD | {"mlp": 3}, width="msg")
+        registry.between(OLD, OLD | {"mlp": 3}, width="msg")
     with pytest.raises(errors.InputError, match="layers/down/kernel of at least .2, 3, 2."):
-        growth = between.operator("width", "msg")(OLD, OLD | {"mlp": 3}, lambda: ones(OLD))
+        growth = registry.operator("width", "msg")(OLD, OLD | {"mlp": 3}, lambda: ones(OLD))
         growth.weights(ones(OLD), AXES)

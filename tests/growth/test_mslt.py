@@ -9,8 +9,10 @@ import optax
 import pytest
 import recipes
 
-from bertgrow import calibration, families, transition
-from bertgrow import stages as every
+from bertgrow.models import families
+from bertgrow.objectives import stages as every
+from bertgrow.objectives import transition
+from bertgrow.planning import calibration
 from bertgrow.recipes import build as recipe
 from bertgrow.recipes import resolve
 

@@ -8,8 +8,9 @@ import pairwise
 import pytest
 import small
 
-from bertgrow import contracts, errors, tree
-from bertgrow.growth import between, certificate, masked, named, state
+from bertgrow.core import errors, tree, types
+from bertgrow.growth import certificate, named_tree, registry, train_state
+from bertgrow.growth.operators import masked
 from bertgrow.train import optimizers, sharding
 
 # Fields of the smaller and of the larger model, for each registered operator. Length is not
@@ -58,7 +59,7 @@ every_operator = pytest.mark.parametrize("dimension, name, fewer, more", ALL)
 
 
 def test_every_registered_operator_is_held_to_the_contract():
-    registered = {(d, name) for d, names in between.OPERATORS.items() for name in names}
+    registered = {(d, name) for d, names in registry.OPERATORS.items() for name in names}
 
     assert registered == CASES.keys()
 
@@ -76,7 +77,7 @@ def table(fields):
 def bind(dimension, name, fewer, more):
     """The operator bound to two models, and the models."""
     old, new = (small.network(**split(fields)[1]) for fields in (fewer, more))
-    make = between.OPERATORS[dimension][name]
+    make = registry.OPERATORS[dimension][name]
     growth = make(table(fewer), table(more), lambda: small.trained(new, 7))
     return growth, old, new
 
@@ -124,7 +125,7 @@ def test_a_grown_state_is_the_new_model_s_and_keeps_the_claim(case):
     def grow(whole):
         traces.append(1)
         axes.append(growth.weights(whole.params, old.axes)[1])
-        return state.grow_state(
+        return train_state.grow_state(
             whole, (growth,), old.axes, optimizer_init=optimizer.init,
             moments=growth.needs or "copy",
         )  # fmt: skip
@@ -169,7 +170,7 @@ def task(net, dtype):
     def init(key):
         return jax.tree.map(lambda leaf: leaf.astype(dtype), net.init(jax.random.key(0)))
 
-    return contracts.Task(init, None, None, None, net.axes)
+    return types.Task(init, None, None, None, net.axes)
 
 
 def a_state(net, optimizer, dtype, seed=0):
@@ -179,7 +180,7 @@ def a_state(net, optimizer, dtype, seed=0):
         lambda leaf: (1 + np.arange(leaf.size) % 97).reshape(leaf.shape).astype(leaf.dtype),
         jax.eval_shape(optimizer.init, params),
     )
-    return contracts.TrainState(jnp.int32(3), params, opt_state, jax.random.key(1))
+    return types.TrainState(jnp.int32(3), params, opt_state, jax.random.key(1))
 
 
 def taken(moments, axes, growth):
@@ -200,7 +201,7 @@ def taken(moments, axes, growth):
         for dim, name in enumerate(names):
             index = growth.sources.get(tree.base(name))
             if index is not None:
-                zero = index < 0 if growth.needs == "" else named.is_new(index)
+                zero = index < 0 if growth.needs == "" else named_tree.is_new(index)
                 leaf = np.where(
                     np.expand_dims(zero, [d for d in range(leaf.ndim) if d != dim]),
                     np.zeros((), leaf.dtype), np.take(leaf, index, axis=dim),
@@ -215,7 +216,7 @@ def from_above(leaf, names, growth):
     """New output units of the first layer are those of the second."""
     for dim, name in enumerate(names):
         if "layers" in names and name in growth.sources:
-            is_new = named.is_new(growth.sources[name])
+            is_new = named_tree.is_new(growth.sources[name])
             is_new = np.expand_dims(is_new, [d for d in range(leaf.ndim) if d != dim])
             leaf = np.where(is_new, leaf[[1, 1]], leaf)
     return leaf

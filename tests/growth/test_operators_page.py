@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bertgrow.growth import between, operators_page
+from bertgrow.growth import operators_page, registry
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "operators.md"
 
@@ -16,7 +16,7 @@ def test_the_page_is_up_to_date():
 def test_every_operator_has_a_row_and_a_section():
     page = operators_page.page()
 
-    for dimension, makers in between.OPERATORS.items():
+    for dimension, makers in registry.OPERATORS.items():
         for name in makers:
             assert f"| {dimension} | `{name}` |" in page
             assert f"## {dimension}: `{name}`" in page

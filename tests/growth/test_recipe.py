@@ -10,11 +10,14 @@ import recipes
 import small
 import tiny
 
-from bertgrow import calibration, entering, families, stages, transition
-from bertgrow.errors import CheckFailed, InputError
-from bertgrow.growth import between
+from bertgrow.core.errors import CheckFailed, InputError
+from bertgrow.growth import registry
+from bertgrow.models import families
+from bertgrow.objectives import stages, transition
+from bertgrow.planning import calibration
 from bertgrow.recipes import build as recipe
 from bertgrow.recipes import optimization, resolve
+from bertgrow.run import stage_entry
 
 
 def resolved(grow=None, stage=2, **growth):
@@ -86,7 +89,7 @@ def test_what_growth_draws_follows_from_the_seed_of_the_run(grow, stage):
         old = jax.tree.map(
             lambda leaf: np.arange(leaf.size, dtype=np.float32).reshape(leaf.shape), shapes
         )
-        params, _ = between.apply(operators(settings, stage), old, network.axes)
+        params, _ = registry.apply(operators(settings, stage), old, network.axes)
         return np.asarray(params["layers"]["down"]["kernel"])
 
     first, again, other = grown(0), grown(0), grown(1)
@@ -183,7 +186,7 @@ def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
 def test_each_model_on_the_way_has_the_sizes_that_its_operator_leaves():
     old = tiny.config(ffn_rank=6, light_every=2, pool=2, max_length=16)
     new = tiny.config(num_layers=4, ffn_width=128)
-    steps = between.between(old.sizes(), new.sizes())
+    steps = registry.between(old.sizes(), new.sizes())
 
     models = transition.path(steps, old, new)
 
@@ -203,7 +206,7 @@ def judge(settings, change):
         seen=types.SimpleNamespace(event=said.append),
     )
     row = dict(operator="uneven", holds=False, logit_scale=7.0, max_logit_change=change)
-    entering._judge(session, 3, {"transition": "2-3", "rows": [row]})
+    stage_entry._judge(session, 3, {"transition": "2-3", "rows": [row]})
     return said
 
 

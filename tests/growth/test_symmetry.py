@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import small
 
-from bertgrow import errors
-from bertgrow.growth import between
-from bertgrow.nn import layers
+from bertgrow.core import errors
+from bertgrow.growth import registry
+from bertgrow.models import layers
 
 
 def grown(rule, fewer=None, **more):
     """The tiny model and a wider one made of it: (network, parameters) of both, and Growth."""
     fewer = fewer or {}
     old, new = small.network(**fewer), small.network(**fewer, **more)
-    growth = between.between(small.sizes(**fewer), small.sizes(**fewer, **more), width=rule)[0]
+    growth = registry.between(small.sizes(**fewer), small.sizes(**fewer, **more), width=rule)[0]
     params = small.trained(old)
     after, _ = small.grow(growth.weights, params, old.axes)
     return (old, params), (new, after), growth
@@ -38,7 +38,7 @@ def test_one_layer_has_none_above():
     with pytest.raises(
         errors.InputError, match="num_layers of 2 or more, or choose width 'fpi'"
     ):
-        between.between(old, {**old, "mlp": 128}, width="aki")
+        registry.between(old, {**old, "mlp": 128}, width="aki")
 
 
 def test_noise_cancels_over_the_tiles_and_is_ten_decibel_below_them():
@@ -72,7 +72,7 @@ def test_layer_norm_at_any_ratio(rule, is_kept):
     norm = {"scale": random.standard_normal(12), "bias": random.standard_normal(12)}
     params = {"table": random.standard_normal((5, 12)), "norm": norm}
     params = jax.tree.map(lambda leaf: leaf.astype(np.float32), params)
-    growth = between.operator("width", rule)({"embed": 12}, {"embed": 20})
+    growth = registry.operator("width", rule)({"embed": 12}, {"embed": 20})
 
     after, _ = growth.weights(params, axes)
 

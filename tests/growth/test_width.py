@@ -8,8 +8,9 @@ import pytest
 import small
 from hypothesis import strategies as st
 
-from bertgrow import errors, tree
-from bertgrow.growth import between, copies
+from bertgrow.core import errors, tree
+from bertgrow.growth import registry
+from bertgrow.growth.operators import copies
 
 PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
     {"mlp": 128},
@@ -33,7 +34,7 @@ PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
 def test_widening_preserves_the_function(wider, rule, seed):
     net, old = small.network(), small.sizes()
     params = small.trained(net, seed, dtype=np.float64)
-    (growth,) = between.between(old, {**old, **wider}, width=rule)
+    (growth,) = registry.between(old, {**old, **wider}, width=rule)
 
     with jax.enable_x64(True):
         grown, axes = small.grow(growth.weights, params, net.axes)
@@ -65,7 +66,7 @@ def test_the_plain_model_is_the_real_one():
 )
 def test_gradients_of_the_wider_model_are_the_dual_of_the_old_gradients(wider, rule):
     net, old = small.network(), small.sizes()
-    (growth,) = between.between(old, {**old, **wider}, width=rule)
+    (growth,) = registry.between(old, {**old, **wider}, width=rule)
 
     with jax.enable_x64(True):
         params = small.trained(net, dtype=np.float64)
@@ -84,7 +85,7 @@ def test_uneven_shares_of_the_residual_stream_have_no_dual():
     """LayerNorm weighs all copies alike in the backward pass, whatever their shares are."""
     net, old = small.network(), small.sizes()
     new = {**old, "embed": 64, "heads": 8, "mlp": 128}
-    equal, uneven = (between.between(old, new, width=r)[0] for r in ("equal", "uneven"))
+    equal, uneven = (registry.between(old, new, width=r)[0] for r in ("equal", "uneven"))
 
     with jax.enable_x64(True):
         params = small.trained(net, dtype=np.float64)
@@ -102,7 +103,7 @@ def test_uneven_shares_of_the_residual_stream_have_no_dual():
 def test_tiling_gives_each_copy_its_part_of_the_gradient():
     """The ratios 1/k and 1 of CompoundGrow's tiling, here k = 2."""
     net, old = small.network(), small.sizes()
-    (growth,) = between.between(old, {**old, "mlp": 128}, width="equal")
+    (growth,) = registry.between(old, {**old, "mlp": 128}, width="equal")
 
     with jax.enable_x64(True):
         params = small.trained(net, dtype=np.float64)
@@ -162,7 +163,7 @@ def test_fpi_is_equal_but_for_the_order_of_units():
     old = {**small.sizes(), "length": 16}
     new = {**old, "embed": 64, "heads": 8, "mlp": 128}
     net, params = small.network(), small.trained(small.network())
-    equal, fpi = (between.between(old, new, width=rule)[0] for rule in ("equal", "fpi"))
+    equal, fpi = (registry.between(old, new, width=rule)[0] for rule in ("equal", "fpi"))
 
     ours, axes = small.grow(fpi.weights, params, net.axes)
     theirs, _ = small.grow(equal.weights, params, net.axes)
@@ -186,14 +187,14 @@ def test_rules_that_copy_all_units_equally_often_refuse_other_ratios(rule):
     old = small.sizes()
 
     with pytest.raises(errors.InputError, match="set ffn_width to a multiple of 64"):
-        between.between(old, {**old, "mlp": 96}, width=rule)
+        registry.between(old, {**old, "mlp": 96}, width=rule)
 
 
 def test_sparkling_keeps_the_rms_of_activations():
     """Of the FFN and of the residual stream; random new units would change both."""
     net, old = small.network(), small.sizes()
     new = {**old, "embed": 64, "heads": 8, "mlp": 128}
-    (growth,) = between.between(old, new, width="sparkling")
+    (growth,) = registry.between(old, new, width="sparkling")
     params = small.trained(net)
 
     grown, _ = small.grow(growth.weights, params, net.axes)

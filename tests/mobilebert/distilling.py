@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
-from bertgrow import cli, job, journal
+from bertgrow import cli
 from bertgrow.recipes import load, resolve
-from bertgrow.train import checkpoint, loop, metrics, sharding
+from bertgrow.run import job, journal
+from bertgrow.train import loop, metrics, sharding
+from bertgrow.train.checkpoints import checkpoint
 
 RECIPE = Path(__file__).with_name("distillations.py")
 

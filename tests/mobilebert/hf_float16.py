@@ -16,12 +16,13 @@ import numpy as np
 import torch
 import transformers
 
-from bertgrow import keys, pretrain, workdir
-from bertgrow.data import masking, pipeline, rows
+from bertgrow.core import keys
+from bertgrow.data.sequences import masking, pipeline, streams
 from bertgrow.recipes import resolve
 from bertgrow.recipes.build import ConfigDict
-from bertgrow.train import checkpoint
-from mobilebert import nn
+from bertgrow.run import launch, workdir
+from bertgrow.train.checkpoints import checkpoint
+from mobilebert.models import mobilebert
 
 ROWS = 256
 
@@ -29,10 +30,12 @@ ROWS = 256
 def trained(folder):
     """The settings of a run, its store and the weights it came to."""
     recipe = workdir.read(folder)["recipe"]
-    store = pretrain.open_stores(ConfigDict(recipe))[0]
+    store = launch.open_stores(ConfigDict(recipe))[0]
     settings = resolve.resolve(recipe, vocab=store.vocab)
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    shapes = jax.eval_shape(nn.network(settings.stages[-1].model).init, jax.random.key(0))
+    shapes = jax.eval_shape(
+        mobilebert.network(settings.stages[-1].model).init, jax.random.key(0)
+    )
     shapes = jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
     with checkpoint.Checkpoints(f"{folder}/checkpoints") as saves:
         return settings, store, saves.restore_params(saves.latest(), shapes)
@@ -70,7 +73,7 @@ def batches(settings, store):
     stage, kind = settings.stages[-1], settings.data.rows
     number = ROWS // stage.batch
     sizes = dict(length=stage.length, kind=kind)
-    stream = rows.Stream([store], seed=settings.seed, **sizes)
+    stream = streams.Stream([store], seed=settings.seed, **sizes)
     with pipeline.batches(stream, batch=stage.batch) as endless:
         training = [batch for _, (batch, _) in zip(range(number), endless, strict=False)]
     held_out = pipeline.held_out(store, rows=stage.batch, limit=number, **sizes)

@@ -5,9 +5,10 @@ import functools
 import jax
 import numpy as np
 
-from mobilebert import presets, transfer
-from mobilebert.config import MobileBertConfig
-from mobilebert.nn import network
+from mobilebert.distill import layer_losses
+from mobilebert.models import presets
+from mobilebert.models.config import MobileBertConfig
+from mobilebert.models.mobilebert import network
 
 SIZES = dict(
     vocab_size=100,
@@ -68,7 +69,7 @@ def trained(net, seed=0):
 
 def transfer_losses(student, teacher, share, *, num_layers, factors=None, features="split"):
     """`transfer.total` of maps that are there as a whole, and its terms by name."""
-    judge = transfer.judge(share, factors, features)
+    judge = layer_losses.judge(share, factors, features)
     terms = judge.features(student.features, teacher.features)
     terms |= judge.scores(student.scores, teacher.scores)
-    return transfer.total(terms, num_layers, factors), terms
+    return layer_losses.total(terms, num_layers, factors), terms

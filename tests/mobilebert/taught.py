@@ -1,7 +1,8 @@
 """A teacher and its student, seconds to run; variants leave the teacher to another run."""
 
 from bertgrow.recipes.build import constant, linear, stages
-from mobilebert import presets, recipe
+from mobilebert import recipe
+from mobilebert.models import presets
 
 SIZES = dict(num_layers=2, width=16, table_width=8, num_heads=2)
 TEACHER = recipe.teacher(

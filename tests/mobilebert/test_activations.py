@@ -8,16 +8,17 @@ import pytest
 import small_mobilebert as small
 import tiny
 
-from bertgrow import losses
-from bertgrow.nn import encoder
+from bertgrow.core import losses
+from bertgrow.models import encoder
 from bertgrow.train import optimizers
-from mobilebert import activations, nn, transfer
+from mobilebert.distill import layer_losses, penalty
+from mobilebert.models import mobilebert
 
 SHARE = np.full(2, 0.5, np.float32)  # of two rows
 
 
 def greatest(scores):
-    return activations.watch_scores().scores(scores, None)[activations.GREATEST]
+    return penalty.watch_scores().scores(scores, None)[penalty.GREATEST]
 
 
 def values(token, length=3):
@@ -28,7 +29,7 @@ def values(token, length=3):
 def test_values_within_the_limit_cost_nothing_and_are_not_pushed():
     within = values([10.0, -10.0, 9.0, 0.0])
 
-    cost, push = jax.value_and_grad(activations.penalty)(within, 10.0, SHARE)
+    cost, push = jax.value_and_grad(penalty.penalty)(within, 10.0, SHARE)
 
     assert cost == 0
     assert not push.any()
@@ -37,7 +38,7 @@ def test_values_within_the_limit_cost_nothing_and_are_not_pushed():
 def test_the_cost_is_the_squared_logarithm_of_the_excess():
     e = np.e
 
-    cost = activations.penalty(values([10 * e, -10 * e**2, 10.0, 0.0]), 10.0, SHARE)
+    cost = penalty.penalty(values([10 * e, -10 * e**2, 10.0, 0.0]), 10.0, SHARE)
 
     # (1^2 + 2^2) in one of two rows.
     np.testing.assert_allclose(cost, 5 / 2, rtol=1e-6)
@@ -46,7 +47,7 @@ def test_the_cost_is_the_squared_logarithm_of_the_excess():
 def test_one_token_costs_as_much_in_a_long_row_as_in_a_short_one():
     short, long = (values([50.0, 0.0, 0.0, 0.0], length) for length in (3, 300))
 
-    costs = [activations.penalty(each, 10.0, SHARE) for each in (short, long)]
+    costs = [penalty.penalty(each, 10.0, SHARE) for each in (short, long)]
 
     assert costs[0] == costs[1] > 0
 
@@ -54,7 +55,7 @@ def test_one_token_costs_as_much_in_a_long_row_as_in_a_short_one():
 def test_only_the_channels_beyond_are_pushed_and_towards_zero():
     given = values([30.0, -20.0, 10.0, 0.0])
 
-    push = jax.grad(activations.penalty)(given, 10.0, SHARE)
+    push = jax.grad(penalty.penalty)(given, 10.0, SHARE)
 
     np.testing.assert_array_equal(np.sign(push[0, 2]), [1, -1, 0, 0])
     assert np.count_nonzero(push) == 2
@@ -62,9 +63,7 @@ def test_only_the_channels_beyond_are_pushed_and_towards_zero():
 
 @pytest.mark.parametrize("size", [20.0, 2.5e7, 1e30])
 def test_the_pull_on_a_gain_is_twice_the_excess_in_factors_of_e(size):
-    pull = jax.grad(
-        lambda gain: activations.penalty(gain * values([size, 0, 0, 0]), 10.0, SHARE)
-    )
+    pull = jax.grad(lambda gain: penalty.penalty(gain * values([size, 0, 0, 0]), 10.0, SHARE))
 
     np.testing.assert_allclose(pull(1.0), 2 * np.log(size / 10) / 2, rtol=1e-5)
 
@@ -72,16 +71,16 @@ def test_the_pull_on_a_gain_is_twice_the_excess_in_factors_of_e(size):
 def test_masked_scores_do_not_count():
     scores = jnp.array([[[3.0, encoder.NEVER]], [[-8.0, encoder.NEVER]]])
 
-    assert activations.penalty(scores, 10.0, SHARE) == 0
+    assert penalty.penalty(scores, 10.0, SHARE) == 0
     assert greatest(scores) == 8
 
 
 def test_slices_of_a_batch_add_up():
     given = jnp.float32(20 * np.random.default_rng(0).normal(size=(2, 3, 4)))
 
-    parts = [activations.penalty(given[i : i + 1], 5.0, SHARE[i : i + 1]) for i in (0, 1)]
+    parts = [penalty.penalty(given[i : i + 1], 5.0, SHARE[i : i + 1]) for i in (0, 1)]
 
-    np.testing.assert_allclose(sum(parts), activations.penalty(given, 5.0, SHARE), rtol=1e-6)
+    np.testing.assert_allclose(sum(parts), penalty.penalty(given, 5.0, SHARE), rtol=1e-6)
 
 
 def test_descent_on_a_gain_brings_the_released_size_into_float16():
@@ -91,14 +90,14 @@ def test_descent_on_a_gain_brings_the_released_size_into_float16():
     @jax.jit
     @jax.grad
     def pull(gain):
-        return activations.penalty(gain[None, None] * given, 1e4, SHARE)
+        return penalty.penalty(gain[None, None] * given, 1e4, SHARE)
 
     gain = jnp.ones(4)
 
     for _ in range(40):
         gain = gain * jnp.exp(-0.3 * gain * pull(gain))
 
-    assert np.abs(gain * given[0, 2]).max() < activations.FLOAT16_MAX
+    assert np.abs(gain * given[0, 2]).max() < penalty.FLOAT16_MAX
     assert gain[3] == 1
 
 
@@ -112,7 +111,7 @@ def sharp_student():
 
 def watched(config, watch):
     """The function params -> what a watch makes of a student's layers."""
-    return lambda params: nn.watched(config)(params, tiny.inputs(), watch)
+    return lambda params: mobilebert.watched(config)(params, tiny.inputs(), watch)
 
 
 def share():
@@ -122,26 +121,26 @@ def share():
 
 def test_scores_are_priced_where_outputs_are_not():
     config, params = sharp_student()
-    watch = activations.watch(activations.LIMIT, share())
+    watch = penalty.watch(penalty.LIMIT, share())
 
     outputs = jax.jit(watched(config, watch))(params)
 
     seen = outputs["seen"]
-    assert np.abs(outputs["layers"]).max() < activations.LIMIT
+    assert np.abs(outputs["layers"]).max() < penalty.LIMIT
     assert not seen.features["excess"].any()
     assert (seen.scores["excess"] > 0).all()
-    np.testing.assert_array_equal(activations.total(seen), seen.scores["excess"])
+    np.testing.assert_array_equal(penalty.total(seen), seen.scores["excess"])
 
 
 def test_a_judge_beside_the_penalty_says_what_it_says_alone():
     config, params = sharp_student()
-    judge = transfer.judge(transfer.token_share(tiny.inputs()["tokens"] != 0))
-    both = activations.watch(activations.LIMIT, share(), judge)
-    theirs = nn.maps(config)(small.built(config)[1], tiny.inputs())
+    judge = layer_losses.judge(layer_losses.token_share(tiny.inputs()["tokens"] != 0))
+    both = penalty.watch(penalty.LIMIT, share(), judge)
+    theirs = mobilebert.maps(config)(small.built(config)[1], tiny.inputs())
 
     @jax.jit
     def seen(params):
-        run = nn.watched(config)
+        run = mobilebert.watched(config)
         return [run(params, tiny.inputs(), look, theirs)["seen"] for look in (judge, both)]
 
     alone, beside = seen(params)
@@ -157,15 +156,15 @@ def test_a_judge_beside_the_penalty_says_what_it_says_alone():
 def test_a_student_comes_into_float16_by_the_penalty_and_learns_as_well():
     """Sixty updates on masked words by LAMB, without and with the penalty."""
     config, start = sharp_student()
-    inputs, axes = tiny.inputs(), nn.network(config).axes
+    inputs, axes = tiny.inputs(), mobilebert.network(config).axes
     optimizer = optimizers.lamb(axes, lambda step: 0.01)
-    run = watched(config, activations.watch(activations.LIMIT, share()))
+    run = watched(config, penalty.watch(penalty.LIMIT, share()))
 
     def loss(params, factor):
         outputs = run(params)
         weights = inputs["weights"] / inputs["weights"].sum()
         words = losses.cross_entropy(outputs["mlm_logits"], inputs["targets"], weights)
-        return words + factor * activations.total(outputs["seen"]).sum(), words
+        return words + factor * penalty.total(outputs["seen"]).sum(), words
 
     @jax.jit
     def update(params, state, step, factor):
@@ -178,11 +177,11 @@ def test_a_student_comes_into_float16_by_the_penalty_and_learns_as_well():
         params, state = start, optimizer.init(start)
         for step in range(60):
             params, state, words = update(params, state, jnp.int32(step), factor)
-        scores = nn.maps(config)(params, inputs).scores
+        scores = mobilebert.maps(config)(params, inputs).scores
         return jax.vmap(greatest)(scores), words
 
     (free, words), (held, held_words) = learnt(0.0), learnt(1.0)
 
-    assert max(free) > activations.FLOAT16_MAX
-    assert max(held) < activations.FLOAT16_MAX
+    assert max(free) > penalty.FLOAT16_MAX
+    assert max(held) < penalty.FLOAT16_MAX
     assert max(words, held_words) < 0.5  # of 4.9 at the start

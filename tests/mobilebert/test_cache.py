@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from taught_runs import call, distil, losses
 
-from bertgrow import cache as caches
-from bertgrow.data import entries, rows
-from bertgrow.train import disk
+from bertgrow.data.sequences import streams
+from bertgrow.teacher_cache import cache as caches
+from bertgrow.teacher_cache import entries
+from bertgrow.train.checkpoints import disk
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_entries_of_a_repeated_row_are_read_again(tmp_path):
 
 
 def test_rows_and_masks_repeat_after_so_many_epochs(store):
-    stream = rows.Stream([store], length=64, seed=1, epochs=2)
+    stream = streams.Stream([store], length=64, seed=1, epochs=2)
     period = stream.epoch_rows(2)
     addresses, _ = stream.take(stream.start(), period + 5)
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from taught_runs import RECIPE, distil, losses, rows
 
-from bertgrow import job, journal
-from bertgrow.data import prepare, shards
+from bertgrow.data.corpus import prepare, shards
 from bertgrow.recipes import load, resolve
-from mobilebert import teaching
+from bertgrow.run import job, journal
+from mobilebert.distill import teachers
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +104,7 @@ def test_another_student_of_a_complete_cache_does_not_ask_the_teacher(
 ):
     cache = default / "cache"
     written = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
-    read, alive, find, take = [], set(), teaching.frozen, journal.Journal.take
+    read, alive, find, take = [], set(), teachers.frozen, journal.Journal.take
 
     def counted(source, dtype):
         found = find(source, dtype)
@@ -121,7 +121,7 @@ def test_another_student_of_a_complete_cache_does_not_ask_the_teacher(
         alive.update({leaf.shape for leaf in jax.live_arrays()} - ours)
         take(self, info)
 
-    monkeypatch.setattr(teaching, "frozen", counted)
+    monkeypatch.setattr(teachers, "frozen", counted)
     monkeypatch.setattr(journal.Journal, "take", looking)
     given = [taught_by, *DEFAULTS, "--cache", str(cache)]
 

@@ -7,8 +7,9 @@ import pytest
 import small_mobilebert as small
 import tiny
 
-from bertgrow import errors
-from mobilebert import copying, nn, transfer
+from bertgrow.core import errors
+from mobilebert.distill import copying, layer_losses
+from mobilebert.models import mobilebert
 
 SIZES = dict(vocab=9, embed=8, table=3, positions=5, types=2, heads=2, layers=6, body=4)
 SHARED = {
@@ -111,7 +112,7 @@ def test_least_squares_finds_the_gain_and_shift_of_a_teacher_that_has_them():
     rng = np.random.default_rng(0)
     before = rng.normal(size=(4, 6, 8)) + 1
     after = before * np.arange(1, 9) - np.arange(8)
-    share = transfer.token_share(np.arange(6) < np.array([[6], [3], [2], [6]]))
+    share = layer_losses.token_share(np.arange(6) < np.array([[6], [3], [2], [6]]))
     after = np.where(share[..., None] > 0, after, 99)  # padding is not looked at
 
     norm, left = copying.fit(before, after, share)
@@ -126,10 +127,10 @@ def test_least_squares_brings_a_networks_embeddings_close_to_the_teachers(form):
     config, teaching = small.form(form), small.teacher()
     student, teacher = small.built(config)[1], small.built(teaching)[1]
     inputs = tiny.inputs()
-    share = transfer.token_share(inputs["tokens"] != config.pad_id)
+    share = layer_losses.token_share(inputs["tokens"] != config.pad_id)
 
     def embed(copied):
-        ours, theirs = nn.embed(config), nn.embed(teaching)
+        ours, theirs = mobilebert.embed(config), mobilebert.embed(teaching)
         return ours(copied, inputs), theirs(teacher, inputs), share
 
     plain, _ = copying.copy(student, teacher)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from distilling import certificate, distil, made, rows
 
-from bertgrow import keys
-from bertgrow.growth import named
+from bertgrow.core import keys
+from bertgrow.growth import named_tree
 from bertgrow.recipes import load, resolve
 from bertgrow.train import metrics
-from mobilebert import nn, objectives
+from mobilebert.distill import objectives
+from mobilebert.models import mobilebert
 
 TAUGHT, PHASE, TRANSFERRED, DISTILLED = 6, 9, 12, 18  # steps at which something ends
 STILL = ("embeddings", "mlm", "nsp")
@@ -37,8 +38,8 @@ def test_what_the_certificate_calls_copied_is_the_teachers_to_the_bit_after_all_
     finished, saved
 ):
     leaves = {row["path"]: row["what"] for row in certificate(finished)["leaves"]}
-    theirs = named.by_path(saved(TAUGHT, 0).params)
-    ours = named.by_path(saved(TRANSFERRED, 1).params)
+    theirs = named_tree.by_path(saved(TAUGHT, 0).params)
+    ours = named_tree.by_path(saved(TRANSFERRED, 1).params)
 
     copied = [path for path, what in leaves.items() if what == "copied"]
 
@@ -56,14 +57,14 @@ def test_layers_above_the_active_one_do_not_move_by_a_bit(store, saved):
     stage = made(store).settings.stages[1]
     state = saved(PHASE, 1)
     key = keys.derive(state.key, keys.Purpose.STUDENT, stage.start)
-    before = nn.network(stage.model).init(key)["layers"]
+    before = mobilebert.network(stage.model).init(key)["layers"]
 
     def still(layer):
         now = state.params["layers"]
         equal = jax.tree.map(lambda a, b: bool((a[layer] == b[layer]).all()), before, now)
-        return {path for path, is_equal in named.by_path(equal).items() if is_equal}
+        return {path for path, is_equal in named_tree.by_path(equal).items() if is_equal}
 
-    assert still(1) == named.by_path(before).keys()
+    assert still(1) == named_tree.by_path(before).keys()
     assert not any(path.endswith("kernel") for path in still(0))
 
 
@@ -71,7 +72,7 @@ def test_moments_are_zero_where_nothing_has_learnt_yet(saved):
     found = [dict(each) for each in _moments(saved(PHASE, 1))]
 
     for moments in found:
-        layers = named.by_path(moments.pop("layers"))
+        layers = named_tree.by_path(moments.pop("layers"))
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(moments))
         assert not any(np.any(leaf[1]) for leaf in layers.values())
         assert all(np.any(leaf[0]) for path, leaf in layers.items() if path.endswith("kernel"))
@@ -82,7 +83,7 @@ def test_distillation_begins_with_fresh_moments_and_moves_everything(saved):
 
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), before.params, after.params)
 
-    for path, is_moved in named.by_path(moved).items():
+    for path, is_moved in named_tree.by_path(moved).items():
         assert is_moved or not path.endswith(("kernel", "words", "extra")), path
     counts = [int(_adam(state).count) for state in (before, after)]
     assert counts == [TRANSFERRED - TAUGHT, DISTILLED - TRANSFERRED]

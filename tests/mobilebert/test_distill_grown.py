@@ -9,8 +9,8 @@ import pytest
 import small_mobilebert as small
 
 from bertgrow.train import metrics
-from mobilebert import nn
-from mobilebert.maps import Maps
+from mobilebert.models import mobilebert
+from mobilebert.models.maps import Maps
 
 GROWN, TAUGHT, TRANSFERRED = 6, 12, 52  # steps at which a stage ends
 TEACHER, STUDENT = 1, 2  # stages
@@ -56,7 +56,7 @@ def distances(todo, workdir):
 
     def maps(step, index):
         params = distilling.saved(todo, workdir, step, index).params
-        return jax.jit(nn.maps(todo.settings.stages[index].model))(params, inputs)
+        return jax.jit(mobilebert.maps(todo.settings.stages[index].model))(params, inputs)
 
     theirs, mine = maps(TAUGHT, TEACHER), maps(TRANSFERRED, STUDENT)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bertgrow import cache_cost, cli, plan_table
-from bertgrow.train import disk
+from bertgrow import cli
+from bertgrow.planning import table
+from bertgrow.teacher_cache import cost_estimate
+from bertgrow.train.checkpoints import disk
 
 RECIPE = str(Path(__file__).resolve().parents[2] / "configs" / "mobilebert.py")
 
@@ -24,7 +26,7 @@ def told():
 
 
 def test_a_run_of_teacher_and_student_is_compared_with_no_plain_recipe(told):
-    words = " ".join([*plan_table.findings(told), *told["assumptions"]])
+    words = " ".join([*table.findings(told), *told["assumptions"]])
 
     assert "plain" not in told and "speed-up" not in words
     assert "hand-over 0-1: masked_lm to progressive" in words
@@ -32,7 +34,7 @@ def test_a_run_of_teacher_and_student_is_compared_with_no_plain_recipe(told):
 
 
 def test_the_table_names_tasks_and_the_frozen_teachers_memory(told):
-    models, costs, memory, _ = plan_table.tables(told)
+    models, costs, memory, _ = table.tables(told)
 
     assert [row[1] for row in models[2]] == ["masked_lm", "progressive", "distill"]
     assert costs[1][3] == "of all" and costs[2][-1][0] == "all"
@@ -52,7 +54,7 @@ def test_the_plan_says_by_seconds_whether_caching_or_recomputing_is_cheaper(told
     maps, labels = 2 * (512 * 512 + 4 * 512 * 512), (2 + 2) * 76 * 64
     costs = [row["cache"] for row in told["stages"][1:]]
 
-    words = list(cache_cost.findings(told))
+    words = list(cost_estimate.findings(told))
 
     assert [cost["entry_bytes"] for cost in costs] == [maps, labels]
     # 325 GFLOP a row forward at 256 x 79 TFLOP/s; in the phases 25 / 48 of the blocks.
@@ -78,10 +80,10 @@ def test_the_plan_says_by_seconds_whether_caching_or_recomputing_is_cheaper(told
     ],
 )
 def test_a_cache_pays_from_the_student_with_whom_all_steps_take_less(read, ask, students):
-    cost = cache_cost.compare(read, ask)
+    cost = cost_estimate.compare(read, ask)
 
     assert cost["pays_from"] == students
-    assert (f"from {students} students on" in cache_cost.words(**cost)) == bool(students)
+    assert (f"from {students} students on" in cost_estimate.words(**cost)) == bool(students)
 
 
 def test_a_plan_is_told_before_a_cache_is_refused_and_asks_for_a_device(

@@ -9,9 +9,9 @@ import pytest
 import small_mobilebert as small
 import tiny
 
-from bertgrow import errors, tree
-from mobilebert import fold, nn, presets
-from mobilebert.config import MobileBertConfig
+from bertgrow.core import errors, tree
+from mobilebert.models import fold, mobilebert, presets
+from mobilebert.models.config import MobileBertConfig
 
 WIRINGS = ["student", "table1", "tiny"]
 INPUTS = tiny.inputs()
@@ -54,7 +54,7 @@ def test_the_folded_network_has_no_shift_and_one_gain_a_block(form):
 
     changed, folded = fold.fold(params, config)
 
-    fresh = jax.eval_shape(nn.network(folded).init, jax.random.key(0))
+    fresh = jax.eval_shape(mobilebert.network(folded).init, jax.random.key(0))
     assert jax.tree.map(jnp.shape, changed) == jax.tree.map(jnp.shape, fresh)
     norms = [name for name in changed["layers"] if name.endswith("_norm")]
     assert norms == ["expand_norm"]
@@ -68,7 +68,7 @@ def test_folding_the_released_student_removes_as_many_operations_as_the_docs_say
     folded = dataclasses.replace(config, norm="folded")
 
     def parameters(config):
-        return tree.count(jax.eval_shape(nn.network(config).init, jax.random.key(0)))
+        return tree.count(jax.eval_shape(mobilebert.network(config).init, jax.random.key(0)))
 
     removed = parameters(config) - parameters(folded)
     assert removed == 24 * (7 * 2 * 128 + 512) + 2 * 512 == 56_320
@@ -83,7 +83,7 @@ def test_norms_that_depend_on_the_input_are_refused():
 
 def test_a_gain_of_zero_is_refused_with_its_place():
     config = small.form("student")
-    params = small.trained(nn.network(config))
+    params = small.trained(mobilebert.network(config))
     params["layers"]["mlp_norm"]["scale"][1, 0, 5] = 0
 
     with pytest.raises(

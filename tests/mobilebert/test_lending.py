@@ -6,11 +6,11 @@ import shutil
 import distilling
 import pytest
 
-from bertgrow import job
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
 from bertgrow.recipes import load, resolve
+from bertgrow.run import job
 from bertgrow.train import metrics
-from mobilebert import lending, teaching
+from mobilebert.distill import teacher_checkpoint, teachers
 
 TAUGHT = 6  # the newest checkpoint of `teacher`; 3 is the other
 
@@ -29,7 +29,7 @@ def resolved(folder, variant="", **known):
 
 
 def digest(folder, step):
-    with lending.checkpoints(folder) as saves:
+    with teacher_checkpoint.checkpoints(folder) as saves:
         return saves.digest(step)
 
 
@@ -62,7 +62,7 @@ def test_a_later_start_takes_the_same_checkpoint_though_there_is_a_newer_one(sto
     which = {"step": 3, "digest": digest(teacher, 3)}
     settings = resolved(teacher, vocab=store.vocab, lent={str(teacher): which})
 
-    source = teaching.find(settings, 0)
+    source = teachers.find(settings, 0)
 
     assert (source.step, source.digest) == (3, which["digest"])
     assert job.make(settings, [store]).summary["lent"] == {str(teacher): which}
@@ -97,7 +97,7 @@ def test_a_teacher_that_has_still_to_grow_is_refused(teacher, tmp_path):
     path.write_text(json.dumps(known))
 
     with pytest.raises(InputError, match="at step 6, .* last stage, which begins at 6"):
-        lending.find(str(tmp_path / "young"), 400)
+        teacher_checkpoint.find(str(tmp_path / "young"), 400)
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_a_student_killed_while_its_teacher_trains_on_ends_as_if_both_had_waited
     distilling.distil(
         store, tmp_path / "teacher", *longer, variant="teacher", command="pretrain"
     )
-    assert lending.newest(str(tmp_path / "teacher"))[0] == 9
+    assert teacher_checkpoint.newest(str(tmp_path / "teacher"))[0] == 9
     assert distilling.distil(store, tmp_path / "killed", given, variant="untaught") == 0
 
     found = [metrics.read(tmp_path / run / "metrics.jsonl") for run in ("quiet", "killed")]

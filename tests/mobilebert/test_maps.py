@@ -8,7 +8,8 @@ import small_mobilebert as small
 import tiny
 from jax.ad_checkpoint import print_saved_residuals
 
-from mobilebert import nn, transfer
+from mobilebert.distill import layer_losses
+from mobilebert.models import mobilebert
 
 
 @pytest.mark.parametrize("form", ["student", "teacher"])
@@ -21,9 +22,9 @@ def test_one_layers_maps_equal_those_among_all(form):
     @jax.jit
     def at(params, active):
         traces.append(1)
-        return nn.maps(config)(params, inputs, active)
+        return mobilebert.maps(config)(params, inputs, active)
 
-    every = jax.jit(nn.maps(config))(params, inputs)
+    every = jax.jit(mobilebert.maps(config))(params, inputs)
     found = [at(params, jnp.int32(layer)) for layer in range(3)]
 
     assert len(traces) == 1
@@ -41,7 +42,7 @@ def test_scores_are_masked_and_their_softmax_is_the_attention():
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
 
-    scores = nn.maps(config)(params, inputs).scores
+    scores = mobilebert.maps(config)(params, inputs).scores
 
     shares = jax.nn.softmax(scores)
     padding = (inputs["tokens"] == 0)[None, :, None, None]
@@ -57,7 +58,7 @@ def test_gradients_stop_at_the_active_layer(remat):
     _, params = small.built(small.config())
 
     def size(params, layer):
-        features, scores = nn.maps(config)(params, inputs, layer)
+        features, scores = mobilebert.maps(config)(params, inputs, layer)
         return jnp.square(features).mean() + jnp.square(scores.clip(-100)).mean()
 
     gradient = jax.jit(jax.grad(size))(params, jnp.int32(1))
@@ -75,7 +76,7 @@ def test_gradients_of_the_last_layer_are_those_of_the_whole_network():
     _, params = small.built(small.config())
 
     def size(params, remat, active):
-        maps = nn.maps(small.config(remat=remat))
+        maps = mobilebert.maps(small.config(remat=remat))
         features, scores = maps(params, inputs, active)
         return jnp.square(features[-1]).mean() + jnp.square(scores[-1].clip(-100)).mean()
 
@@ -95,7 +96,7 @@ def test_layers_above_the_active_one_do_no_work():
 
     @jax.jit
     def size(params, active):
-        return jnp.square(nn.maps(config)(params, inputs, active).features).mean()
+        return jnp.square(mobilebert.maps(config)(params, inputs, active).features).mean()
 
     spoilt = jax.tree.map(lambda leaf: jnp.asarray(leaf).at[2].set(jnp.nan), params["layers"])
 
@@ -110,16 +111,16 @@ def test_layers_judged_as_they_come_are_judged_as_their_maps_are(active):
     """Values and gradients, though no map outlives its layer; padding counts for nothing."""
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
-    theirs = nn.maps(small.teacher())(small.built(small.teacher())[1], inputs, active)
-    share = transfer.token_share(inputs["tokens"] != 0)
-    judge = transfer.judge(share)
+    theirs = mobilebert.maps(small.teacher())(small.built(small.teacher())[1], inputs, active)
+    share = layer_losses.token_share(inputs["tokens"] != 0)
+    judge = layer_losses.judge(share)
 
     def as_they_come(params):
-        seen = nn.watched(config)(params, inputs, judge, theirs, active)["seen"]
-        return transfer.total(seen.features | seen.scores, 3).sum()
+        seen = mobilebert.watched(config)(params, inputs, judge, theirs, active)["seen"]
+        return layer_losses.total(seen.features | seen.scores, 3).sum()
 
     def afterwards(params):
-        mine = nn.maps(config)(params, inputs, active)
+        mine = mobilebert.maps(config)(params, inputs, active)
         return small.transfer_losses(mine, theirs, share, num_layers=3)[0].sum()
 
     ours, wanted = (jax.jit(jax.value_and_grad(f))(params) for f in (as_they_come, afterwards))
@@ -137,12 +138,12 @@ def test_no_score_is_kept_for_the_backward_pass_of_a_judged_student(capsys):
     """Only the teacher's scores, which come in, have room for all layers."""
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
-    theirs = nn.maps(small.teacher())(small.built(small.teacher())[1], inputs)
-    judge = transfer.judge(transfer.token_share(inputs["tokens"] != 0))
+    theirs = mobilebert.maps(small.teacher())(small.built(small.teacher())[1], inputs)
+    judge = layer_losses.judge(layer_losses.token_share(inputs["tokens"] != 0))
 
     def loss(params, theirs):
-        seen = nn.watched(config)(params, inputs, judge, theirs)["seen"]
-        return transfer.total(seen.features | seen.scores, 3).sum()
+        seen = mobilebert.watched(config)(params, inputs, judge, theirs)["seen"]
+        return layer_losses.total(seen.features | seen.scores, 3).sum()
 
     print_saved_residuals(loss, params, theirs)
 

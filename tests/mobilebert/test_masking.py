@@ -4,10 +4,13 @@ import distilling
 import jax
 import pytest
 
-from bertgrow import cache, calibration, families, memory, stages
-from bertgrow.data import masking
+from bertgrow.data.sequences import masking
+from bertgrow.models import families
+from bertgrow.objectives import stages
+from bertgrow.planning import calibration, memory
 from bertgrow.recipes import build as recipe
 from bertgrow.recipes import load, resolve
+from bertgrow.teacher_cache import cache
 
 
 @pytest.fixture(scope="module")

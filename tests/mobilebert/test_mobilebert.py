@@ -7,13 +7,13 @@ import pytest
 import small_mobilebert as small
 import tiny
 
-from bertgrow import errors, losses, tree
-from bertgrow.nn import layers
-from mobilebert import flops, nn_block, presets
-from mobilebert.config import MobileBertConfig
+from bertgrow.core import errors, losses, tree
+from bertgrow.models import layers
 from mobilebert.family import mobilebert
-from mobilebert.nn import network
-from mobilebert.nn_embeddings import Embeddings, MaskedHead
+from mobilebert.models import blocks, flops, presets
+from mobilebert.models.config import MobileBertConfig
+from mobilebert.models.embeddings import Embeddings, MaskedHead
+from mobilebert.models.mobilebert import network
 
 FORMS = [*small.FORMS, "teacher"]
 HEADS = ("mlm", "nsp", "pooler")
@@ -125,7 +125,7 @@ def test_the_scan_equals_a_loop_over_blocks(form):
     outputs = []
     for layer in range(config.num_layers):
         weights = jax.tree.map(lambda leaf: leaf[layer], params["layers"])  # noqa: B023
-        hidden, _ = nn_block.block(weights, hidden, mask, config=config)
+        hidden, _ = blocks.block(weights, hidden, mask, config=config)
         outputs.append(hidden)
 
     scanned = net.apply(params, inputs)["layers"]

@@ -8,21 +8,16 @@ import pytest
 import small_mobilebert as small
 import tiny
 
-from bertgrow import (
-    calibration,
-    errors,
-    losses,
-    objective,
-    planning,
-    transition,
-)
-from bertgrow.growth import between
+from bertgrow.core import errors, losses
+from bertgrow.growth import registry
+from bertgrow.objectives import masked_lm, transition
+from bertgrow.planning import calibration, estimate
 from bertgrow.recipes import build as recipe
 from bertgrow.recipes import resolve
 from bertgrow.recipes.schema import StageConfig
-from mobilebert import presets
 from mobilebert.family import mobilebert
-from mobilebert.nn import network
+from mobilebert.models import presets
+from mobilebert.models.mobilebert import network
 
 
 def stage(model, *, length=16):
@@ -36,7 +31,7 @@ def certified(old, new):
     """The rows of a growth's certificate, as a run writes it."""
     net, params = small.built(old.model)
     vocab = calibration.vocabulary(old.model.vocab_size)
-    task = objective.masked_lm(network(old.model), vocab=vocab, rate=0.15, slots=4)
+    task = masked_lm.masked_lm(network(old.model), vocab=vocab, rate=0.15, slots=4)
     operators = transition.growths(mobilebert, old, new, seed=0)
     batch = calibration.random_batch(old.batch, old.length, vocab.size)
     found = transition.certify(mobilebert, operators, params, net.axes, old, new, task, batch)
@@ -61,7 +56,7 @@ def test_undoing_ffn_sharing_is_exact_and_depth_stacks(form):
 def test_gradients_of_stacked_ffns_grow_by_the_dual():
     old, new = small.config(ffn_share=2), small.config()
     net, params = small.built(old)
-    (growth,) = between.between(mobilebert.sizes(old), mobilebert.sizes(new))
+    (growth,) = registry.between(mobilebert.sizes(old), mobilebert.sizes(new))
     inputs = tiny.inputs()
 
     def gradients(config, params):
@@ -99,7 +94,7 @@ def test_a_plan_tells_what_growing_the_teacher_takes():
         dict(steps=10, num_layers=2, ffn_share=2, length=128), dict(steps=10)
     )
 
-    plan = planning.make(resolve.resolve(config))
+    plan = estimate.make(resolve.resolve(config))
 
     first, last = plan["stages"]
     assert [first[name] for name in ("layers", "width", "heads", "ffn_width", "pool")] == [

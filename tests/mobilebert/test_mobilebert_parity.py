@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import small_mobilebert as small
 
-from mobilebert.nn import network
+from mobilebert.models.mobilebert import network
 
 SIZES = dict(vocab_size=60, width=32, table_width=12, body_width=16, num_heads=4, ffn_width=24)
 

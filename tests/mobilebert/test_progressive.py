@@ -7,9 +7,10 @@ import optax
 import pytest
 import small_mobilebert as small
 
-from bertgrow import errors, tree
+from bertgrow.core import errors, tree
 from bertgrow.train import optimizers
-from mobilebert import nn, schedule
+from mobilebert.distill import schedule
+from mobilebert.models import mobilebert
 
 LAYERS, PHASE, START = 3, 4, 100
 AXES = {
@@ -184,7 +185,7 @@ def test_moments_of_layers_below_go_on_gathering():
 @pytest.mark.parametrize("form", [*small.FORMS, "teacher"])
 def test_biases_and_norms_of_a_network_and_nothing_else_have_no_decay_or_trust_ratio(form):
     """The published exclusions: LayerNorm, FakeLayerNorm (its NoNorm) and bias."""
-    axes = nn.network(small.form(form)).axes
+    axes = mobilebert.network(small.form(form)).axes
 
     pairs = jax.tree_util.tree_leaves_with_path(axes, is_leaf=tree.is_spec)
     plain = {tree.path_name(path) for path, names in pairs if not optimizers.is_matrix(names)}

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bertgrow.contracts import Task
+from bertgrow.core.types import Task
 from bertgrow.train import evaluation
-from mobilebert import activations, tasks
-from mobilebert.maps import Maps
+from mobilebert.distill import penalty, tasks
+from mobilebert.models.maps import Maps
 
 TOKENS = np.array([[1, 2, 3, 4], [5, 0, 0, 0]], np.int32)  # 0: padding
 
@@ -21,7 +21,7 @@ def prepare(batch):
 def watched(params, inputs, watch, given):
     """One layer, whose distance from the teacher at each token is the token's number."""
     distance = jnp.sum(inputs["tokens"] * inputs["token_share"])[None]
-    return {"seen": Maps({"hidden": distance}, {activations.GREATEST: distance})}
+    return {"seen": Maps({"hidden": distance}, {penalty.GREATEST: distance})}
 
 
 @pytest.mark.parametrize("tokens, expected", [("real", 15 / 5), ("all", 15 / 8)])

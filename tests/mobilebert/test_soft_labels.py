@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertgrow import losses
-from mobilebert import soft_labels
-from mobilebert.soft_labels import SoftLabels
+from bertgrow.core import losses
+from mobilebert.distill import soft_labels
+from mobilebert.distill.soft_labels import SoftLabels
 
 VOCAB = 11
 SHARE = np.array([[0.25, 0.25, 0.0], [0.5, 0.0, 0.0]], np.float32)

@@ -8,17 +8,17 @@ import small_mobilebert as small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobilebert import transfer
-from mobilebert.maps import Maps
+from mobilebert.distill import layer_losses
+from mobilebert.models.maps import Maps
 
 LAYERS, BATCH, HEADS, LENGTH, WIDTH = 2, 4, 2, 5, 8
 IS_REAL = np.arange(LENGTH) < np.array([[5], [4], [2], [5]])
 TERMS = {
-    "feature": transfer.feature_distance,
-    "hidden": transfer.hidden_distance,
-    "mean": transfer.mean_distance,
-    "variance": transfer.variance_distance,
-    "attention": transfer.attention_distance,
+    "feature": layer_losses.feature_distance,
+    "hidden": layer_losses.hidden_distance,
+    "mean": layer_losses.mean_distance,
+    "variance": layer_losses.variance_distance,
+    "attention": layer_losses.attention_distance,
 }
 total_loss = jax.jit(lambda *given: small.transfer_losses(*given, num_layers=LAYERS)[0])
 
@@ -42,7 +42,7 @@ def distance(name, student, teacher, share):
 
 @pytest.mark.parametrize("name", TERMS)
 def test_every_loss_and_its_gradient_are_zero_on_itself(name):
-    teacher, share = of(name, maps(0)), transfer.token_share(IS_REAL)
+    teacher, share = of(name, maps(0)), layer_losses.token_share(IS_REAL)
 
     def total(student):
         return TERMS[name](student, teacher, share).sum()
@@ -56,7 +56,7 @@ def test_every_loss_and_its_gradient_are_zero_on_itself(name):
 
 @pytest.mark.parametrize("name", TERMS)
 def test_every_loss_is_above_zero_between_strangers(name):
-    found = distance(name, maps(0), maps(1), transfer.token_share(IS_REAL))
+    found = distance(name, maps(0), maps(1), layer_losses.token_share(IS_REAL))
 
     assert found.shape == (LAYERS,)
     assert found.dtype == jnp.float32
@@ -67,7 +67,7 @@ def test_every_loss_is_above_zero_between_strangers(name):
 def test_half_precision_is_computed_in_float32(name):
     student, teacher = (jax.tree.map(lambda x: x.astype("bfloat16"), maps(i)) for i in (0, 1))
     wide = [jax.tree.map(jnp.float32, given) for given in (student, teacher)]
-    share = transfer.token_share(IS_REAL)
+    share = layer_losses.token_share(IS_REAL)
 
     np.testing.assert_array_equal(
         distance(name, student, teacher, share), distance(name, *wide, share)
@@ -76,7 +76,7 @@ def test_half_precision_is_computed_in_float32(name):
 
 def test_terms_equal_a_plain_reference():
     student, teacher = maps(0), maps(1)
-    share = np.array(transfer.token_share(IS_REAL), np.float64)
+    share = np.array(layer_losses.token_share(IS_REAL), np.float64)
 
     _, terms = small.transfer_losses(student, teacher, share, num_layers=24)
 
@@ -99,20 +99,20 @@ def test_terms_equal_a_plain_reference():
 
 def test_attention_is_the_cross_entropy_less_the_teachers_entropy():
     student, teacher = maps(0).scores, maps(1).scores
-    share = transfer.token_share(IS_REAL)
+    share = layer_losses.token_share(IS_REAL)
 
     def cross_entropy(scores):
         rows = -jnp.sum(jax.nn.softmax(teacher) * jax.nn.log_softmax(scores), axis=-1)
         return jnp.sum(rows.mean(axis=2) * share[None], axis=(1, 2))
 
-    found = transfer.attention_distance(student, teacher, share)
+    found = layer_losses.attention_distance(student, teacher, share)
 
     expected = cross_entropy(student) - cross_entropy(teacher)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_the_loss_weighs_its_terms_as_published():
-    student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
+    student, teacher, share = maps(0), maps(1), layer_losses.token_share(IS_REAL)
 
     loss, terms = small.transfer_losses(student, teacher, share, num_layers=24)
 
@@ -122,7 +122,7 @@ def test_the_loss_weighs_its_terms_as_published():
 
 
 def test_one_layer_alone_has_the_loss_it_has_among_all():
-    student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
+    student, teacher, share = maps(0), maps(1), layer_losses.token_share(IS_REAL)
     second = [jax.tree.map(lambda x: x[1:], given) for given in (student, teacher)]
 
     together, alone = total_loss(student, teacher, share), total_loss(*second, share)
@@ -131,8 +131,8 @@ def test_one_layer_alone_has_the_loss_it_has_among_all():
 
 
 def test_the_paper_has_one_term_for_features():
-    student, teacher, share = maps(0), maps(1), transfer.token_share(IS_REAL)
-    factors = transfer.Factors(hidden=2.0, attention=0.0)
+    student, teacher, share = maps(0), maps(1), layer_losses.token_share(IS_REAL)
+    factors = layer_losses.Factors(hidden=2.0, attention=0.0)
 
     loss, terms = small.transfer_losses(
         student._replace(scores=None), teacher._replace(scores=None), share,
@@ -144,7 +144,7 @@ def test_the_paper_has_one_term_for_features():
 
 
 def test_gradients_reach_the_student_and_never_the_teacher():
-    share = transfer.token_share(IS_REAL)
+    share = layer_losses.token_share(IS_REAL)
 
     def total(student, teacher):
         return small.transfer_losses(student, teacher, share, num_layers=2)[0].sum()
@@ -157,7 +157,7 @@ def test_gradients_reach_the_student_and_never_the_teacher():
 
 @pytest.mark.parametrize("name", TERMS)
 def test_a_layers_loss_has_no_gradient_at_other_layers(name):
-    teacher, share = of(name, maps(1)), transfer.token_share(IS_REAL)
+    teacher, share = of(name, maps(1)), layer_losses.token_share(IS_REAL)
 
     gradient = jax.grad(lambda s: TERMS[name](s, teacher, share)[1])(of(name, maps(0)))
 
@@ -171,7 +171,7 @@ def test_padding_is_excluded_by_its_share(name):
     features = jnp.where(IS_REAL[:, :, None], student.features, other.features)
     queries = jnp.where(IS_REAL[:, None, :, None], student.scores, other.scores)
     noisy = Maps(features, queries)
-    real, every = (transfer.token_share(IS_REAL, count=count) for count in ("real", "all"))
+    real, every = (layer_losses.token_share(IS_REAL, count=count) for count in ("real", "all"))
 
     clean = distance(name, student, teacher, real)
 
@@ -181,11 +181,11 @@ def test_padding_is_excluded_by_its_share(name):
 
 
 def test_shares_sum_to_one_and_are_equal_where_tokens_count():
-    real, every = (transfer.token_share(IS_REAL, count=count) for count in ("real", "all"))
+    real, every = (layer_losses.token_share(IS_REAL, count=count) for count in ("real", "all"))
 
     np.testing.assert_allclose(real, IS_REAL / 16)
     np.testing.assert_allclose(every, np.full((4, 5), 1 / 20))
-    assert float(transfer.token_share(np.zeros((1, 3), bool)).sum()) == 0
+    assert float(layer_losses.token_share(np.zeros((1, 3), bool)).sum()) == 0
 
 
 @settings(max_examples=15)  # every cut compiles anew
@@ -196,7 +196,7 @@ def test_shares_sum_to_one_and_are_equal_where_tokens_count():
 )
 def test_slices_of_a_batch_add_up(cut, seed, count):
     student, teacher = maps(seed), maps(1)
-    share = transfer.token_share(IS_REAL, count=count)
+    share = layer_losses.token_share(IS_REAL, count=count)
 
     def loss(rows):
         pair = (jax.tree.map(lambda x: x[:, rows], given) for given in (student, teacher))
@@ -214,7 +214,7 @@ def test_a_divergence_keeps_its_digits_at_whatever_level_scores_lie(level):
     wanted, given = (np.round(16 * rng.normal(size=(1, 2, 5, 5))) / 16 for _ in range(2))
     share, both = np.full((1, 5), 0.2, np.float32), np.stack([wanted, given])
 
-    found = transfer.attention_distance(
+    found = layer_losses.attention_distance(
         jnp.float32(given + level), jnp.float32(wanted - level), share
     )
 
@@ -227,6 +227,6 @@ def test_a_row_of_padding_alone_diverges_from_no_cached_teacher():
     """All keys are masked in the student; the teacher's equal shares come as logarithms."""
     student, teacher = jnp.full((1, 1, 4, 4), -1e30), jnp.full((1, 1, 4, 4), -np.log(4))
 
-    found = transfer.attention_distance(student, teacher, jnp.full((1, 4), 0.25))
+    found = layer_losses.attention_distance(student, teacher, jnp.full((1, 4), 0.25))
 
     assert abs(found) < 1e-6

@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from bertgrow import run, workdir
-from bertgrow.data import pipeline
+from bertgrow.data.sequences import pipeline
+from bertgrow.run import trainer, workdir
 from bertgrow.train import loop, sharding
 
 TASKS = ("progressive", "joint", "distill", "auxiliary")
@@ -91,7 +91,7 @@ def test_all_phases_of_a_run_are_one_program(store, tmp_path):
         return student.task.prepare(batch)
 
     stages = (teacher, student._replace(task=student.task._replace(prepare=counted)))
-    run.run(todo._replace(stages=stages), workdir.open_for(tmp_path, todo.summary))
+    trainer.run(todo._replace(stages=stages), workdir.open_for(tmp_path, todo.summary))
 
     state = distilling.saved(todo, tmp_path, teacher.steps + student.steps, 1)
     kernel = optax.tree.get(state.opt_state, "mu")["layers"]["up"]["kernel"]

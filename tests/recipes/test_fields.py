@@ -5,9 +5,10 @@ import math
 
 import pytest
 
-from bertgrow import families, fields
-from bertgrow.errors import InputError
-from bertgrow.fields import REQUIRED, option
+from bertgrow.core import fields
+from bertgrow.core.errors import InputError
+from bertgrow.core.fields import REQUIRED, option
+from bertgrow.models import families
 from bertgrow.recipes import optimization, schema
 
 

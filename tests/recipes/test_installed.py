@@ -3,7 +3,7 @@
 import pytest
 
 from bertgrow import cli
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
 from bertgrow.recipes import installed, load
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bertgrow.errors import InputError
+from bertgrow.core.errors import InputError
 from bertgrow.recipes import load, resolve
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,8 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
 import toy_task  # noqa: E402
 
-from bertgrow.train import checkpoint, checksums, loop, metrics, sharding  # noqa: E402
+from bertgrow.train import loop, metrics, sharding  # noqa: E402
+from bertgrow.train.checkpoints import checkpoint, checksums  # noqa: E402
 
 
 def kill():

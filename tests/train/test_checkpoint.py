@@ -17,8 +17,9 @@ import toy_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertgrow import errors
-from bertgrow.train import checkpoint, disk, loop, retention, sharding
+from bertgrow.core import errors
+from bertgrow.train import loop, sharding
+from bertgrow.train.checkpoints import checkpoint, disk, retention
 
 CHILD = Path(__file__).with_name("child.py")
 MESH_8 = {"data": 2, "fsdp": 2, "tensor": 2}
@@ -299,7 +300,7 @@ def test_kill_9_in_the_middle_of_a_save_leaves_the_one_before(tmp_path):
 import os, sys, time, threading
 import jax, jax.numpy as jnp
 sys.path[:0] = [{str(CHILD.parents[2])!r}]
-from bertgrow.contracts import TrainState
+from bertgrow.core.types import TrainState
 from bertgrow.train import checkpoint
 noise = jax.random.normal(jax.random.key(0), (25_000_000,))
 state = TrainState(jnp.int32(0), {{"w": noise}}, (), jax.random.key(1))

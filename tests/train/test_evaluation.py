@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import toy_task
 
-from bertgrow import errors
-from bertgrow.contracts import Task
+from bertgrow.core import errors
+from bertgrow.core.types import Task
 from bertgrow.train import evaluation, sharding
 
 

@@ -8,7 +8,7 @@ import optax
 import pytest
 import toy_task
 
-from bertgrow import errors
+from bertgrow.core import errors
 from bertgrow.train import loop, sharding
 
 MESH_8 = {"data": 2, "fsdp": 2, "tensor": 2}

@@ -6,7 +6,7 @@ import math
 import jax.numpy as jnp
 import pytest
 
-from bertgrow import errors
+from bertgrow.core import errors
 from bertgrow.train import divergence, environment, metrics
 
 

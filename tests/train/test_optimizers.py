@@ -7,7 +7,7 @@ import optax
 import pytest
 import toy_task
 
-from bertgrow import errors
+from bertgrow.core import errors
 from bertgrow.train import optimizers
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import toy_task
 
-from bertgrow.train import checkpoint, checksums, loop, metrics, sharding
+from bertgrow.train import loop, metrics, sharding
+from bertgrow.train.checkpoints import checkpoint, checksums
 
 CHILD = Path(__file__).with_name("child.py")
 

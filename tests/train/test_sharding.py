@@ -10,7 +10,7 @@ import toy_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertgrow import errors
+from bertgrow.core import errors
 from bertgrow.train import sharding
 
 NAMES = ["layers", "ffn", "vocab", "positions", "embed", "heads", "kv", "mlp"]

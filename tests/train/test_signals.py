@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bertgrow import errors
+from bertgrow.core import errors
 from bertgrow.train import signals
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bertgrow.contracts import Task
-from bertgrow.train import optimizers, schedule
+from bertgrow.core.types import Task
+from bertgrow.train import optimizers, schedules
 
 LAYERS, VOCAB, EMBED, MLP, LENGTH, BATCH = 2, 24, 8, 16, 6, 16
 
@@ -104,4 +104,4 @@ def batches(row=0, batch=BATCH):
 
 
 def optimizer(make=optimizers.adamw, peak=1e-2, total=40, **settings):
-    return make(AXES, schedule.default(peak=peak, total=total, warmup=4), **settings)
+    return make(AXES, schedules.default(peak=peak, total=total, warmup=4), **settings)

@@ -1,0 +1,133 @@
+"""Tell what a recipe will take: parameters, FLOPs, memory, disk, time and cost.
+
+It needs no accelerator, and no token store: without one it takes the size of the vocabulary
+from the recipe. How all of it is counted is in docs/plan.md.
+"""
+
+import json
+from pathlib import Path
+
+import jax
+
+from bertgrow.core.errors import InputError
+from bertgrow.planning import estimate, hardware, store_epochs, table
+from bertgrow.recipes import load, resolve
+from bertgrow.run import job, launch
+from bertgrow.teacher_cache import cache
+
+TAKES_RECIPE = True
+EPILOG = """examples:
+  bertgrow plan --config bert_base_grow
+  bertgrow plan --config bert_large_grow --device v5e --chips 64 --price 1.20
+  bertgrow plan --config bert_base_grow --config.data.store=STORE
+  bertgrow plan --config demo --calibrate --json"""
+
+
+def add_arguments(parser):
+    load.add_argument(parser)
+    parser.add_argument(
+        "--device",
+        choices=tuple(hardware.TABLE),
+        metavar="NAME",
+        help=f"also tell hours, on one of {', '.join(hardware.TABLE)}",
+    )
+    parser.add_argument("--chips", type=int, metavar="N", help="how many of them; by default 1")
+    parser.add_argument(
+        "--mfu",
+        type=float,
+        metavar="SHARE",
+        help="of the peak that model FLOPs reach, e.g. 0.4",
+    )
+    parser.add_argument(
+        "--price", type=float, metavar="P", help="of a chip for an hour, to tell the cost"
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="time 20 steps of each stage on the present device instead of assuming --mfu",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="refuse where the disk of DIR has no room for a cache (docs/cache.md)",
+    )
+    parser.add_argument(
+        "--read-rate",
+        type=float,
+        metavar="GB",
+        help="that the disk of a cache gives in a second; by default 1",
+    )
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+
+
+def main(args):
+    recipe = load.read(args.config, args.overrides)
+    if not args.calibrate:  # leaves a chip alone that a run may be using
+        jax.config.update("jax_platforms", "cpu")
+    device, chips = _where(args)
+    stores = launch.open_stores(recipe) if recipe.data.store else []
+    settings = estimate.in_dtype(
+        _resolve(recipe, stores), device.dtype if device else "bfloat16"
+    )
+    plan = estimate.make(
+        settings,
+        device=device,
+        chips=chips,
+        mfu=args.mfu,
+        price=args.price,
+        calibrate=args.calibrate,
+        read_rate=args.read_rate and 1e9 * args.read_rate,
+    )
+    plan = dict(recipe=args.config, **plan)
+    if stores:
+        store_epochs.add(plan, stores, job.weights(settings, stores))
+    if args.json:
+        print(json.dumps(plan, indent=2))
+    else:
+        table.show(plan)
+    if args.cache is not None:  # what is refused was told before
+        cache.check_room(args.cache, plan.get("cache_bytes", 0))
+    return 0
+
+
+def _resolve(recipe, stores):
+    if stores:
+        return resolve.resolve(recipe, vocab=stores[0].vocab)
+    if not (recipe.model.vocab_size or recipe.data.vocab_size):
+        raise InputError(
+            "config.model.vocab_size is 0, which leaves it to the store, and none is given; "
+            "pass --config.data.store=STORE or --config.data.vocab_size=N"
+        )
+    return resolve.resolve(recipe)
+
+
+def _where(args):
+    """The device to plan for, or None, and how many of it."""
+    device = hardware.TABLE.get(args.device)
+    if args.mfu is not None and not 0 < args.mfu <= 1:
+        raise InputError(f"--mfu is {args.mfu:g}; expected above 0 and at most 1")
+    if args.price is not None and args.price < 0:
+        raise InputError(f"--price is {args.price:g}; expected 0 or more")
+    if args.read_rate is not None and args.read_rate <= 0:
+        raise InputError(f"--read-rate is {args.read_rate:g}; expected above 0")
+    if args.chips is not None and args.chips < 1:
+        raise InputError(f"--chips is {args.chips}; expected 1 or more")
+    if args.calibrate:
+        return _present(device, args)
+    if device is None and (args.mfu, args.price) != (None, None):
+        raise InputError(f"--mfu and --price need --device, one of {', '.join(hardware.TABLE)}")
+    return device, args.chips
+
+
+def _present(device, args):
+    """The device of this process, to time the stages on."""
+    present = hardware.present()
+    if device not in (None, present):
+        raise InputError(
+            f"--calibrate times the present device, {present.name}, not {device.name}; "
+            "leave one of the two options away"
+        )
+    if args.mfu is not None:
+        raise InputError("--calibrate measures what --mfu tells; leave one of them away")
+    return present, args.chips or jax.device_count()

@@ -1,0 +1,47 @@
+"""Runs a recipe: pre-trains an encoder, growing it from stage to stage."""
+
+import math
+from pathlib import Path
+
+from bertgrow.core.errors import InputError
+from bertgrow.recipes import load
+from bertgrow.run import launch, profiling
+
+TAKES_RECIPE = True
+EPILOG = """examples:
+  bertgrow pretrain --config bert_base_grow:smoke --workdir runs/smoke
+  bertgrow pretrain --config bert_base_grow --config.data.store=STORE \\
+      --config.schedule.peak=2e-4 --config.stages[0].steps=1000 --workdir runs/base
+
+The same command continues a run that was killed. SIGTERM and Ctrl-C save and stop.
+exit codes: 0 finished, 1 diverged or a claim broken, 2 bad input, 75 saved and stopped early"""
+
+
+def add_arguments(parser):
+    load.add_argument(parser)
+    parser.add_argument("--workdir", required=True, type=Path, help="where the run leaves all")
+    parser.add_argument(
+        "--extend", action="store_true", help="allow more steps in the last stage than begun"
+    )
+    parser.add_argument(
+        "--time-limit", type=_minutes, metavar="MINUTES",
+        help="save and stop so long after the command began, preparation included",
+    )  # fmt: skip
+    parser.add_argument(
+        "--profile", type=profiling.window, metavar="FIRST:LAST",
+        help="write a trace of these steps of the run, e.g. 50:60, into WORKDIR/profile",
+    )  # fmt: skip
+
+
+def _minutes(text):
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise InputError(f"--time-limit {text!r}; expected minutes above 0, e.g. 90")
+    return minutes
+
+
+def main(args):
+    return launch.launch(args, load.read(args.config, args.overrides), command="pretrain")

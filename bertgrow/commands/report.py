@@ -1,0 +1,41 @@
+"""Put runs side by side, in a table and in one HTML file."""
+
+import json
+
+from etils import epath
+
+from bertgrow.core import errors
+from bertgrow.reporting import baseline, report_page, summary, table
+from bertgrow.run import records
+
+EPILOG = """example:
+  bertgrow report runs/scratch runs/grow
+The others are compared with the first run, or with the one that --baseline names."""
+
+
+def add_arguments(parser):
+    parser.add_argument("workdir", help="of the run to report on; gets report.html")
+    parser.add_argument("others", nargs="*", metavar="OTHER", help="runs shown beside it")
+    parser.add_argument("--output", metavar="FILE", help="instead of WORKDIR/report.html")
+    parser.add_argument("--baseline", **baseline.OPTION)
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def main(args) -> int:
+    read = records.read_all([args.workdir, *args.others])
+    path = epath.Path(args.output) if args.output else read[0].folder / "report.html"
+    stages = {run.name: run.stages for run in read}
+    chosen = baseline.choose(stages, args.baseline, "named first")
+    read = baseline.first(read, chosen, lambda run: run.name)
+    arms = summary.summary(read)
+    try:
+        path.write_text(report_page.page(read, arms, chosen), encoding="utf-8")
+    except OSError as error:
+        raise errors.InputError(f"{path} cannot be written: {error}; try --output") from error
+    if args.json:
+        printed = {"baseline": baseline.as_json(chosen), "arms": table.as_json(arms)}
+        print(json.dumps({**printed, "report": str(path)}, indent=2))
+    else:
+        table.show(arms, chosen)
+        print(f"report: {path}")
+    return 0

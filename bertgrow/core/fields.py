@@ -1,0 +1,156 @@
+"""Fields of a configuration: default, meaning, unit and allowed values, declared once.
+
+    steps: int = option(0, "updates of the stage", unit="steps", minimum=0)
+
+in a frozen dataclass is the only place where the field is described. Recipes take their
+defaults from there, docs/recipes.md and `--help-config` their words, and `check` its limits.
+A field without `option` is set by the program; a recipe has no such field.
+"""
+
+import dataclasses
+import difflib
+import math
+from typing import Any, NamedTuple, get_args
+
+from bertgrow.core.errors import InputError
+
+REQUIRED = dataclasses.MISSING
+KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+
+
+class Option(NamedTuple):
+    """One field of a recipe."""
+
+    name: str
+    type: Any  # bool, int, float, str, or a union of one of them and dict
+    default: Any  # `REQUIRED` where a recipe has to give it
+    meaning: str
+    unit: str = ""
+    minimum: float | None = None
+    above: float | None = None  # as `minimum`, but the limit itself is too small
+    maximum: float | None = None
+    below: float | None = None  # as `maximum`, but the limit itself is too large
+    choices: tuple = ()  # the texts that it may be
+    keys: tuple = ()  # of a dict, whose values are checked as the field itself would be
+
+    def expected(self):
+        """What it may be, in words: `a whole number of at least 1`."""
+        if self.choices:
+            words = f"one of {', '.join(self.choices)}"
+        else:
+            words = " or ".join(KINDS[kind] for kind in _kinds(self) if kind is not dict)
+            words += _range(self)
+        return words + (f", or a dict of these by {', '.join(self.keys)}" if self.keys else "")
+
+
+def option(default, meaning, **limits):
+    """Declares a field of a frozen dataclass; `limits` are the other fields of `Option`."""
+    return dataclasses.field(default=default, metadata=dict(meaning=meaning, **limits))
+
+
+def options(cls):
+    """{name: `Option`} of a dataclass, in the order of its fields."""
+    return {
+        field.name: Option(field.name, field.type, field.default, **field.metadata)
+        for field in dataclasses.fields(cls)
+        if field.metadata
+    }
+
+
+def defaults(cls):
+    """{name: default} of the fields that a recipe need not give."""
+    known = options(cls).values()
+    return {each.name: each.default for each in known if each.default is not REQUIRED}
+
+
+def values(config):
+    """{name: value} of the declared fields of a dataclass instance."""
+    return {name: getattr(config, name) for name in options(config)}
+
+
+def make(cls, given, where):
+    """The dataclass `cls` with the fields of the dict `given`, after `check`."""
+    check(cls, given, where)
+    for each in options(cls).values():
+        if each.default is REQUIRED and each.name not in given:
+            raise InputError(f"{where}.{each.name} is missing; expected {each.expected()}")
+    return cls(**given)
+
+
+def check(cls, given, where=""):
+    """Raises `InputError` at the first field that is unknown or has a value it may not have.
+
+    Args:
+      cls: dataclass that declares the fields.
+      given: {name: value}, some of its fields.
+      where: what stands before the field's name in the error, e.g. "config.masking".
+    """
+    known = options(cls)
+    for name, value in given.items():
+        path = f"{where}.{name}" if where else name
+        if name not in known:
+            raise InputError(f"{path} is no field of a recipe; {nearest(name, known)}")
+        if not allows(known[name], value):
+            raise InputError(f"{path} is {value!r}; expected {known[name].expected()}")
+
+
+def allows(known, value):
+    """Whether the field `known` may have `value`: its type, its range, its choices."""
+    kinds = _kinds(known)
+    if isinstance(value, dict) and dict in kinds:
+        return all(key in known.keys and allows(known, part) for key, part in value.items())
+    if isinstance(value, bool):
+        return bool in kinds
+    if isinstance(value, str):
+        return str in kinds and (not known.choices or value in known.choices)
+    is_number = isinstance(value, int) and (int in kinds or float in kinds)
+    is_number |= isinstance(value, float) and float in kinds and math.isfinite(value)
+    return is_number and _in_range(known, value)
+
+
+def nearest(name, names):
+    """`did you mean 'x'?`, or the list of names where none is near."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(names))}"
+
+
+def divides(config, part, whole):
+    """Raises `InputError` unless the field `part` divides the field `whole`."""
+    small, large = getattr(config, part), getattr(config, whole)
+    if large % small:
+        raise InputError(
+            f"{part} {small} does not divide {whole} {large}: change one of the two"
+        )
+
+
+def expect(is_right, name, value, expected):
+    """Raises `InputError` about the field `name` unless `is_right`."""
+    if not is_right:
+        raise InputError(f"{name} is {value!r}; expected {expected}")
+
+
+def _kinds(known):
+    return get_args(known.type) or (known.type,)
+
+
+def _in_range(known, value):
+    return (
+        (known.minimum is None or value >= known.minimum)
+        and (known.above is None or value > known.above)
+        and (known.maximum is None or value <= known.maximum)
+        and (known.below is None or value < known.below)
+    )
+
+
+def _range(known):
+    """` above 0 and below 1`: the limits of a number, in words."""
+    if known.minimum is not None and known.maximum is not None:
+        return f" from {known.minimum:g} to {known.maximum:g}"
+    limits = {
+        "of at least": known.minimum,
+        "above": known.above,
+        "of at most": known.maximum,
+        "below": known.below,
+    }
+    words = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
+    return f" {' and '.join(words)}" if words else ""

@@ -1,0 +1,149 @@
+"""How a store comes to be in its folder: all at once, by one process, or not at all."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import progress, shards, store
+
+UNFINISHED = "unfinished"
+
+
+@contextlib.contextmanager
+def only_one(output):
+    """Holds the folder for this process; another one waits for its turn."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        handle = os.open(output, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(
+            f"--output {output}: {error.strerror}; give a folder to write"
+        ) from None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.say(f"waiting: another process prepares {output}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def folder(output, made_from):
+    """Where the parts of this very store are built; those of any other are thrown away."""
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    work = output / UNFINISHED / key
+    if work.exists():
+        progress.say(f"continuing the unfinished store in {output}")
+    elif work.parent.exists():
+        progress.say(f"discarding an unfinished store of other inputs or options in {output}")
+        shutil.rmtree(work.parent)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def write(work, run, plan, paths, tokenizer):
+    """Writes shards, indices and vocabulary into `work/store`; returns what they are."""
+    built = work / "store"
+    shutil.rmtree(built, ignore_errors=True)
+    built.mkdir()
+    (built / tokenizer.file_name).write_bytes(tokenizer.content)
+    size = tokenizer.vocab.size
+    return {
+        "format": store.FORMAT,
+        "version": store.VERSION,
+        "vocab": {
+            "file": tokenizer.file_name,
+            "kind": tokenizer.kind,
+            "cased": tokenizer.cased,
+            "size": size,
+            "hash": tokenizer.hash,
+        },
+        "splits": {
+            split: _write_split(built, split, run, places, paths, size)
+            for split, places in plan.shards.items()
+        },
+        "words": plan.words,
+        "left_out": {"duplicates": plan.duplicates, "without_tokens": plan.empty},
+    }
+
+
+def _write_split(built, split, run, places, paths, size):
+    names = [f"{split}-{n:05d}-of-{len(places):05d}.array_record" for n in range(len(places))]
+    tasks = [
+        _Task(place, paths, built / name, size)
+        for place, name in zip(places, names, strict=True)
+    ]
+    counts, lengths, unigrams = zip(*run(_write_shard, tasks), strict=True)
+    index = {
+        "documents": np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
+        "sentences": np.concatenate(lengths),
+        "unigrams": np.sum(unigrams, axis=0),
+    }
+    for name, array in index.items():
+        np.save(built / f"{split}.{name}.npy", array)
+    return {
+        "documents": len(index["documents"]) - 1,
+        "sentences": len(index["sentences"]),
+        "tokens": int(index["unigrams"].sum()),
+        "shards": [
+            {"file": name, "documents": len(place.part)}
+            for name, place in zip(names, places, strict=True)
+        ],
+    }
+
+
+class _Task(NamedTuple):
+    place: shards.Place
+    paths: list
+    target: Path
+    size: int
+
+
+def _write_shard(task):
+    return shards.write(task.place, task.paths, task.target, size=task.size)
+
+
+def finish(output, work, meta):
+    """Moves the files into place, writes store.json last, and clears the workshop."""
+    for pattern in ("vocab.*", *(f"{split}[.-]*" for split in shards.SPLITS)):
+        for old in output.glob(pattern):
+            old.unlink()
+    built = work / "store"
+    meta["files"] = {
+        path.name: {"bytes": path.stat().st_size, "sha256": store.file_digest(path)}
+        for path in sorted(built.iterdir())
+    }
+    meta["hash"] = store.content_hash(meta["files"])
+    for name in meta["files"]:
+        _to_disk(built / name)
+        (built / name).rename(output / name)
+    unfinished = work / "store.json"
+    unfinished.write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _to_disk(unfinished)
+    _to_disk(output)
+    unfinished.rename(output / "store.json")
+    _to_disk(output)
+    clear(output)
+
+
+def clear(output):
+    """Removes what an earlier run may have left beside a finished store."""
+    shutil.rmtree(output / UNFINISHED, ignore_errors=True)
+
+
+def _to_disk(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,63 @@
+"""Opening plain and compressed files, with damage told in one line."""
+
+import contextlib
+import gzip
+import io
+import lzma
+import shutil
+import tempfile
+import zlib
+
+import zstandard
+
+from bertgrow.core.errors import InputError
+
+COMPRESSIONS = (".gz", ".xz", ".zst")
+DAMAGE = (EOFError, OSError, lzma.LZMAError, zlib.error, zstandard.ZstdError)
+
+
+def compression(path):
+    """`.gz`, `.xz`, `.zst` or nothing."""
+    return path.suffix if path.suffix in COMPRESSIONS else ""
+
+
+def open_bytes(path):
+    """A stream of the file's bytes, decompressed by its last suffix."""
+    match compression(path):
+        case ".gz":
+            return gzip.open(path, "rb")
+        case ".xz":
+            return lzma.open(path, "rb")
+        case ".zst":
+            return _open_zst(path)
+    return open(path, "rb")
+
+
+def open_seekable(path):
+    """As `open_bytes`, through a temporary file where the bytes are compressed."""
+    if not compression(path):
+        return open(path, "rb")
+    copy = tempfile.TemporaryFile()  # noqa: SIM115
+    with open_bytes(path) as stream:
+        shutil.copyfileobj(stream, copy)
+    copy.seek(0)
+    return copy
+
+
+@contextlib.contextmanager
+def damage_reported(path):
+    """Turns what a damaged or unreadable file raises into one line."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise InputError(
+            f"{path} cannot be read to its end: {error}; fetch it again"
+        ) from error
+
+
+def _open_zst(path):
+    # A .zst file may be several frames, one after another; by default only the first is read.
+    stream = zstandard.ZstdDecompressor().stream_reader(
+        path.open("rb"), read_across_frames=True, closefd=True
+    )
+    return io.BufferedReader(stream, 2**20)

@@ -1,0 +1,58 @@
+"""Documents of a TFDS data set, local or public."""
+
+import importlib.util
+import re
+
+from bertgrow.core.errors import InputError
+
+VERSION = re.compile(r"\d+\.\d+\.\d+|\d+\.\*\.\*")
+
+
+def open_dataset(given):
+    """Opens `tfds:NAME[:split]`.
+
+    A data set written here before (ArrayRecord) opens without TensorFlow; the public
+    catalogue needs it.
+
+    Returns:
+      What identifies the data, and `texts(bad) -> iterator of texts`.
+    """
+    import tensorflow_datasets as tfds
+
+    name, split = _parse(given)
+    try:
+        data = tfds.data_source(name, split=split)
+    except Exception as error:  # TFDS raises many kinds, and they have no common parent
+        raise InputError(_advice(given, error)) from error
+    info = data.dataset_info
+    if "text" not in (info.features or {}):
+        raise InputError(f"{given}: expected a feature 'text', found {list(info.features)}")
+
+    def texts(bad):
+        for number in range(len(data)):
+            text = data[number]["text"]
+            try:
+                yield text if isinstance(text, str) else bytes(text).decode()
+            except UnicodeDecodeError as error:
+                bad(f"{given}:{number + 1}: {error.reason} at byte {error.start}, not UTF-8")
+
+    return f"{info.full_name}:{split}:{len(data)}", texts
+
+
+def _parse(given):
+    parts = given.removeprefix("tfds:").split(":")
+    split = "train"
+    if len(parts) > 1 and not VERSION.fullmatch(parts[-1]):
+        split = parts.pop()
+    return ":".join(parts), split
+
+
+def _advice(given, error):
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = lines[0][:200]  # the others list every data set that TFDS has ever heard of
+    if "split" in line or importlib.util.find_spec("tensorflow"):
+        return f"{given}: {line}; check the name and the split"
+    return (
+        f"{given}: not among the local data sets ({line}); the public catalogue needs "
+        "TensorFlow: pip install 'bertgrow[tfds]'"
+    )

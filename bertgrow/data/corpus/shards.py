@@ -1,0 +1,163 @@
+"""The second half of preparing: parts are merged into shards, sorted by document hash.
+
+A shard is an ArrayRecord file; a record is a document: the number of its sentences and
+their lengths (uint32), then its token ids. Where a document goes follows from its hash and
+the size of the corpus alone, so neither the order of the inputs nor the number of workers
+changes a byte.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import parts
+
+SHARD_TOKENS = 2**23
+SPLITS = ("train", "held_out")
+MIN_DOCUMENTS = 2  # of each split: a random second segment comes from another document
+MIN_TOKENS = 64 * 64  # of each split: the smoke recipes evaluate 64 sequences of 64 tokens
+
+
+class Place(NamedTuple):
+    """Where the documents of one shard are found: arrays in the order of the shard."""
+
+    part: np.ndarray  # int32 [documents]
+    document: np.ndarray  # int32 [documents], its number inside the part
+
+
+class Plan(NamedTuple):
+    """Which shards are to be written."""
+
+    shards: dict  # {split: [Place]}
+    duplicates: int  # documents equal to another and left out
+    words: int
+    empty: int  # documents without any token
+    added: int  # documents held out beyond the share, to reach the minimum of the split
+
+
+def plan(paths, *, held_out):
+    """Decides split, shard and order of every document from the digests of all parts.
+
+    Args:
+      paths: the parts, in the order of the text.
+      held_out: share of the documents, between 0 and 1. More are held out where it gives less
+        than `MIN_DOCUMENTS` or `MIN_TOKENS`.
+
+    Raises:
+      InputError: the text is too small for two splits of that size.
+    """
+    digests, tokens, part, document, counts = _table(paths)
+    order = np.lexsort((digests["side"], digests["place"]))  # equal documents: the first part's
+    same = digests[order][1:] == digests[order][:-1]
+    order = order[np.concatenate([[True], ~same])] if len(order) else order
+    digests, tokens = digests[order], tokens[order]
+    is_held_out, added = choose_held_out(digests["side"], tokens, held_out)
+    shards = {}
+    for split, chosen in zip(SPLITS, (~is_held_out, is_held_out), strict=True):
+        number = max(1, -(-int(tokens[chosen].sum()) // SHARD_TOKENS))
+        shard = (digests["place"][chosen] >> np.uint64(32)) * np.uint64(number) >> np.uint64(32)
+        cuts = np.searchsorted(shard, np.arange(number + 1))
+        mine = order[chosen]
+        shards[split] = [
+            Place(part[mine[a:b]], document[mine[a:b]])
+            for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+        ]
+    words, empty = counts
+    return Plan(shards, int(same.sum()), int(words), int(empty), added)
+
+
+def choose_held_out(side, tokens, share):
+    """Which documents are held out: those with the smallest hashes.
+
+    Args:
+      side: uint64 [documents], hashes.
+      tokens: int [documents].
+      share: of the documents.
+
+    Returns:
+      bool [documents], and how many of them the minimum adds to the share.
+
+    Raises:
+      InputError: either split would have less than the minimum.
+    """
+    by_hash = np.argsort(side)
+    by_share = int((side < np.uint64(share * (2**64 - 2**11))).sum())
+    enough = int(np.searchsorted(np.cumsum(tokens[by_hash]), MIN_TOKENS)) + 1
+    number = max(by_share, MIN_DOCUMENTS, enough)
+    is_held_out = np.zeros(len(side), bool)
+    is_held_out[by_hash[:number]] = True
+    _check_minimum(is_held_out, tokens)
+    return is_held_out, number - by_share
+
+
+def _check_minimum(is_held_out, tokens):
+    for split, chosen in zip(SPLITS, (~is_held_out, is_held_out), strict=True):
+        documents, size = int(chosen.sum()), int(tokens[chosen].sum())
+        if documents < MIN_DOCUMENTS or size < MIN_TOKENS:
+            raise InputError(
+                f"the text is too small: of its {len(tokens):,} documents and "
+                f"{int(tokens.sum()):,} tokens the {split} split gets {documents:,} and "
+                f"{size:,}; it needs at least {MIN_DOCUMENTS} and {MIN_TOKENS:,}; give more "
+                "text or change --held-out"
+            )
+
+
+def write(place, paths, target, *, size):
+    """Writes one shard; returns what the index keeps of it.
+
+    Returns:
+      int64 [documents], sentences of each; uint32 [sentences], tokens of each;
+      int64 [size], how often each piece occurs.
+    """
+    from array_record.python import array_record_module
+
+    counts = np.zeros(len(place.part), np.int64)
+    lengths, tokens = [None] * len(counts), [None] * len(counts)
+    for number in np.unique(place.part):
+        part = parts.read(paths[number])
+        first = _offsets(part.sentences)
+        start = _offsets(part.lengths)
+        for row in np.flatnonzero(place.part == number):
+            a, b = first[place.document[row] : place.document[row] + 2]
+            counts[row] = b - a
+            lengths[row], tokens[row] = part.lengths[a:b], part.tokens[start[a] : start[b]]
+    writer = array_record_module.ArrayRecordWriter(str(target), "group_size:1")
+    for sizes, ids in zip(lengths, tokens, strict=True):
+        header = np.concatenate([[len(sizes)], sizes]).astype("<u4")
+        writer.write(header.tobytes() + ids.tobytes())
+    writer.close()
+    unigrams = np.bincount(np.concatenate([*tokens, np.zeros(0, int)]), minlength=size)
+    return counts, np.concatenate([*lengths, np.zeros(0)]).astype("<u4"), unigrams
+
+
+def _table(paths):
+    """Of all documents of all parts: digest, tokens, part, place in it; and summed counts."""
+    digests, tokens, sizes, counts = (
+        [np.zeros(0, parts.DIGEST)],
+        [np.zeros(0, int)],
+        [],
+        [[0, 0]],
+    )
+    for path in paths:
+        part = parts.read(path)
+        start = _offsets(part.lengths)[_offsets(part.sentences)]
+        digests.append(part.digests)
+        tokens.append(np.diff(start))
+        sizes.append(len(part.digests))
+        counts.append(part.counts)
+    numbers = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    places = np.concatenate(
+        [*(np.arange(n, dtype=np.int32) for n in sizes), np.zeros(0, np.int32)]
+    )
+    return (
+        np.concatenate(digests),
+        np.concatenate(tokens),
+        numbers,
+        places,
+        np.sum(counts, axis=0),
+    )
+
+
+def _offsets(sizes):
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])

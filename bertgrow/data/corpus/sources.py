@@ -1,0 +1,204 @@
+"""Inputs become sources, and sources give documents: texts with a paragraph a line.
+
+An input is a path or glob of `.txt`, `.jsonl` or `.parquet` (each also `.gz .xz .zst`),
+`tfds:NAME[:split]`, or `docs`, the documentation of the installed Python packages.
+"""
+
+import glob
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import documentation, files, public
+
+LONGEST = 2**20  # characters; a longer document is cut at a line end, so that memory is bounded
+FORMATS = (".txt", ".jsonl", ".parquet")
+
+
+class Source(NamedTuple):
+    """A thing that holds documents.
+
+    `raw(bad) -> iterator` gives what is cheap to pass to a worker, in a fixed order;
+    `read(raw) -> text` runs in the worker; `weight(raw)` is about how many characters that
+    text has. `bad(message)` hears of every document whose bytes are not UTF-8, and may raise.
+    """
+
+    name: str  # kept in store.json, so without the folder
+    fingerprint: str  # sha256 of everything inside
+    raw: Callable
+    read: Callable
+    weight: Callable
+
+
+def find(inputs):
+    """The sources behind a list of inputs, every file once, in a fixed order."""
+    found = []
+    for given in inputs:
+        if given == "docs":
+            found.append(_documentation())
+        elif given.startswith("tfds:"):
+            found.append(_public(given))
+        else:
+            found.extend(_file(path) for path in _paths(given))
+    unique = {source.fingerprint: source for source in found}
+    return sorted(unique.values(), key=lambda source: (source.name, source.fingerprint))
+
+
+def _documentation():
+    modules = documentation.modules()
+    digest = hashlib.sha256()
+    for name in modules:
+        digest.update(f"{name}\0{_digest(documentation.locate(name))}\0".encode())
+    return Source(
+        "docs",
+        digest.hexdigest(),
+        lambda bad: modules,
+        documentation.read,
+        documentation.weight,
+    )
+
+
+def _public(given):
+    identity, texts = public.open_dataset(given)
+    fingerprint = hashlib.sha256(identity.encode()).hexdigest()
+    return Source(given, fingerprint, lambda bad: _bounded(texts(bad)), same, len)
+
+
+def _paths(given):
+    path = Path(given)
+    if path.is_dir():
+        raise InputError(
+            f"--input {given} is a folder; give files or a glob, e.g. '{given}/*.txt'"
+        )
+    if path.exists():
+        return [path]
+    if not glob.has_magic(given):
+        raise InputError(
+            f"--input {given}: there is no such file; give a file, a glob or 'docs'"
+        )
+    paths = sorted(Path(p) for p in glob.glob(given, recursive=True) if Path(p).is_file())
+    if not paths:
+        raise InputError(f"--input '{given}' matches no file; check the pattern and its folder")
+    return paths
+
+
+def _file(path):
+    name = path.name.removesuffix(files.compression(path))
+    kind = Path(name).suffix
+    if kind not in FORMATS:
+        raise InputError(
+            f"{path}: expected .txt, .jsonl or .parquet, each also with .gz, .xz or .zst"
+        )
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; leave it out or give a file with text")
+    texts = {".txt": lines_to_texts, ".jsonl": json_texts, ".parquet": parquet_texts}[kind]
+
+    def raw(bad):
+        count = 0
+        with files.damage_reported(path):
+            for count, text in enumerate(_bounded(texts(path, bad)), 1):  # noqa: B007
+                yield text
+        if not count:
+            raise InputError(f"{path} holds no usable text; leave it out or check its format")
+
+    return Source(path.name, _digest(path), raw, same, len)
+
+
+def same(raw):
+    """The reader of sources whose raw documents are texts already."""
+    return raw
+
+
+def lines_to_texts(path, bad):
+    """Documents of a text file: runs of lines between blank lines."""
+    lines, size, first = [], 0, 1
+    with files.open_bytes(path) as stream:
+        for number, line in enumerate(stream, 1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")  # the byte order mark
+            line = line.strip()
+            if line:
+                first = first if lines else number
+                lines.append(line)
+                size += len(line)
+            if lines and (not line or size > LONGEST):
+                yield from _decoded(lines, path, first, bad)
+                lines, size = [], 0
+    if lines:
+        yield from _decoded(lines, path, first, bad)
+
+
+def json_texts(path, bad):
+    """Documents of a JSON-lines file: the string "text" of every line."""
+    with files.open_bytes(path) as stream:
+        for number, line in enumerate(stream, 1):
+            for text in _decoded([line.strip()], path, number, bad):
+                if text:
+                    yield _text_field(text, f"{path}:{number}")
+
+
+def parquet_texts(path, bad):
+    """Documents of a Parquet file: its column "text"."""
+    import pyarrow
+    from pyarrow import parquet
+
+    with files.open_seekable(path) as stream:
+        try:
+            table = parquet.ParquetFile(stream)
+        except pyarrow.ArrowInvalid as error:
+            raise InputError(f"{path} is not a Parquet file: {error}") from None
+        if "text" not in table.schema_arrow.names:
+            raise InputError(
+                f"{path}: expected a column 'text', found {table.schema_arrow.names}"
+            )
+        row = 0
+        for batch in table.iter_batches(batch_size=256, columns=["text"]):
+            # As bytes: a string column may hold what is not UTF-8.
+            for value in batch.column(0).cast(pyarrow.binary()):
+                row += 1
+                if value.is_valid:
+                    yield from _decoded([value.as_py()], path, row, bad)
+
+
+def _text_field(line, where):
+    try:
+        text = json.loads(line).get("text")
+    except (json.JSONDecodeError, AttributeError):
+        raise InputError(f"{where} is not a JSON object; expected {{'text': ...}}") from None
+    if not isinstance(text, str):
+        raise InputError(
+            f"{where} has no string in its field 'text'; rename the field to 'text'"
+        )
+    return text
+
+
+def _decoded(lines, path, first, bad):
+    try:
+        yield b"\n".join(lines).decode()
+    except UnicodeDecodeError:
+        for number, line in enumerate(lines, first):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                bad(f"{path}:{number}: {error.reason} at byte {error.start}, not UTF-8")
+                return
+
+
+def _bounded(texts):
+    """Drops blank texts and cuts the very long ones at line ends."""
+    for text in texts:
+        while len(text) > LONGEST:
+            end = text.rfind("\n", 0, LONGEST) + 1 or LONGEST
+            if text[:end].strip():
+                yield text[:end]
+            text = text[end:]
+        if text.strip():
+            yield text
+
+
+def _digest(path):
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

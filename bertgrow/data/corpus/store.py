@@ -1,0 +1,157 @@
+"""A token store: tokenised sentences grouped in documents, in a folder.
+
+    store.json                    what it is; written last, so without it nothing is finished
+    vocab.txt | vocab.model       its own copy of the vocabulary
+    SPLIT-00000-of-00005.array_record   a record is a document (see shards.py)
+    SPLIT.documents.npy           int64 [documents + 1], the first sentence of each document
+    SPLIT.sentences.npy           uint32 [sentences], tokens of each sentence
+    SPLIT.unigrams.npy            int64 [vocabulary], how often each piece occurs
+
+Splits are `train` and `held_out`. Where words start is not stored: `store.vocab.starts`
+says it of every piece.
+"""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import parts, shards, vocabulary
+
+FORMAT, VERSION = "bertgrow token store", 1
+
+
+class Split:
+    """One side of a store: its sidecar index in memory, its documents read on demand."""
+
+    def __init__(self, folder, name, meta, dtype):
+        self.name, self.dtype = name, dtype
+        self.files = [(folder / s["file"], s["documents"]) for s in meta["shards"]]
+        self.shard_starts = np.cumsum([0, *(count for _, count in self.files)])
+        self.documents = np.load(folder / f"{name}.documents.npy")  # [documents + 1]
+        self.sentences = np.load(folder / f"{name}.sentences.npy", mmap_mode="r")
+        self.unigrams = np.load(folder / f"{name}.unigrams.npy")  # [vocabulary]
+        self._readers = {}
+
+    def __len__(self):
+        return len(self.documents) - 1
+
+    def __getstate__(self):
+        return {**self.__dict__, "_readers": {}}  # readers do not travel to other processes
+
+    @functools.cached_property
+    def sizes(self):
+        """int64 [documents], tokens of each."""
+        ends = np.concatenate([[0], np.cumsum(self.sentences, dtype=np.int64)])
+        return np.diff(ends[self.documents])
+
+    def read(self, documents):
+        """Token ids of some documents, a list of arrays in the order asked for."""
+        documents = np.asarray(documents, np.int64)
+        found = [None] * len(documents)
+        shard = np.searchsorted(self.shard_starts, documents, side="right") - 1
+        for number in np.unique(shard):
+            rows = np.flatnonzero(shard == number)
+            inside = documents[rows] - self.shard_starts[number]
+            for row, record in zip(
+                rows, self._reader(number).read(inside.tolist()), strict=True
+            ):
+                sentences = int.from_bytes(record[:4], "little")
+                found[row] = np.frombuffer(record, self.dtype, offset=4 * (1 + sentences))
+        return found
+
+    def _reader(self, number):
+        if number not in self._readers:
+            from array_record.python import array_record_module
+
+            self._readers[number] = array_record_module.ArrayRecordReader(
+                str(self.files[number][0]), "readahead_buffer_size:0,max_parallelism:0"
+            )
+        return self._readers[number]
+
+
+class Store:
+    """An opened store: `meta`, `hash`, `vocab`, and the splits `train` and `held_out`."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.meta = _read_meta(self.folder)
+        self.hash = self.meta["hash"]
+        self._check_sizes()
+        dtype = parts.id_type(self.meta["vocab"]["size"])
+        for name in shards.SPLITS:
+            setattr(self, name, Split(self.folder, name, self.meta["splits"][name], dtype))
+
+    @functools.cached_property
+    def tokenizer(self):
+        about = self.meta["vocab"]
+        found = vocabulary.load(self.folder / about["file"], cased=about["cased"])
+        if found.hash != about["hash"]:
+            raise InputError(
+                f"{self.folder}: its vocabulary has hash {found.hash[:12]}, the tokens "
+                f"were made with {about['hash'][:12]}; prepare the store again"
+            )
+        return found
+
+    @property
+    def vocab(self):
+        return self.tokenizer.vocab._replace(hash=self.meta["vocab"]["hash"])
+
+    def __getstate__(self):
+        # A tokenizer does not travel to other processes; it is loaded again where needed.
+        return {key: value for key, value in self.__dict__.items() if key != "tokenizer"}
+
+    def _check_sizes(self):
+        for name, about in self.meta["files"].items():
+            path = self.folder / name
+            size = path.stat().st_size if path.is_file() else "no file"
+            if size != about["bytes"]:
+                raise InputError(
+                    f"{path}: {size} where {about['bytes']} bytes were written; "
+                    "prepare the store again"
+                )
+
+
+def unigram_cross_entropy(store):
+    """Nats per held-out token under the training frequencies, add-one smoothed.
+
+    What a model reaches that knows how frequent words are and nothing of their neighbours.
+    Special pieces count on neither side: they are never masked.
+    """
+    ordinary = ~store.vocab.special
+    counts = store.train.unigrams[ordinary] + 1
+    held_out = store.held_out.unigrams[ordinary]
+    return float(-(held_out * np.log(counts / counts.sum())).sum() / held_out.sum())
+
+
+def content_hash(files):
+    """The identity of a store: sha256 over the checksums of its files."""
+    text = json.dumps({name: about["sha256"] for name, about in sorted(files.items())})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path):
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read_meta(folder):
+    path = folder / "store.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder} is not a finished token store; make it with bertgrow prepare"
+        )
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"{path} is not JSON; prepare the store again") from None
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise InputError(f"{path} does not describe a token store; give the folder of one")
+    if meta["version"] != VERSION:
+        raise InputError(
+            f"{folder} has version {meta['version']}, expected {VERSION}; prepare it again"
+        )
+    return meta

@@ -1,0 +1,1 @@
+"""Token store to training batches: packing, pairs, mixing, masking."""

@@ -1,0 +1,181 @@
+"""Addressable rows: row n of a run is a pure function of stores, weights, seed and length.
+
+In every epoch the documents of a store are permuted and cut into blocks of about
+`block_tokens`. A block is planned into rows from sentence lengths, and its rows are
+shuffled. Where a run stands is a position, `{"row": n, "cursors": [[epoch, block, row]]}`,
+one cursor for each store. Blocks do not depend on the length: a change of length or kind
+goes on at the next unread block (`next_block`).
+"""
+
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from bertgrow.core.errors import InputError
+from bertgrow.data.sequences import assembly, document_blocks, mixing
+
+KINDS = ("packed", "pairs")
+BLOCK_TOKENS = 2**18
+
+
+class Address(NamedTuple):
+    """Where a row is found."""
+
+    store: int
+    epoch: int
+    block: int
+    row: int
+
+
+class Stream:
+    """The endless rows of a mixture of stores.
+
+    Args:
+      stores: opened stores with one vocabulary.
+      length: int, tokens a row.
+      seed: int.
+      weights: the share of the rows that each store gives; equal ones by default.
+      kind: "packed" or "pairs".
+      block_tokens: about how many tokens a block has; another number is another order.
+      epochs: after so many the first comes again, with its order, rows and identities; 0:
+        every epoch is another.
+    """
+
+    def __init__(
+        self, stores, *, length, seed, weights=None, kind="packed",
+        block_tokens=BLOCK_TOKENS, epochs=0,
+    ):  # fmt: skip
+        self.stores, self.length, self.seed, self.kind = tuple(stores), length, seed, kind
+        self.weights, self.block_tokens, self.epochs = weights, block_tokens, epochs
+        shares = np.ones(len(self.stores)) if weights is None else np.asarray(weights, float)
+        _check(self.stores, shares, length, kind)
+        self.edges = np.cumsum(shares / shares.sum())[:-1]
+        self.vocab = self.stores[0].vocab
+        self.corpora = [
+            document_blocks.Corpus(
+                store.train, seed=(seed, number), block_tokens=block_tokens, epochs=epochs
+            )
+            for number, store in enumerate(self.stores)
+        ]
+
+    def __reduce__(self):
+        return _again, (self.stores, self.length, self.seed, self.weights, self.kind,
+                        self.block_tokens, self.epochs)  # fmt: skip
+
+    def start(self):
+        """The position of the first row."""
+        return {"row": 0, "cursors": [[0, 0, 0] for _ in self.stores]}
+
+    def next_block(self, position):
+        """Where a stage of another length or kind begins: after every block begun."""
+        cursors = [
+            [*self.corpora[store].next(epoch, block), 0] if row else [epoch, block, 0]
+            for store, (epoch, block, row) in enumerate(position["cursors"])
+        ]
+        return {"row": position["row"], "cursors": cursors}
+
+    def take(self, position, count):
+        """The addresses of the next rows, and the position after them."""
+        numbers = np.arange(position["row"], position["row"] + count)
+        chosen = np.searchsorted(self.edges, mixing.shares(numbers, self.seed), side="right")
+        cursors = [list(cursor) for cursor in position["cursors"]]
+        addresses = []
+        for store in chosen.tolist():
+            epoch, block, row = cursors[store]
+            addresses.append(Address(store, epoch, block, row))
+            if row + 1 < self._rows(store, epoch, block):
+                cursors[store][2] += 1
+            else:
+                cursors[store] = [*self.corpora[store].next(epoch, block), 0]
+        return addresses, {"row": position["row"] + count, "cursors": cursors}
+
+    def rows(self, addresses):
+        """The batch of rows at some addresses: {name: array [len(addresses), ...]}."""
+        batch = empty(len(addresses), self.length, self.kind, self.vocab)
+        groups = {}
+        for place, address in enumerate(addresses):
+            groups.setdefault(address[:3], []).append((place, address.row))
+        for (store, epoch, block), members in groups.items():
+            place, row = np.array(members).T
+            found = block_rows(
+                self.corpora[store], epoch, block, row, self.length, self.kind, self.vocab
+            )
+            found["ids"][:, 0] = zlib.crc32(f"{store}/{epoch}/{block}".encode())
+            for name, array in found.items():
+                batch[name][place] = array
+        return batch
+
+    def epoch_rows(self, epochs=1):
+        """How many rows the first epochs of all stores have, exactly; plans every block."""
+        return sum(
+            self._rows(store, epoch, block)
+            for store, each in enumerate(self.corpora)
+            for epoch in range(epochs)
+            for block in range(len(each.blocks(epoch)))
+        )
+
+    def _rows(self, store, epoch, block):
+        return len(self.corpora[store].plan(epoch, block, self.length, self.kind)[1])
+
+
+def host_rows(batch, hosts, host):
+    """The slice of a global batch that one host makes."""
+    if batch % hosts:
+        raise InputError(
+            f"a batch of {batch} rows does not divide over {hosts} hosts; change it"
+        )
+    return slice(batch // hosts * host, batch // hosts * (host + 1))
+
+
+def block_rows(blocks, epoch, block, row, length, kind, vocab):
+    """Some rows of one block of a Corpus; `ids` has only the row, in its second column."""
+    plan, order = blocks.plan(epoch, block, length, kind)
+    planned = order[row]
+    text = blocks.text(epoch, block)
+    tokens, types = assembly.assemble(plan, planned, text, length=length, vocab=vocab)
+    ids = np.stack([np.zeros(len(row)), row], axis=1).astype(np.uint32)
+    batch = {"tokens": tokens, "types": types, "ids": ids}
+    if kind == "pairs":
+        batch["is_random"] = plan.is_random[planned]
+    return batch
+
+
+def empty(rows, length, kind, vocab):
+    """A batch of rows of padding alone."""
+    batch = {
+        "tokens": np.full((rows, length), vocab.pad_id, np.int32),
+        "types": np.zeros((rows, length), np.int32),
+        "ids": np.zeros((rows, 2), np.uint32),
+    }
+    if kind == "pairs":
+        batch["is_random"] = np.zeros(rows, np.int32)
+    return batch
+
+
+def _again(stores, length, seed, weights, kind, block_tokens, epochs):
+    return Stream(
+        stores, length=length, seed=seed, weights=weights, kind=kind,
+        block_tokens=block_tokens, epochs=epochs,
+    )  # fmt: skip
+
+
+def _check(stores, weights, length, kind):
+    if kind not in KINDS:
+        raise InputError(f"data.kind {kind!r}: expected one of {', '.join(KINDS)}")
+    if length < 8:
+        raise InputError(f"length {length}: a row needs at least 8 tokens")
+    if len(weights) != len(stores) or not (weights > 0).all():
+        raise InputError(
+            f"{len(stores)} stores and weights {weights}: give one above 0 for each"
+        )
+    hashes = {store.meta["vocab"]["hash"]: store for store in stores}
+    if len(hashes) > 1:
+        first, second = list(hashes)[:2]
+        raise InputError(
+            f"{hashes[first].folder} has vocabulary {first[:12]} and {hashes[second].folder} "
+            f"{second[:12]}; prepare them with the same --vocab"
+        )
+    for store in stores:
+        if kind == "pairs" and len(store.train) < 2:
+            raise InputError(f"{store.folder} has one document; pairs need at least two")

@@ -1,0 +1,110 @@
+"""Walks a tree whose leaves have named axes and lets no leaf pass unknown."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bertgrow.core import errors, tree
+
+KNOWN = ("layers", "ffn", "vocab", "positions", "types", "table", "extra", "embed", "body")
+KNOWN += ("heads", "kv", "mlp", "pool", "classes", "trigram", "rank")
+
+
+def map_leaves(function, params, axes):
+    """Calls `function(leaf, names, path)` at every leaf, after checking all of them.
+
+    Every leaf must have a spec, every spec a leaf, and every dimension a known axis name:
+    a weight that growth does not understand would otherwise stay small, or be copied where
+    it has to be divided, without a word. Raises InputError with the path of the leaf.
+    """
+    specs = by_path(axes, is_leaf=tree.is_spec)
+    leaves = by_path(params)
+    for path in sorted(specs.keys() ^ leaves.keys()):
+        missing = "axis names" if path in leaves else "a weight"
+        raise errors.InputError(
+            f"growth: {path} has no {missing}; parameters and axes must have the same "
+            "leaves: name its axes where the network declares it"
+        )
+    for path, leaf in leaves.items():
+        _check_names(path, leaf, tuple(specs[path]))
+
+    def at_leaf(path, names, leaf):
+        return function(leaf, tuple(names), tree.path_name(path))
+
+    return jax.tree_util.tree_map_with_path(at_leaf, axes, params, is_leaf=tree.is_spec)
+
+
+def then(first, second):
+    """One map `(tree, axes) -> (tree, axes)` of two in turn."""
+
+    def run(params, axes):
+        return second(*first(params, axes))
+
+    return run
+
+
+def along(vector, dim, leaf):
+    """`vector` shaped to meet `leaf` along its dimension `dim`."""
+    return jnp.expand_dims(vector, [d for d in range(leaf.ndim) if d != dim])
+
+
+def keep(params, axes):
+    """Every leaf as it is, but only if growth knows what it is."""
+    return map_leaves(lambda leaf, names, path: leaf, params, axes), axes
+
+
+def without(nodes, modules, path=""):
+    """The nested dict `nodes` without what lies at the given paths, e.g. {"layers/up"}."""
+    if not isinstance(nodes, dict):
+        return nodes
+    inside = {name: f"{path}/{name}".removeprefix("/") for name in nodes}
+    return {
+        name: without(child, modules, inside[name])
+        for name, child in nodes.items()
+        if inside[name] not in modules
+    }
+
+
+def replace(nodes, path, leaf):
+    """The nested dict `nodes` with another leaf at the path, e.g. "layers/up/kernel"."""
+    name, _, rest = path.partition("/")
+    return {**nodes, name: replace(nodes[name], rest, leaf) if rest else leaf}
+
+
+def by_path(nodes, is_leaf=None):
+    """{"layers/up/kernel": leaf} of a tree, in the order of the tree."""
+    pairs = jax.tree_util.tree_leaves_with_path(nodes, is_leaf=is_leaf)
+    return {tree.path_name(path): leaf for path, leaf in pairs}
+
+
+def is_new(index):
+    """bool [new size]: true for fresh units and for all but the first copy of each old one.
+
+    Args:
+      index: int [new size], of `Growth.sources`.
+    """
+    first = np.unique(index, return_index=True)[1]
+    return (np.asarray(index) < 0) | ~np.isin(np.arange(len(index)), first)
+
+
+def check_size(path, axis, given, expected):
+    """The weight must have the size that the table of the old model says."""
+    if given != expected:
+        raise errors.InputError(
+            f"growth: axis {axis} of {path} has {given} units where the old sizes say "
+            f"{expected}; give the sizes of the model that these weights belong to"
+        )
+
+
+def _check_names(path, leaf, names):
+    if len(names) != len(leaf.shape):
+        raise errors.InputError(
+            f"growth: {path} has shape {leaf.shape} and axis names {names}; "
+            "name every axis of it, and no more"
+        )
+    for name in names:
+        if not isinstance(name, str) or tree.base(name) not in KNOWN:
+            raise errors.InputError(
+                f"growth: {path} has the axis name {name!r}, which growth does not know; "
+                f"expected one of {' '.join(KNOWN)}, with or without _in"
+            )

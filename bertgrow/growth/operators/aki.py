@@ -1,0 +1,56 @@
+"""Width growth whose new units come from the layer above (AKI of bert2BERT)."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from bertgrow.core import errors, tree
+from bertgrow.growth import named_tree
+from bertgrow.growth.operators import width
+
+
+def aki(old, new, fresh=None, seed=0):
+    """Old units first; the new units of a layer are those of the layer above it.
+
+    "Advanced knowledge initialization" of bert2BERT (Chen et al., 2022): copies from the same
+    layer stay tied, and neighbouring layers do similar work, so new units are taken from
+    there. Incoming weights and shares are those of `fpi`, here at any ratio; the last layer
+    and what is no layer copy themselves.
+    """
+    growth = width.widen(old, new, rule="aki")
+    if not growth.changes:
+        return growth._replace(exact_if="")
+    if old.get("layers") == 1:
+        raise errors.InputError(
+            "growth: aki takes new units from the layer above and there is one layer alone; "
+            "give the earlier stage num_layers of 2 or more, or choose width 'fpi'"
+        )
+    above = functools.partial(_from_above, changes=growth.changes)
+    return growth._replace(
+        claim="no",
+        weights=named_tree.then(growth.weights, above),
+        gradients=None,
+        copies=named_tree.then(growth.copies, above),
+        exact_if="",
+    )
+
+
+def _from_above(params, axes, *, changes):
+    """New output units of each layer become those of the layer above."""
+
+    def at_leaf(leaf, names, path):
+        if "layers" not in names:
+            return leaf
+        layers = names.index("layers")
+        up = np.minimum(np.arange(leaf.shape[layers]) + 1, leaf.shape[layers] - 1)
+        above = jnp.take(leaf, up, axis=layers, mode="clip")
+        for dim, name in enumerate(names):
+            if name in changes:
+                old, new = changes[tree.base(name)]
+                leaf = jnp.where(
+                    named_tree.along(np.arange(new) >= old, dim, leaf), above, leaf
+                )
+        return leaf
+
+    return named_tree.map_leaves(at_leaf, params, axes), axes

@@ -1,0 +1,235 @@
+"""Depth growth: the axis `layers` is indexed anew, everything else stays."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from bertgrow.core import errors, tree, types
+from bertgrow.growth import named_tree
+
+
+def stack(old, new, fresh=None, seed=0):
+    """The old layers over again: layer i copies layer i mod n, e.g. [0, 1, 2, 0, 1, 2].
+
+    StackBERT (Gong et al., 2019), which doubles; here to any depth, from one layer too, as
+    in CompoundGrow (Gu et al., 2021) and G_stack (Du et al., 2024).
+    """
+    index = np.arange(new["layers"]) % old["layers"]
+    source = "Gong et al. (2019), StackBERT, section 3; Gu et al. (2021), section 3"
+    return _by_index("stack", old, new, index, source)
+
+
+def interleave(old, new, fresh=None, seed=0):
+    """Copies of a layer beside it: layer i copies layer i n // N, e.g. [0, 0, 1, 1, 2, 2].
+
+    The layer map of AutoProg (Li et al., 2022).
+    """
+    index = np.arange(new["layers"]) * old["layers"] // new["layers"]
+    return _by_index("interleave", old, new, index, "Li et al. (2022), AutoProg, MoGrow")
+
+
+def gradual(old, new, fresh=None, seed=0):
+    """A copy of the last layers on top, e.g. [0, 1, 2, 3, 2, 3].
+
+    Gradual stacking (Reddi et al., 2023), which adds a block of as many layers each time.
+    """
+    return _topped("gradual", old, new, "Reddi et al. (2023), gradual stacking")
+
+
+def midas(old, new, fresh=None, seed=0):
+    """A copy of the middle block behind it, e.g. [0, 1, 2, 3, 2, 3, 4, 5].
+
+    MIDAS (Saunshi et al., 2024). Blocks are as large as what is added; of an even number of
+    blocks the middle one is the lower.
+    """
+    before, added = old["layers"], new["layers"] - old["layers"]
+    if added > 0 and before % added:
+        raise errors.InputError(
+            f"growth: layers go from {before} to {new['layers']}; midas copies one of equal "
+            f"blocks, and {before} layers have none of {added}: set num_layers to {before} "
+            "plus one of its divisors, or choose depth 'gradual'"
+        )
+    end = ((before // added - 1) // 2 + 1) * added if added > 0 else before
+    index = [*range(end), *range(end - added, before)]
+    return _by_index("midas", old, new, index, "Saunshi et al. (2024), MIDAS")
+
+
+def mslt(old, new, fresh=None, seed=0):
+    """The map of `gradual`, for a stage that trains only what is new: [0, 1, 2, 1, 2].
+
+    Multi-stage layerwise training (Yang et al., 2020, "Progressively stacking 2.0"), of which
+    this is the growth. The method also trains only the new layers and the heads, by
+    `frozen_layers` in the stage that grows, and all layers in a last stage.
+    """
+    source = "Yang et al. (2020), Progressively stacking 2.0, section 3"
+    return _topped("mslt", old, new, source)
+
+
+def random(old, new, fresh=None, seed=0):
+    """The old layers, and freshly initialised ones on top; their moments start at zero.
+
+    The control to which Gong et al. (2019) compare stacking.
+
+    Args:
+      old: {axis: size}.
+      new: {axis: size}.
+      fresh: function () -> parameters of the new model, called where growth runs, so that
+        under jit no weights are captured as constants.
+    """
+    return _on_top("random", old, new, fresh, "Gong et al. (2019), StackBERT, section 3")
+
+
+def identity(old, new, fresh=None, seed=0):
+    """The old layers, and fresh ones on top that add nothing: their output matrices are zero.
+
+    "Layer addition" of Gesmundo and Maile (2023). A pre-norm layer that adds
+    nothing is the identity; a post-norm one still normalises what it passes on.
+
+    Args:
+      old: {axis: size} and `norm_order`.
+      new: the same.
+      fresh: as for `random`.
+    """
+    growth = _on_top("identity", old, new, fresh, "Gesmundo and Maile (2023), layer addition")
+    condition = 'norm_order is "pre"'
+    if not growth.changes:
+        return growth._replace(exact_if=condition)
+
+    def weights(params, axes):
+        return _silence(*growth.weights(params, axes), first=old["layers"])
+
+    claim = "exact" if old.get("norm_order") == "pre" else "no"
+    return growth._replace(weights=weights, claim=claim, exact_if=condition)
+
+
+def _on_top(name, old, new, fresh, source):
+    if fresh is None:
+        raise errors.InputError(
+            f"growth: depth {name!r} takes its new layers from a freshly initialised model and "
+            "none was given; pass fresh, or choose depth 'stack' or 'interleave'"
+        )
+    changes = _changes(old, new)
+    append = functools.partial(_append, old=old["layers"], new=new["layers"])
+    copies = functools.partial(append, source=None)
+    return types.Growth(
+        name=name,
+        dimension="depth",
+        claim="no" if changes else "exact",
+        changes=changes,
+        weights=lambda params, axes: append(params, axes, source=named_tree.by_path(fresh())),
+        gradients=None if changes else copies,
+        copies=copies,
+        describe=f"layers {old['layers']} -> {new['layers']} ({name})",
+        source=source,
+        sources=_sources(changes, [*range(old["layers"])] + [-1] * new["layers"]),
+    )
+
+
+def _topped(name, old, new, source):
+    """Copies of the last layers on top, at most of all that there are."""
+    before, added = old["layers"], new["layers"] - old["layers"]
+    if added > before:
+        raise errors.InputError(
+            f"growth: layers go from {before} to {new['layers']}; {name} copies at most all "
+            f"that there are: set num_layers to at most {2 * before}, or choose depth 'stack'"
+        )
+    index = [*range(before), *range(before - added, before)]
+    return _by_index(name, old, new, index, source)
+
+
+def _by_index(name, old, new, index, source):
+    changes, index = _changes(old, new), np.asarray(index)
+    _check_light(name, new, index)
+    grow = functools.partial(_restack, old=old["layers"], index=index)
+    return types.Growth(
+        name=name,
+        dimension="depth",
+        claim="no" if changes else "exact",
+        changes=changes,
+        weights=grow,
+        gradients=None if changes else grow,
+        copies=grow,
+        describe=f"layers {old['layers']} -> {new['layers']} ({name})",
+        source=source,
+        sources=_sources(changes, index),
+    )
+
+
+def _sources(changes, index):
+    return {axis: np.asarray(index[:after]) for axis, (_, after) in changes.items()}
+
+
+def _changes(old, new):
+    before, after = old["layers"], new["layers"]
+    if after < before:
+        raise errors.InputError(
+            f"growth: layers shrink from {before} to {after}; a later stage needs at least "
+            f"{before}: change num_layers of one of the two stages"
+        )
+    return {} if after == before else {"layers": (before, after)}
+
+
+def _check_light(name, new, index):
+    every = new.get("light", 0)
+    if every and np.any(index % every != np.arange(len(index)) % every):
+        raise errors.InputError(
+            f"growth: {name} would put layers with light attention where others belong; set "
+            "light_every of the later stage to 0, or choose depth 'stack'"
+        )
+
+
+def _restack(params, axes, *, old, index):
+    """The axis `layers` is never sharded, so taking along it moves nothing."""
+
+    def grow(leaf, names, path):
+        if "layers" not in names:
+            return leaf
+        dim = names.index("layers")
+        named_tree.check_size(path, "layers", leaf.shape[dim], old)
+        return jnp.take(leaf, index, axis=dim, mode="clip")
+
+    return named_tree.map_leaves(grow, params, axes), axes
+
+
+def _append(params, axes, *, old, new, source):
+    """Layers `old` to `new` of `source` on top, or zeros where it is None."""
+
+    def grow(leaf, names, path):
+        if "layers" not in names or new == old:
+            return leaf
+        dim = names.index("layers")
+        named_tree.check_size(path, "layers", leaf.shape[dim], old)
+        shape = (*leaf.shape[:dim], new, *leaf.shape[dim + 1 :])
+        top = jnp.zeros(shape, leaf.dtype) if source is None else source.get(path)
+        if top is None or top.shape != shape:
+            found = "nothing" if top is None else f"shape {top.shape}"
+            raise errors.InputError(
+                f"growth: {found} at {path} of the fresh model where "
+                f"{shape} was expected; initialise fresh at the sizes of the new stage"
+            )
+        top = jnp.take(top, np.arange(old, new), axis=dim, mode="clip")
+        return jnp.concatenate([leaf, top.astype(leaf.dtype)], axis=dim)
+
+    return named_tree.map_leaves(grow, params, axes), axes
+
+
+def _silence(params, axes, *, first):
+    """Zero in layers from `first` on for what adds to the residual stream."""
+    specs = named_tree.by_path(axes, is_leaf=tree.is_spec)
+    writers = {path.rpartition("/")[0] for path, names in specs.items() if _writes(names)}
+
+    def at_leaf(leaf, names, path):
+        if path.rpartition("/")[0] not in writers:
+            return leaf
+        dim = names.index("layers")
+        is_old = named_tree.along(np.arange(leaf.shape[dim]) < first, dim, leaf)
+        return jnp.where(is_old, leaf, 0).astype(leaf.dtype)
+
+    return named_tree.map_leaves(at_leaf, params, axes), axes
+
+
+def _writes(names):
+    """Whether a layer's matrix has `embed` for its output."""
+    sums = any(name.endswith("_in") for name in names)
+    return sums and "layers" in names and "embed" in names

@@ -1,0 +1,162 @@
+"""Learned linear growth (LiGO; Wang et al., 2023): big weights as a linear map of small ones.
+
+Every weight of the big model is `B (sum_j w_j W_j) A^T` of the small model's layers W_j. The
+maps are learned on the loss of the big model for some hundred steps, while the small weights
+rest in `Task.frozen`; then `merge` makes the big weights, and the maps are forgotten.
+
+The maps of an axis serve all weights, as the paper's embedding map does; each dense layer and
+norm has its own mix of layers. The paper has maps of their own for queries, keys and values,
+where one map of whole heads serves all here, and uses the transpose of the outgoing map where
+a weight sums over an axis. Here that side has a map too, so that widening starts exact at whole
+ratios.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bertgrow.core import errors, tree, types
+from bertgrow.growth import named_tree
+
+WIDTH = ("embed", "heads", "mlp")
+NOISE = 0.03  # of the released code, on the mix of layers
+
+
+def task(base, axes, old, new):
+    """What a stage of learned growth learns: the maps, on the loss of the big model.
+
+    Args:
+      base: Task of the big model.
+      axes: axis names of the small model's parameters, which `frozen` is to hold.
+      old: {axis: size} of the small model.
+      new: the same of the big one.
+    """
+
+    def loss(operator, frozen, inputs, key, step):
+        return base.loss(merge(operator, frozen, axes), (), inputs, key, step)
+
+    def evaluate(operator, frozen, batch):
+        return base.evaluate(merge(operator, frozen, axes), (), batch)
+
+    return types.Task(
+        init=lambda key: init(key, axes, old, new),
+        prepare=base.prepare,
+        loss=loss,
+        evaluate=evaluate,
+        axes=operator_axes(axes, old, new),
+    )
+
+
+def init(key, axes, old, new, *, noise=NOISE):
+    """The maps at the start: copies of units beside their original, stacked layers, and noise.
+
+    Args:
+      key: random key.
+      axes: axis names of the small model's parameters.
+      old: {axis: size} of the small model.
+      new: the same of the big one.
+      noise: norm of what is added to a row, in norms of the row.
+
+    Returns:
+      {"width": {axis: {"out": [new, old], "in": [new, old]}}, "depth": {module: [new, old]}},
+      of what changes. Rows of "in" have the share of each copy.
+    """
+
+    def at_leaf(path, names):
+        side, axis = path[-1].key, tree.base(names[0])
+        before, after = old[axis], new[axis]
+        if axis == "layers":
+            index = np.arange(after) % before
+        else:
+            index = np.arange(after) * before // after
+        rows = np.eye(before, dtype=np.float32)[index]
+        if side == "in":
+            rows = rows / np.bincount(index, minlength=before)[index][:, None]
+        scale = noise / np.sqrt(before) * np.linalg.norm(rows, axis=1, keepdims=True)
+        number = numbers[tree.path_name(path)]
+        draw = jax.random.normal(jax.random.fold_in(key, number), rows.shape)
+        return rows + scale.astype(np.float32) * draw
+
+    specs = operator_axes(axes, old, new)
+    numbers = {
+        path: i for i, path in enumerate(named_tree.by_path(specs, is_leaf=tree.is_spec))
+    }
+    return jax.tree_util.tree_map_with_path(at_leaf, specs, is_leaf=tree.is_spec)
+
+
+def operator_axes(axes, old, new):
+    """Axis names of the maps, in the structure of `init`; an InputError where none can be."""
+    changed = [axis for axis in old if old[axis] != new.get(axis, old[axis])]
+    for axis in changed:
+        if axis not in (*WIDTH, "layers") or new[axis] < old[axis]:
+            raise errors.InputError(
+                f"growth: ligo cannot take {axis} from {old[axis]} to {new[axis]}; it enlarges "
+                "width, heads, ffn_width and num_layers: do the rest in a stage of its own"
+            )
+    if not changed:
+        raise errors.InputError(
+            "growth: a stage that learns 'ligo' has the sizes of the one before; give it those "
+            "of the model to come"
+        )
+    sides = {
+        axis: {side: jax.P(axis, f"{axis}_in") for side in ("out", "in")}
+        for axis in WIDTH
+        if axis in changed
+    }
+    modules = {}
+    if "layers" in changed:
+        for path, names in named_tree.by_path(axes, is_leaf=tree.is_spec).items():
+            if "layers" in names:
+                modules[_module(path)] = jax.P("layers", "layers_in")
+    return {"width": sides, "depth": modules}
+
+
+def merge(operator, small, axes):
+    """The big model's parameters.
+
+    Args:
+      operator: as `init` gives it.
+      small: the small model's parameters.
+      axes: their axis names, and those of the result.
+    """
+
+    def at_leaf(leaf, names, path):
+        for dim, name in enumerate(names):
+            rows = _map_of(operator, name, path)
+            if rows is not None:
+                leaf = jnp.tensordot(rows, leaf, axes=(1, dim), precision="highest")
+                leaf = jnp.moveaxis(leaf, 0, dim)
+        return leaf
+
+    return named_tree.map_leaves(at_leaf, small, axes)
+
+
+def flops(operator, small, axes):
+    """FLOPs of one merge, by shapes; its backward pass takes twice as many."""
+    total = 0
+
+    def at_leaf(leaf, names, path):
+        nonlocal total
+        shape = list(leaf.shape)
+        for dim, name in enumerate(names):
+            rows = _map_of(operator, name, path)
+            if rows is not None:
+                shape[dim], before = rows.shape
+                total += 2 * before * int(np.prod(shape))
+        return leaf
+
+    named_tree.map_leaves(at_leaf, small, axes)
+    return total
+
+
+def _map_of(operator, name, path):
+    """The map of one axis of one weight; None where the axis does not grow."""
+    if name == "layers":
+        return operator["depth"].get(_module(path))
+    sides = operator["width"].get(tree.base(name))
+    return sides and sides["in" if name.endswith("_in") else "out"]
+
+
+def _module(path):
+    """`layers.query` of `layers/query/kernel`: one mix for a kernel and its bias."""
+    return path.rpartition("/")[0].replace("/", ".")

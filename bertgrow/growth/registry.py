@@ -1,0 +1,160 @@
+"""From two size tables to the growth that leads from one model to the other."""
+
+from bertgrow.core import errors, types
+from bertgrow.growth.operators import aki, hyperclone, lemon, lowcost, masked
+from bertgrow.growth.operators import depth as depths
+from bertgrow.growth.operators import length as lengths
+from bertgrow.growth.operators import width as widths
+
+# An operator is a function (old, new, fresh, seed) -> Growth, which raises InputError where
+# the two models do not suit it. To add one, write it in its file, with its paper, and name it
+# here; the contract test finds it by itself.
+OPERATORS = {
+    "width": {
+        "equal": widths.equal,
+        "uneven": widths.uneven,
+        "fpi": widths.fpi,
+        "sparkling": widths.sparkling,
+        "net2net": widths.net2net,
+        "aki": aki.aki,
+        "hyperclone": hyperclone.hyperclone,
+        "lemon": lemon.lemon,
+        "merge": lowcost.merge,
+        "unshare": lowcost.unshare,
+        "msg": masked.wider,
+    },
+    "depth": {
+        "stack": depths.stack,
+        "interleave": depths.interleave,
+        "mslt": depths.mslt,
+        "random": depths.random,
+        "gradual": depths.gradual,
+        "midas": depths.midas,
+        "identity": depths.identity,
+        "msg": masked.deeper,
+    },
+    "length": {
+        "unpool": lengths.unpool,
+        "extend": lengths.extend,
+        "lengthen": lengths.lengthen,
+    },
+}
+
+DIMENSIONS = {"mlp": "width", "heads": "width", "embed": "width", "layers": "depth"}
+# What grows in one way only, in the order to do it: needs no name, and takes none.
+ALONE = {
+    "rank": ("width", "merge"),
+    "light": ("width", "unshare"),
+    "pool": ("length", "unpool"),
+    "positions": ("length", "extend"),
+    "length": ("length", "lengthen"),
+}
+
+WHY_NOT = {
+    "kv": "the size of a head scales the attention; keep width / num_heads, e.g. by raising "
+    "num_heads together with width",
+    "vocab": "the vocabulary belongs to the data; use one vocabulary in all stages",
+    "types": "use the same number of segment types in all stages",
+    "norm_order": "weights of one order do nothing useful in the other; use one in all stages",
+}
+
+
+def between(old, new, *, width="uneven", depth="stack", fresh=None, seed=0):
+    """The operators that lead from one size table to another, in the order to apply them.
+
+    Width, then depth, then length, so that copied layers already have their new shapes; what
+    undoes a low-cost form of a layer counts as width and comes after what widens.
+    Only sizes count, so any family of models with these axis names can grow.
+
+    Args:
+      old: {axis: size} of the trained model, as `Family.sizes` gives it, with `pool`
+        (1 or absent: none) and `length` (rows as fed) where they matter.
+      new: the same of the model to come.
+      width: operator that widens, e.g. "uneven"; see `OPERATORS`.
+      depth: operator that deepens, e.g. "stack".
+      fresh: function () -> new parameters, for operators that initialise some.
+      seed: int, for operators that draw anything else.
+
+    Returns:
+      Tuple of Growth, empty where the tables agree.
+    """
+    old, new = {"pool": 1, **old}, {"pool": 1, **new}
+    _check_axes(old, new)
+    changed = [axis for axis in old if old[axis] != new[axis]]
+    touched = {DIMENSIONS.get(axis) for axis in changed}
+    alone = [choice for axis, choice in ALONE.items() if axis in changed]
+    makers = []
+    if "width" in touched:
+        makers.append(operator("width", width))
+    makers += [OPERATORS["width"][name] for dimension, name in alone if dimension == "width"]
+    if "depth" in touched:
+        makers.append(operator("depth", depth))
+    makers += [OPERATORS["length"][name] for dimension, name in alone if dimension == "length"]
+    return tuple(make(old, new, fresh, seed) for make in makers)
+
+
+def operator(dimension, name):
+    """The function (old, new, fresh, seed) -> Growth that a recipe may name."""
+    known = named(dimension)
+    if name not in known:
+        raise errors.InputError(
+            f"growth: no operator {name!r} for {dimension}; expected one of "
+            f"{', '.join(known)}: change {dimension} in grow=dict(...)"
+        )
+    return OPERATORS[dimension][name]
+
+
+def named(dimension):
+    """Operators of a dimension among which a recipe chooses."""
+    return [name for name in OPERATORS[dimension] if (dimension, name) not in ALONE.values()]
+
+
+def apply(growths, params, axes):
+    """The grown tree and its axes: `(tree, axes) -> (tree, axes)` of each in turn."""
+    for growth in growths:
+        params, axes = growth.weights(params, axes)
+    return params, axes
+
+
+def compose(growths):
+    """One Growth that does all of `growths` in turn; the identity for none."""
+    growths = tuple(growths)
+
+    def chain(maps):
+        def run(params, axes):
+            for step in maps:
+                params, axes = step(params, axes)
+            return params, axes
+
+        return run
+
+    has_dual = all(growth.gradients for growth in growths)
+    return types.Growth(
+        name="+".join(growth.name for growth in growths) or "identity",
+        dimension="+".join(dict.fromkeys(growth.dimension for growth in growths)),
+        claim="exact" if all(growth.claim == "exact" for growth in growths) else "no",
+        changes={axis: pair for growth in growths for axis, pair in growth.changes.items()},
+        weights=chain([growth.weights for growth in growths]),
+        gradients=chain([growth.gradients for growth in growths]) if has_dual else None,
+        copies=chain([growth.copies for growth in growths]),
+        describe="; ".join(growth.describe for growth in growths),
+        source="; ".join(dict.fromkeys(growth.source for growth in growths)),
+        sources={axis: index for growth in growths for axis, index in growth.sources.items()},
+        masks={axis: mask for growth in growths for axis, mask in growth.masks.items()},
+        needs=next((growth.needs for growth in growths if growth.needs), ""),
+    )
+
+
+def _check_axes(old, new):
+    for axis in sorted(old.keys() | new.keys()):
+        if axis not in old or axis not in new:
+            given, lacking = ("new", "old") if axis in new else ("old", "new")
+            raise errors.InputError(
+                f"growth: the {given} sizes have axis {axis} and the {lacking} ones do not; "
+                "growth leads between models of one family: use one family in all stages"
+            )
+        if old[axis] != new[axis] and axis not in DIMENSIONS | ALONE:
+            reason = WHY_NOT.get(axis, "no operator grows this axis; keep it the same")
+            raise errors.InputError(
+                f"growth: {axis} changes from {old[axis]} to {new[axis]}; {reason}"
+            )

@@ -1,0 +1,82 @@
+"""Grows a whole training state: parameters, the optimiser's moments and its counts."""
+
+from bertgrow.core import errors
+from bertgrow.growth import moments as statistics
+from bertgrow.growth import registry
+
+POLICIES = ("reset", "copy", "exact", "asymmetric")
+
+
+def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=None):
+    """The state of the grown model; a pure function of `state`, so it can be compiled.
+
+    Args:
+      state: TrainState; `step` and `key` are carried through.
+      growths: tuple of Growth, as `between` gives it.
+      axes: axis names of `state.params`.
+      optimizer_init: `init` of the new stage's optimiser.
+      moments: "reset": start from zero, as published. "copy": each unit and layer takes
+        what its source had. "exact": what the grown model would have gathered from the same
+        gradients (without dropout and clipping). "asymmetric": as copy, but new units and
+        layers start from zero. Or a policy for each dimension, e.g.
+        {"width": "exact", "depth": "copy", "length": "copy"}.
+      counts: "keep" or "reset" the optimiser's other leaves; None does as the moments do.
+        Zero moments under kept counts lack their bias correction.
+
+    Returns:
+      TrainState.
+    """
+    growths = tuple(growths)
+    rules = policies(growths, moments)
+    is_reset = "reset" in rules or (not rules and moments == "reset")
+    counts = counts or ("reset" if is_reset else "keep")
+    if counts not in ("keep", "reset"):
+        raise errors.InputError(f"growth: counts is {counts!r}, expected 'keep' or 'reset'")
+
+    params, _ = registry.apply(growths, state.params, axes)
+    fresh = optimizer_init(params)
+    follow = {
+        "exact": lambda g: g.gradients,
+        "copy": lambda g: g.copies,
+        "asymmetric": statistics.asymmetric,
+    }
+    opt_state = statistics.carry(
+        state.opt_state,
+        fresh,
+        state.params,
+        axes,
+        maps=None if is_reset else [follow[r](g) for r, g in zip(rules, growths, strict=True)],
+        weights=[growth.weights for growth in growths],
+        is_exact="exact" in rules,
+        counts=counts,
+    )
+    return state._replace(params=params, opt_state=opt_state)
+
+
+def policies(growths, moments):
+    """The moments policy of each operator, checked: a list of `POLICIES`."""
+    rules = []
+    for growth in growths:
+        rule = moments.get(growth.dimension) if isinstance(moments, dict) else moments
+        if rule not in POLICIES:
+            raise errors.InputError(
+                f"growth: moments for {growth.dimension} is {rule!r}; "
+                f"expected one of {', '.join(POLICIES)}"
+            )
+        if rule == "exact" and growth.gradients is None:
+            raise errors.InputError(
+                f"growth: moments 'exact' asked of {growth.name} ({growth.describe}), which "
+                f"has no exact rule; set moments to 'copy' or 'reset' for {growth.dimension}"
+            )
+        if growth.needs not in ("", rule):
+            raise errors.InputError(
+                f"growth: {growth.name} needs moments {growth.needs!r}, which tell its copies "
+                f"apart, and has {rule!r}; set moments, or choose another {growth.dimension}"
+            )
+        rules.append(rule)
+    if len(set(rules)) > 1 and "reset" in rules:
+        raise errors.InputError(
+            "growth: moments are reset for one dimension and carried for another; a moment "
+            "cannot be both: use 'reset' for all, or 'copy' in its place"
+        )
+    return rules

@@ -1,0 +1,1 @@
+"""BERT as pure functions, and the registry of model families."""

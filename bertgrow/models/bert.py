@@ -1,0 +1,81 @@
+"""BERT as pure functions: embeddings, stacked layers, and two heads."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bertgrow.core.types import Network
+from bertgrow.models import layers, pure
+from bertgrow.models.config import BertConfig
+from bertgrow.models.embeddings import Embeddings
+from bertgrow.models.encoder import Encoder
+from bertgrow.models.heads import MaskedHead, NextSentence, Pooler
+from bertgrow.models.pooling import Streams
+
+__all__ = ["BertConfig", "network", "sizes"]
+
+sizes = BertConfig.sizes
+
+
+@functools.cache  # equal configurations share their compiled functions
+def network(config: BertConfig, *, two_streams=None) -> Network:
+    """The pure functions of one configuration, and the axis names of its parameters.
+
+    Inputs are as in `Network`. `positions` may be missing: then there are no `mlm_logits`.
+    Beside the outputs named there, `layers` [layers, batch, rows, width] holds every
+    layer's output and `layer_max`, float32 [layers], its largest magnitude; jit drops what
+    nobody reads.
+
+    Args:
+      config: what to build.
+      two_streams: whether targets travel apart from the other tokens; by default where
+        `pool` is above 1. With `pool` 1 it changes the order of rows and no output.
+    """
+    config.check()
+    model = Bert(config, config.pool > 1 if two_streams is None else two_streams)
+    return pure.network(model, pure.example(length=config.pool + 1))
+
+
+class Bert(nn.Module):
+    """BERT (Devlin et al., 2019), and the low-cost encoder of CompoundGrow."""
+
+    config: BertConfig
+    two_streams: bool
+
+    @nn.compact
+    def __call__(self, inputs, key=None):
+        config, positions = self.config, inputs.get("positions")
+        salts = layers.salts(key, 1 + 3 * config.num_layers, len(inputs["tokens"]))
+        on_embeddings, on_layers = (None, None) if key is None else (salts[0], salts[1:])
+        mask = inputs["tokens"] != config.pad_id
+
+        embeddings = Embeddings(config, name="embeddings")
+        hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
+        if config.frozen_layers:
+            words = jax.lax.stop_gradient(words)  # the head reads them too
+        run = functools.partial(Encoder(config, name="layers"), salts=on_layers)
+        if self.two_streams:
+            read = Streams(config, name="resolution")(hidden, mask, inputs)
+        else:
+            read = hidden, mask
+        hidden, stacked, layer_max = run(*read)
+        if config.norm_order == "pre":  # no layer has normalised what it leaves behind
+            final = layers.declare(self, {"final_norm": layers.norm("embed")})
+            hidden = layers.layer_norm(final["final_norm"], hidden)
+
+        outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
+        outputs["first_token"] = Pooler(config, name="pooler")(hidden[:, 0])
+        if config.next_sentence:
+            outputs["nsp_logits"] = NextSentence(config, name="nsp")(outputs["first_token"])
+        if positions is not None:
+            targets = self._targets(hidden, positions)
+            outputs["mlm_logits"] = MaskedHead(config, name="mlm")(targets, words)
+        return outputs
+
+    def _targets(self, hidden, positions):
+        """Only masked positions meet the vocabulary: [batch, slots, embed]."""
+        if self.two_streams:
+            return hidden[:, hidden.shape[1] - positions.shape[1] :]
+        return jnp.take_along_axis(hidden, positions[..., None], axis=1)

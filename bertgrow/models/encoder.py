@@ -1,0 +1,256 @@
+"""Transformer layers, post-norm or pre-norm, stacked on one axis and walked by a scan."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bertgrow.models import layers
+from bertgrow.models.config import BertConfig
+
+ALONE = ()  # queries and keys that match every row with itself
+NEVER = -1e30  # a score that gets no attention; finite, so a row of padding is no NaN
+WEIGHTS = {
+    "query": layers.linear("layers embed_in heads kv", "layers heads kv"),
+    "key": layers.linear("layers embed_in heads kv", "layers heads kv"),
+    "value": layers.linear("layers embed_in heads kv", "layers heads kv"),
+    "out": layers.linear("layers heads_in kv_in embed", "layers embed"),
+    "attention_norm": layers.norm("layers embed"),
+    "up": layers.linear("layers embed_in mlp", "layers mlp"),
+    "down": layers.linear("layers mlp_in embed", "layers embed"),
+    "mlp_norm": layers.norm("layers embed"),
+}
+FACTORISED = {  # both matrices of the FFN as products of two
+    "up_rank": {"kernel": "layers embed_in rank"},
+    "up": layers.linear("layers rank_in mlp", "layers mlp"),
+    "down_rank": {"kernel": "layers mlp_in rank"},
+    "down": layers.linear("layers rank_in embed", "layers embed"),
+}
+
+
+class Encoder(nn.Module):
+    """All layers; every weight has a leading axis `layers`."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(self, hidden, mask, memory=None, memory_mask=None, salts=None):
+        """Runs the layers.
+
+        Args:
+          hidden: [batch, rows, embed], the residual stream.
+          mask: bool [batch, rows], false at padding.
+          memory: [batch, keys, embed], what the first layer attends to instead of `hidden`.
+          memory_mask: bool [batch, keys].
+          salts: uint32 [3 layers, 2, batch], three dropouts a layer, or None.
+
+        Returns:
+          [batch, rows, embed]; the layers' outputs, stacked [layers, batch, rows, embed]; and
+          their largest magnitudes, float32 [layers].
+        """
+        table = WEIGHTS | FACTORISED if self.config.ffn_rank else WEIGHTS
+        weights = layers.declare(self, table)
+        given = {"memory": memory, "memory_mask": memory_mask, "salts": salts}
+        return run(weights, hidden, mask, config=self.config, **given)
+
+
+def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=None):
+    """Scans `group` over the stacked weights; with a memory the first group runs apart.
+
+    No gradient reaches the frozen layers or what feeds them. They have a scan of their own, so
+    that there is no backward pass of it and nothing is kept for one.
+    """
+    if salts is not None:
+        salts = salts.reshape(config.num_layers, 3, *salts.shape[1:])
+    size, parts, outputs = config.light_every or 1, [(weights, salts)], []
+    if size > 1:
+        parts = [jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), parts[0])]
+    step = functools.partial(group if size > 1 else _alone, config=config)
+    if frozen := config.frozen_layers // size:
+        hidden, memory = jax.lax.stop_gradient((hidden, memory))
+        below, above = (_at(parts[0], at) for at in (slice(frozen), slice(frozen, None)))
+        parts = [jax.lax.stop_gradient(below), above]
+    if memory is not None:
+        (first, salt), parts[0] = _at(parts[0], 0), _at(parts[0], slice(1, None))
+        apart = remember(step, config.remat, prevent_cse=True)
+        hidden, output = apart(first, hidden, mask, memory, memory_mask, salt)
+        outputs.append((output[None], largest(output)[None]))
+
+    # In a scan the compiler sees no two copies to merge, and the guard would cost time.
+    inside = remember(step, config.remat, prevent_cse=False)
+
+    def body(hidden, layers_of_one):
+        weights, salt = layers_of_one
+        hidden, output = inside(weights, hidden, mask, None, None, salt)
+        return hidden, (output, largest(output))
+
+    for part in parts:
+        hidden, rest = jax.lax.scan(body, hidden, part)
+        outputs.append(rest)
+    # [groups, layers of one, ...] or [layers, ...]
+    stacked, layer_max = map(jnp.concatenate, zip(*outputs, strict=True))
+    return hidden, stacked.reshape(-1, *hidden.shape), layer_max.reshape(-1)
+
+
+def largest(outputs):
+    """The largest magnitude of a layer's outputs, without a gradient.
+
+    Reduced inside the scan, so that a reader of these figures keeps no stacked outputs.
+
+    Args:
+      outputs: float [..., batch, rows, embed].
+
+    Returns:
+      float32 [...].
+    """
+    return jnp.abs(jax.lax.stop_gradient(outputs)).max(axis=(-3, -2, -1)).astype(jnp.float32)
+
+
+def group(weights, hidden, mask, memory, memory_mask, salts, *, config):
+    """`light_every` layers, the last of them with light attention; or a single layer.
+
+    Args:
+      weights: of the group's layers, stacked.
+      hidden: [batch, rows, embed].
+      mask: bool [batch, rows].
+      memory: [batch, keys, embed], what the first layer attends to; None: `hidden`.
+      memory_mask: bool [batch, keys], or None.
+      salts: uint32 [layers, 3, 2, batch], or None.
+
+    Returns:
+      [batch, rows, embed] and every layer's output [layers, batch, rows, embed].
+    """
+    outputs, matched = [], None
+    for at in range(config.light_every or 1):
+        layer, salt = _at((weights, salts), at)
+        read, read_mask = hidden, mask
+        if memory is not None and at == 0:
+            read, read_mask = memory, memory_mask
+        is_light = config.light_every and at == config.light_every - 1
+        hidden, matched = block(
+            layer, hidden, read, read_mask, salt, config=config,
+            matched=matched if is_light else None,
+        )  # fmt: skip
+        if read is memory:  # its keys are no rows of the next layer
+            matched = ALONE
+        outputs.append(hidden)
+    return hidden, jnp.stack(outputs)
+
+
+def _alone(weights, hidden, mask, memory, memory_mask, salt, *, config):
+    """`group` of a single layer, without the axis of the group: its output twice.
+
+    A weight that is cut out of a group is another array than the one that came in, and would be
+    kept for the backward pass beside it.
+    """
+    read, read_mask = (hidden, mask) if memory is None else (memory, memory_mask)
+    hidden, _ = block(weights, hidden, read, read_mask, salt, config=config)
+    return hidden, hidden
+
+
+def block(weights, hidden, memory, mask, salt, *, config, matched=None):
+    """One layer: attention, then the FFN, each added to what it reads.
+
+    Norms lie behind the sums ("post": Devlin et al., 2019; Vaswani et al., 2017, section 3.1)
+    or before what a part reads ("pre": Xiong et al., 2020; Shoeybi et al., 2019, section 5.3),
+    which leaves the sum of all parts, the residual stream, as it is. No dropout between the
+    two products of the FFN. Returns what `attention` matched beside the layer's output.
+    """
+    on_scores, on_attention, on_ffn = (None,) * 3 if salt is None else salt
+    drop = functools.partial(layers.dropout, rate=config.dropout)
+    first = functools.partial(layers.layer_norm, weights["attention_norm"])
+    second = functools.partial(layers.layer_norm, weights["mlp_norm"])
+
+    def attend(hidden, memory):
+        rate = config.attention_dropout
+        read, found = attention(weights, hidden, memory, mask, on_scores, rate, matched)
+        return drop(read, on_attention), found
+
+    def feed(hidden):
+        inner = layers.activation(config)(_product(weights, "up", hidden))
+        return drop(_product(weights, "down", inner), on_ffn)
+
+    if config.norm_order == "pre":
+        attended, found = attend(first(hidden), first(memory))
+        hidden = hidden + attended
+        return hidden + feed(second(hidden)), found
+    attended, found = attend(hidden, memory)
+    hidden = first(hidden + attended)
+    return second(hidden + feed(hidden)), found
+
+
+def attention(weights, hidden, memory, mask, salt, rate, matched=None):
+    """Every row of `hidden` reads the rows of `memory` where `mask` [batch, keys] is true.
+
+    Light attention (Gu et al., 2021, released code) reads with the shares that the layer
+    before had, before dropout; its own queries and keys rest. The shares are those of the
+    same products, so the compiler computes them once and no layer has to hand them on.
+
+    Args:
+      matched: queries and keys of the layer before, if this one is light; `ALONE` where there
+        are none over the same rows: then each row reads itself.
+
+    Returns:
+      [batch, rows, embed], and the queries and keys [batch, rows or keys, heads, kv].
+    """
+    values = layers.dense(weights["value"], memory)
+    if matched is None:
+        matched = layers.dense(weights["query"], hidden), layers.dense(weights["key"], memory)
+    else:
+        salt = None
+    context = values if matched == ALONE else read(*matched, values, mask, salt, rate)[0]
+    return layers.dense(weights["out"], context, dims=2), matched
+
+
+def _product(weights, name, x):
+    """Through the FFN matrix `name`, whole or the product of two (Gu et al., 2021)."""
+    if f"{name}_rank" in weights:
+        x = layers.product(x, weights[f"{name}_rank"]["kernel"].astype(x.dtype))
+    return layers.dense(weights[name], x)
+
+
+def read(query, keys, values, mask, salt, rate, watch=None):
+    """Softmax attention; scores and shares are computed again in the backward pass.
+
+    To keep them would take more memory than all else in a layer. The same holds of what
+    `watch`, a function of the scores, makes of them.
+
+    Returns:
+      [batch, rows, heads, kv], and what `watch` returned, or None.
+    """
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def run(query, keys, values):
+        found = scores(query, keys, mask)
+        shares = layers.dropout(jax.nn.softmax(found).astype(values.dtype), salt, rate)
+        context = jnp.einsum("bhqm,bmhk->bqhk", shares, values)
+        return context, None if watch is None else watch(found)
+
+    return run(query, keys, values)
+
+
+def scores(query, keys, mask):
+    """What the softmax of attention reads: float32 [batch, heads, rows, keys].
+
+    Args:
+      query: [batch, rows, heads, kv].
+      keys: [batch, keys, heads, kv].
+      mask: bool [batch, keys]; a false key scores `NEVER`.
+    """
+    query = query * query.shape[-1] ** -0.5
+    products = layers.float32_einsum("bqhk,bmhk->bhqm", query, keys)
+    return jnp.where(mask[:, None, None], products, NEVER)
+
+
+def remember(step, remat, *, prevent_cse):
+    """Keeps everything for the backward pass, the products of weights, or nothing."""
+    if remat == "none":
+        return step
+    policies = jax.checkpoint_policies
+    policy = policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    return jax.checkpoint(step, policy=policy, prevent_cse=prevent_cse)
+
+
+def _at(weights, index):
+    return jax.tree.map(lambda leaf: leaf[index], weights)

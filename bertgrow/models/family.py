@@ -1,0 +1,12 @@
+"""The kind of model that this package brings: BERT, by its entry point."""
+
+from bertgrow.core import flops
+from bertgrow.core.types import Family
+from bertgrow.models import bert as model
+
+bert = Family(
+    config=model.BertConfig,
+    network=model.network,
+    sizes=model.sizes,
+    flops=flops.forward,
+)

@@ -1,0 +1,191 @@
+"""Weights by the names of their axes, and the small operations a block is made of.
+
+Precision, said once: parameters are float32. Products run in the dtype of the activations,
+float32 or bfloat16, to which a weight is cast where it is used. Norms, softmax, logits and
+losses are float32.
+"""
+
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bertgrow.core import errors, tree
+
+EPSILON = 1e-12
+ACTIVATIONS = {
+    # JAX's own form goes through erfc, whose branches take twice the time on a CPU.
+    "gelu": lambda x: x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5))),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+}
+
+
+def activation(config):
+    """The function named by `config.activation`; the backward pass keeps its input only."""
+    return jax.checkpoint(ACTIVATIONS[config.activation], prevent_cse=False)
+
+
+def truncated_normal(scale):
+    """Normal values cut at two deviations and not rescaled, as BERT starts (sigma 0.02).
+
+    What is left has 0.88 of the deviation; Flax's own initializer divides that out.
+    """
+
+    def start(key, shape, dtype):
+        return scale * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
+
+    return start
+
+
+def declare(module, table, **starts):
+    """Declares the weights of a module and returns them, shaped like `table`.
+
+    A leaf of `table` names the axes of one weight, e.g. "vocab embed"; their sizes follow
+    from `module.config.sizes()`. How it starts follows from its own name, or from `starts`.
+    """
+    starts = _starts(module.config) | starts
+    lengths = module.config.sizes() | {"classes": 2}
+
+    def make(key, name, entry):
+        if isinstance(entry, dict):  # one leaf of it at most is random
+            return {leaf: make(key, leaf, axes) for leaf, axes in entry.items()}
+        names = tuple(entry.split())
+        shape = tuple(lengths[tree.base(axis)] for axis in names)
+        return nn.Partitioned(starts[name](key, shape, jnp.float32), names)
+
+    return {
+        name: module.param(name, functools.partial(make, name=name, entry=entry))
+        for name, entry in table.items()
+    }
+
+
+def _starts(config):
+    normal = truncated_normal(config.init_scale)
+    tables = dict.fromkeys(("words", "positions", "types"), normal)
+    zeros, ones = nn.initializers.zeros, nn.initializers.ones
+    return tables | {"kernel": normal, "scale": ones, "bias": zeros, "output_bias": zeros}
+
+
+def linear(kernel, bias):
+    """The table of a kernel and a bias."""
+    return {"kernel": kernel, "bias": bias}
+
+
+def norm(axes):
+    """The table of a layer norm."""
+    return {"scale": axes, "bias": axes}
+
+
+def dense(weights, x, dims=1):
+    """Sums the last `dims` axes of `x` over the kernel's first, and adds the bias."""
+    kernel, bias = (weights[name].astype(x.dtype) for name in ("kernel", "bias"))
+    summed = product(x, kernel, dims)
+    return summed + _lift(bias, summed)
+
+
+def product(x, kernel, dims=1, multiply=jnp.matmul):
+    """`tensordot` by one product of two matrices, which XLA does faster on a CPU.
+
+    `multiply` is the product of two matrices, e.g. `float32_matmul`.
+    """
+    rows, columns = x.shape[: x.ndim - dims], kernel.shape[dims:]
+    matrix = kernel.reshape(-1, math.prod(columns))
+    return multiply(x.reshape(-1, matrix.shape[0]), matrix).reshape(*rows, *columns)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def float32_einsum(equation, x, y):
+    """`einsum` of two arrays, summed and returned in float32.
+
+    The gradient of the result is cast to the dtype of `x` and `y` before the products of the
+    backward pass. Without the cast these mix float32 with bfloat16, which no matrix unit does,
+    and the gradient, as large as all logits, is stored in float32.
+    """
+    return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
+
+
+def _float32_einsum_forward(equation, x, y):
+    return float32_einsum(equation, x, y), (x, y)
+
+
+def _float32_einsum_backward(equation, inputs, gradient):
+    _, transpose = jax.vjp(functools.partial(jnp.einsum, equation), *inputs)
+    return transpose(gradient.astype(inputs[0].dtype))
+
+
+float32_einsum.defvjp(_float32_einsum_forward, _float32_einsum_backward)
+float32_matmul = functools.partial(float32_einsum, "ij,jk->ik")
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def layer_norm(weights, x):
+    """Layer normalisation over the last axis in float32, returned in the dtype of `x`.
+
+    The backward pass keeps `x` only; otherwise it would keep three float32 copies.
+    """
+    wide = x.astype(jnp.float32)
+    centred = wide - wide.mean(axis=-1, keepdims=True)
+    variance = jnp.square(centred).mean(axis=-1, keepdims=True)
+    normal = centred * jax.lax.rsqrt(variance + EPSILON)
+    return (normal * _lift(weights["scale"], x) + _lift(weights["bias"], x)).astype(x.dtype)
+
+
+def _lift(vector, like):
+    return jnp.expand_dims(vector, tuple(range(like.ndim - vector.ndim)))
+
+
+def salts(key, num, batch):
+    """Randomness for `num` dropouts: uint32 [num, 2, batch] in one draw, or None."""
+    return None if key is None else jax.random.bits(key, (num, 2, batch), jnp.uint32)
+
+
+def dropout(x, salt, rate):
+    """Zeroes a share `rate` of `x` and scales up the rest; nothing without a salt.
+
+    A hash of the place in the row and of the row's two random words decides. To draw
+    every element from a key would cost more than the layer on a CPU; this costs no more
+    than the multiplication, so the backward pass does it again and stores no mask.
+
+    Args:
+      x: float [batch, ...].
+      salt: uint32 [2, batch], or None.
+      rate: at least 0 and below 1.
+    """
+    if salt is None or rate == 0:
+        return x
+    return _drop(x, salt, rate)
+
+
+@functools.partial(jax.checkpoint, static_argnums=2, prevent_cse=False)
+def _drop(x, salt, rate):
+    first, second = salt.reshape(2, -1, *[1] * (x.ndim - 1))
+    place = jax.lax.iota(jnp.uint32, math.prod(x.shape[1:])).reshape(1, *x.shape[1:])
+    keep = _mixed(_mixed(place ^ first) ^ second) >= jnp.uint32(rate * 2**32)
+    return jnp.where(keep, x / (1 - rate), 0)
+
+
+def _mixed(word):
+    """A bijection of 32-bit words in which every input bit moves every output bit."""
+    word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
+    word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
+    return word ^ (word >> 16)
+
+
+def compute_dtype(config):
+    """The dtype of activations: `auto` is float32 on a CPU and bfloat16 elsewhere."""
+    if config.dtype != "auto":
+        return jnp.dtype(config.dtype)
+    return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+
+
+def check_length(length, config):
+    """Raises `InputError` where a row is longer than the position table."""
+    if length > config.max_length:
+        raise errors.InputError(
+            f"rows of {length} tokens, but max_length is {config.max_length}: "
+            "shorten the rows or raise max_length"
+        )

@@ -1,1 +1,0 @@
-"""Networks: Flax Linen inside, pure functions outside."""

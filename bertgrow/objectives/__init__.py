@@ -1,0 +1,1 @@
+"""Training objectives of stages, and how a stage is entered."""

@@ -1,0 +1,149 @@
+"""Learned growth in a run: a stage learns the maps (task `ligo`), and the next one merges them.
+
+The small weights of both stages are the last ones of the stage before the first of them, read
+from its checkpoint. Both begin with a fresh optimiser.
+"""
+
+import jax
+
+from bertgrow.core import keys
+from bertgrow.core.errors import InputError
+from bertgrow.core.types import Frozen
+from bertgrow.growth.operators import ligo
+from bertgrow.train import sharding
+
+
+def task(family, settings, index, vocab, *, plain):
+    """The `Task` of the stage that learns the maps.
+
+    Args:
+      plain: the function (family, settings, index, vocab) -> Task of masked words.
+    """
+    old, new = _tables(family, settings, index)
+    axes = family.network(settings.stages[index - 1].model).axes
+    return ligo.task(plain(family, settings, index, vocab), axes, old, new)
+
+
+def begin(family, settings, index, vocab, optimizer, *, plain):
+    """How the stage that learns the maps is entered: `Objective.enter`."""
+    old, new = _tables(family, settings, index)
+    axes = family.network(settings.stages[index - 1].model).axes
+    losses = [plain(family, settings, at, vocab) for at in (index - 1, index)]
+
+    def fresh(key, params, small):
+        del params, small
+        return ligo.init(key, axes, old, new)
+
+    def enlarged(params, small):
+        return ligo.merge(params, small, axes)
+
+    return _enter(losses, fresh, enlarged, optimizer, _changed(old, new))
+
+
+def merged(family, settings, index, vocab, optimizer, *, plain):
+    """How the stage after it is entered: the maps make the big weights."""
+    old, new = _tables(family, settings, index - 1)
+    if family.sizes(settings.stages[index].model) != new:
+        raise InputError(
+            f"config.stages[{index}] follows a stage that learns 'ligo' and has another model; "
+            "give both the same sizes, and grow further in a stage after them"
+        )
+    axes = family.network(settings.stages[index - 2].model).axes
+    losses = [plain(family, settings, at, vocab) for at in (index - 2, index)]
+
+    def fresh(key, maps, small):
+        del key
+        return ligo.merge(maps, small, axes)
+
+    return _enter(losses, fresh, lambda params, small: params, optimizer, _changed(old, new))
+
+
+def small(family, settings, index):
+    """The last weights of the stage number `index`, as `Frozen`."""
+    stage = settings.stages[index]
+    network = family.network(stage.model)
+
+    def shapes(mesh):
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        return jax.tree.map(
+            lambda leaf, where: leaf.update(sharding=where),
+            params,
+            sharding.shardings(params, network.axes, mesh),
+        )
+
+    return Frozen(shapes, lambda saves, wanted: saves.restore_params(stage.end, wanted))
+
+
+def flops(family, settings, index, *, step):
+    """`step`, the FLOPs of a step of the big model, and those of merging, there and back."""
+    old, new = _tables(family, settings, index)
+    network = family.network(settings.stages[index - 1].model)
+
+    def both(key):
+        return ligo.init(key, network.axes, old, new), network.init(key)
+
+    maps, weights = jax.eval_shape(both, jax.random.key(0))
+    return step + 3 * ligo.flops(maps, weights, network.axes)
+
+
+def remarks(family, settings, index):
+    """What a plan has to say of the stage that learns the maps."""
+    del family, settings, index
+    yield (
+        "stages of 'ligo' train maps: memory and checkpoints hold these and their moments, "
+        "while parameters are those of the model that they make"
+    )
+
+
+def _tables(family, settings, index):
+    """The sizes before and after, once the neighbours of the stage are what they have to be."""
+    stages = settings.stages
+    neighbours = [stages[at].task for at in (index - 1, index + 1) if 0 <= at < len(stages)]
+    if neighbours != ["masked_lm", "masked_lm"]:
+        raise InputError(
+            f"config.stages[{index}] learns 'ligo' between stages {neighbours}; put a stage of "
+            "masked words before it, which it enlarges, and one behind it, which trains the "
+            "result"
+        )
+    return family.sizes(stages[index - 1].model), family.sizes(stages[index].model)
+
+
+def _enter(losses, fresh, enlarged, optimizer, changed):
+    """`Objective.enter`'s function; its certificate compares the losses on the probe.
+
+    Args:
+      losses: Tasks of masked words, of the small and of the big model.
+      fresh: (key, parameters of the stage before, small weights) -> this stage's parameters.
+      enlarged: (this stage's parameters, small weights) -> the big model's.
+      optimizer: of this stage.
+      changed: in words.
+    """
+
+    def enter(state, shardings, probe, frozen):
+        inputs = jax.jit(losses[0].prepare)(probe)
+        key = keys.derive(state.key, keys.Purpose.LIGO_MAPS, state.step)
+        params = jax.jit(fresh, out_shardings=shardings.params)(key, state.params, frozen)
+        opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
+        for leaf in jax.tree.leaves((state.params, state.opt_state)):
+            leaf.delete()
+
+        def measure(task, params):
+            loss = jax.jit(lambda params, inputs: task.loss(params, (), inputs, None, 0)[0])
+            return float(loss(params, inputs))
+
+        big = jax.jit(enlarged)(params, frozen)
+        loss = [measure(losses[0], frozen), measure(losses[1], big)]
+        row = dict(
+            operator="ligo", dimension="width and depth", changed=changed, sizes={},
+            claim="no", source="Wang et al. (2023), LiGO", holds=None, ties={},
+            loss_before=loss[0], loss_after=loss[1],
+        )  # fmt: skip
+        certificate = {"rows": [row], "loss": {"as_trained": loss}, "cost": {}}
+        return state._replace(params=params, opt_state=opt_state), certificate
+
+    return enter
+
+
+def _changed(old, new):
+    pairs = [f"{axis} {old[axis]} -> {new[axis]}" for axis in old if old[axis] != new[axis]]
+    return ", ".join(pairs) + " (ligo)"

@@ -1,0 +1,1 @@
+"""Estimates parameters, FLOPs, memory, time and cost of a recipe."""

@@ -1,0 +1,93 @@
+"""Hours and money of a plan, and every assumption behind them."""
+
+from bertgrow.core import units
+from bertgrow.planning import calibration
+from bertgrow.train import sharding
+
+LOW_COST = 1.5  # how much longer a narrow or pooled stage takes than its FLOPs say
+
+
+def add(plan, settings, family, stages, *, device, chips, mfu, price, calibrate):
+    """Adds `time` to every stage, and `hours` and `cost` to the plan and its plain run."""
+    if calibrate:
+        seconds = measured(settings, stages, chips)
+    else:
+        seconds = assumed(settings, family, stages, device, chips, mfu)
+    for row, stage, each in zip(plan["stages"], stages, seconds, strict=True):
+        row["time"] = dict(
+            seconds_per_step=each,
+            utilisation=stage.flops / (each * chips * device.peak),
+            measured=calibrate,
+            **_bill(stage.steps * each, chips, price),
+        )
+    total = sum(stage.steps * each for stage, each in zip(stages, seconds, strict=True))
+    plan |= _bill(total, chips, price)
+    if plain := plan.get("plain"):
+        plain |= _bill(plain["steps"] * seconds[-1], chips, price)
+        plan["speedup_percent_time"] = 100 * (plain["hours"] / plan["hours"] - 1)
+    plan["device"] = device._asdict()
+    plan["assumptions"] += _assumptions(plan, settings, family, device, mfu, price)
+
+
+def assumed(settings, family, stages, device, chips, mfu):
+    """Seconds a step of each stage, from its FLOPs and a share of the peak."""
+    rate = chips * device.peak * (mfu or device.utilisation)
+    return [
+        stage.flops / rate * (LOW_COST if is_low_cost(family, settings, config) else 1)
+        for stage, config in zip(stages, settings.stages, strict=True)
+    ]
+
+
+def measured(settings, stages, chips):
+    """Seconds a step of each stage, timed on the devices at hand and spread over `chips`."""
+    mesh = sharding.make_mesh(vars(settings.mesh))
+    return [
+        calibration.seconds_per_step(
+            stage,
+            mesh,
+            vocab_size=settings.model.vocab_size,
+            accumulate=settings.accumulate,
+            start=config.start,
+        )
+        * (mesh.size / chips)
+        for stage, config in zip(stages, settings.stages, strict=True)
+    ]
+
+
+def is_low_cost(family, settings, stage):
+    """Whether a model differs from the last of its task in more than its number of layers.
+
+    A teacher is as wide as it will ever be; the student after it does not make it narrow.
+    """
+    last = next(each for each in reversed(settings.stages) if each.task == stage.task)
+    ignored = dict(layers=0, positions=0)
+    ours, theirs = (family.sizes(each.model) | ignored for each in (stage, last))
+    return ours != theirs
+
+
+def _bill(seconds, chips, price):
+    hours = seconds / 3600
+    return dict(hours=hours, cost=None if price is None else hours * chips * price)
+
+
+def _assumptions(plan, settings, family, device, mfu, price):
+    yield (
+        f"{device.name}: {units.si(device.peak, 'FLOP/s')} in {device.dtype} and "
+        f"{units.si(device.memory, 'B')} a chip ({device.source})"
+    )
+    if plan["stages"][0]["time"]["measured"]:
+        yield (
+            f"times are those of {calibration.TIMED} steps of each stage on this device; more "
+            "or fewer chips are taken to scale in proportion"
+        )
+    else:
+        given = "as given" if mfu else "assumed: --mfu changes it, --calibrate measures it"
+        yield f"{mfu or device.utilisation:.0%} of the peak is reached, {given}"
+        if any(is_low_cost(family, settings, stage) for stage in settings.stages):
+            yield (
+                f"a stage that is narrower or pooled takes {LOW_COST} times as long as its "
+                "FLOPs say, as reported for TPU v3; --calibrate measures it"
+            )
+    yield "reading data, compiling, evaluating and saving take no time of their own"
+    if price is not None:
+        yield f"a chip costs {price:g} an hour, of which none is lost to interruptions"

@@ -1,0 +1,74 @@
+"""Times a few steps of a stage on the devices at hand."""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bertgrow.core.errors import InputError
+from bertgrow.core.types import Vocab
+from bertgrow.planning import memory
+from bertgrow.train import loop, sharding
+
+WARM_UP, TIMED = 3, 20
+
+
+def seconds_per_step(stage, mesh, *, vocab_size, accumulate=1, start=0):
+    """Seconds of one step of a `Stage` on random tokens, the mean of 20 after 3.
+
+    The 20 are spread evenly over the stage, which begins at step `start`: what a step does may
+    depend on when it is, as in layer phases. Reading data, evaluating and saving are not in it.
+    """
+    where = sharding.state_shardings(stage.task, stage.optimizer, mesh)
+    batch = sharding.put(random_batch(stage.batch, stage.length, vocab_size), mesh)
+    try:
+        task = stage.task._replace(frozen=_made_up(stage, mesh))
+        state = loop.initial_state(task, stage.optimizer, jax.random.key(0), where)
+        step = loop.compile_step(
+            task, stage.optimizer, state, batch, mesh, accumulate=accumulate
+        )
+        for number in range(WARM_UP + TIMED):
+            if number == WARM_UP:
+                jax.block_until_ready(state)
+                begun = time.perf_counter()
+            now = start + (2 * max(0, number - WARM_UP) + 1) * stage.steps // (2 * TIMED)
+            state = state._replace(step=jax.device_put(np.int32(now), state.step.sharding))
+            state, _ = step(state, task.frozen, batch)
+        jax.block_until_ready(state)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InputError(
+            f"stage {stage.name}: a batch of {stage.batch} rows does not fit on "
+            f"{mesh.size} x {jax.devices()[0].device_kind}; lower config.batch, raise "
+            "config.accumulate or set config.model.remat=full"
+        ) from error
+    return (time.perf_counter() - begun) / TIMED
+
+
+def _made_up(stage, mesh):
+    """Arrays of one number in the place of the frozen weights, which no run has made yet."""
+    shapes = memory.frozen(stage, mesh)
+    fill = functools.partial(jax.tree.map, lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype))
+    where = jax.tree.map(lambda leaf: leaf.sharding, shapes)
+    return jax.jit(lambda: fill(shapes), out_shardings=where)()
+
+
+def random_batch(rows, length, vocab_size):
+    """Full rows of random ordinary pieces, two segments each."""
+    draw = np.random.default_rng(0)
+    numbers = np.arange(rows)
+    return dict(
+        tokens=draw.integers(5, vocab_size, (rows, length), np.int32),
+        types=np.tile((np.arange(length) >= length // 2).astype(np.int32), (rows, 1)),
+        ids=np.stack([numbers, numbers], axis=1).astype(np.uint32),
+        is_random=(numbers % 2).astype(np.int32),
+    )
+
+
+def vocabulary(size):
+    """A `Vocab` of pieces that say nothing: special ones first, then words."""
+    numbers = np.arange(size)
+    return Vocab(size, 0, 1, 2, 3, 4, starts=numbers >= 5, special=numbers < 5)

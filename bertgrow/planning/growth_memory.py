@@ -1,0 +1,67 @@
+"""What one device holds while a stage is entered, counted from shapes alone."""
+
+import jax
+
+from bertgrow.growth import certificate
+from bertgrow.objectives import transition
+from bertgrow.planning import memory, traced
+from bertgrow.train import sharding
+
+
+def count(family, operators, old, new, task, states, mesh):
+    """Bytes on one device while a model grows, as a dict for `plan --json`.
+
+    Args:
+      family: `Family` of both models.
+      operators: what `transition.growths` gave.
+      old, new: `StageConfig`.
+      task: of the old stage.
+      states: the old and the new TrainState, shapes with shardings.
+      mesh: of the run.
+
+    Returns:
+      `growth`, both states side by side, which is an upper bound: old leaves are freed on the
+      way. `certificate`, the old state, the models that are compared, and a forward pass.
+    """
+    before, after = map(memory.on_device, states)
+    if not operators:
+        before = 0  # the state stays where it is
+    measured = _certificate(family, operators, old, new, task, mesh)
+    return dict(growth=before + after, certificate=memory.on_device(states[0]) + measured)
+
+
+def hand_over(stage, states, mesh):
+    """The same where a stage begins with other weights than those of the stage before."""
+    if stage.enter is None:
+        return dict(growth=0, certificate=0)
+    read = stage.frozen and stage.frozen.at_entry
+    frozen = stage.frozen.shapes(mesh) if read else ()
+    return dict(growth=sum(map(memory.on_device, (*states, frozen))), certificate=0)
+
+
+def _certificate(family, operators, old, new, task, mesh):
+    """Bytes beside the old state: two generations of weights and logits, and a forward pass."""
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    rows = certificate.num_rows(old.batch, devices) // devices
+    inputs = jax.eval_shape(task.prepare, memory.batch_shapes(rows, old.length))
+    models = transition.path(operators, old.model, new.model)
+    most, weights_before, logits_before = 0, 0, 0
+    for index, masks in enumerate(transition.masks_after(operators)):
+        network = family.network(transition.exactly(models[index]))
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        weights = _on_mesh(params, network.axes, mesh) if index else 0  # the old state's own
+        scores = transition.make_scores(network, masks)
+        forward = traced.peak_bytes(traced.trace(scores, params, inputs))
+        most = max(most, weights_before + logits_before + weights + forward)
+        logits, _ = jax.eval_shape(scores, params, inputs)
+        weights_before, logits_before = weights, logits.size * logits.dtype.itemsize
+    return most
+
+
+def _on_mesh(params, axes, mesh):
+    placed = jax.tree.map(
+        lambda leaf, where: leaf.update(sharding=where),
+        params,
+        sharding.shardings(params, axes, mesh),
+    )
+    return memory.on_device(placed)

@@ -1,0 +1,93 @@
+"""What a device can do: its peak, its memory, and who says so."""
+
+import os
+import re
+from typing import NamedTuple
+
+import jax
+
+from bertgrow.core.errors import InputError
+
+GOOGLE = "docs.cloud.google.com/tpu/docs/{}"
+NVIDIA = "NVIDIA's data sheet, {}, without sparsity"
+
+# Between 32 % (BERT-large at 512 tokens on one A100) and 50 % (the best MLPerf entries on
+# H200, with 8-bit products) of published encoder runs.
+USUAL = 0.4
+CPU_CORE = 64e9  # FLOP/s of a core: 2 units of 8 float32, multiply and add, at 2 GHz
+
+
+class Device(NamedTuple):
+    """One chip, or one machine without an accelerator."""
+
+    name: str
+    peak: float  # FLOP/s in `dtype`
+    memory: float  # bytes
+    dtype: str  # what a plan assumes for `dtype: auto`
+    utilisation: float  # assumed share of the peak that model FLOPs reach
+    source: str
+
+
+def _tpu(name, teraflops, gigabytes, utilisation=USUAL):
+    source = GOOGLE.format(name)
+    return Device(name, teraflops * 1e12, gigabytes * 1e9, "bfloat16", utilisation, source)
+
+
+def _gpu(name, teraflops, gigabytes, *, form="SXM"):
+    source = NVIDIA.format(form)
+    return Device(name, teraflops * 1e12, gigabytes * 1e9, "bfloat16", USUAL, source)
+
+
+def _t4():
+    """65 TFLOP/s are in float16 alone, which no recipe computes in; bfloat16 is emulated."""
+    source = (
+        "NVIDIA's data sheet; it has no bfloat16 units: run with config.model.dtype=float32"
+    )
+    return Device("t4", 8.1e12, 16e9, "float32", USUAL, source)
+
+
+def _cpu():
+    cores, memory = os.cpu_count(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    source = f"this machine: {cores} cores, of each 64 GFLOP/s assumed"
+    return Device("cpu", cores * CPU_CORE, memory, "float32", 0.5, source)
+
+
+TABLE = {
+    "v4": _tpu("v4", 275, 32),
+    "v5e": _tpu("v5e", 197, 16),
+    "v5p": _tpu("v5p", 459, 95),
+    "v6e": _tpu("v6e", 918, 32, 0.3),  # its units of 256 x 256 suit narrow models less
+    "a100": _gpu("a100", 312, 80),
+    "h100": _gpu("h100", 989, 80),
+    "h200": _gpu("h200", 989, 141),
+    "l4": _gpu("l4", 121, 24, form="PCIe"),
+    "t4": _t4(),
+    "cpu": _cpu(),
+}
+
+KINDS = {  # pattern of JAX's `device_kind`, in lower case; the first that is found counts
+    "v5 lite": "v5e",
+    "v5e": "v5e",
+    "v5": "v5p",
+    "v6": "v6e",
+    "v4": "v4",
+    "a100": "a100",
+    "h100": "h100",
+    "h200": "h200",
+    r"\bl4\b": "l4",  # and no L40
+    r"\bt4\b": "t4",
+    "cpu": "cpu",
+}
+
+
+def present():
+    """The `Device` of this process."""
+    return of_kind(jax.devices()[0].device_kind)
+
+
+def of_kind(kind):
+    """The `Device` that JAX calls `kind`, e.g. "NVIDIA L4"."""
+    for pattern, name in KINDS.items():
+        if re.search(pattern, kind.lower()):
+            return TABLE[name]
+    raise InputError(f"this device, {kind!r}, is none of {', '.join(TABLE)}")

@@ -1,0 +1,182 @@
+"""Prints a plan as four short tables, each within 80 columns, and its assumptions."""
+
+import shutil
+import sys
+import textwrap
+
+import rich.console
+import rich.table
+import rich.text
+
+from bertgrow.core import units
+from bertgrow.planning import store_epochs
+from bertgrow.teacher_cache import cost_estimate
+
+
+def show(plan, file=None):
+    """Prints what `plan.make` gave, with its `recipe`."""
+    file = file or sys.stdout
+    console = rich.console.Console(file=file, highlight=False, soft_wrap=True)
+    for title, header, rows in tables(plan):
+        console.print(rich.text.Text(title, style="bold"))
+        lines = list(units.aligned([header, *rows]))
+        console.print(rich.text.Text(lines[0], style="dim"))
+        for line in lines[1:]:
+            console.print(rich.text.Text(line))
+        console.print()
+    width = min(shutil.get_terminal_size((96, 24)).columns, 100)
+    for line in findings(plan):
+        console.print(rich.text.Text(_fold(line, width)))
+    console.print("\nassumed:")
+    for line in plan["assumptions"]:
+        console.print(rich.text.Text(_fold(line, width, "- ")))
+
+
+def tables(plan):
+    """(title, header, rows of strings) of each table."""
+    many = "" if len(plan["stages"]) == 1 else "s"
+    yield (
+        f"{plan['recipe']}: {len(plan['stages'])} stage{many}, {plan['steps']:,} steps, "
+        f"{units.si(plan['tokens'])} tokens",
+        *_models(plan),
+    )
+    yield "what it costs", *_costs(plan)
+    chips = "one chip" if plan["chips"] == 1 else f"each of {plan['chips']} chips"
+    axes = " x ".join(f"{name} {size}" for name, size in plan["mesh"].items() if size > 1)
+    yield f"memory of {chips}" + (f" ({axes})" if axes else "") + " in training", *_memory(plan)
+    yield "at the most, beside evaluation and growth; and disk of a checkpoint", *_peaks(plan)
+
+
+def findings(plan):
+    """The lines to remember."""
+    if len(plan["stages"]) > 1 and "plain" in plan:
+        told = f"predicted speed-up: {plan['speedup_percent']:+.1f} % in FLOPs"
+        if "hours" in plan:
+            told += f", {plan['speedup_percent_time']:+.1f} % in time"
+        yield f"{told}, over the plain recipe"
+    if "hours" in plan:
+        unit, name = _clock(plan)
+        told = (
+            f"{_time(plan['hours'], unit)} {name} on {plan['chips']} x {plan['device']['name']}"
+        )
+        yield told + (f", cost {plan['cost']:,.2f}" if plan["cost"] is not None else "")
+    yield f"checkpoints take at most {units.si(plan['disk_bytes'], 'B')} of disk"
+    yield from store_epochs.findings(plan)
+    yield from cost_estimate.findings(plan)
+    yield from _unfit(plan)
+    for before, row in zip(plan["stages"], plan["stages"][1:], strict=False):
+        if row["task"] != before["task"]:
+            yield f"hand-over {before['name']}-{row['name']}: {before['task']} to {row['task']}"
+            continue
+        changes = [growth["changed"] for growth in row["growth"]] or ["no change of size"]
+        yield f"growth {before['name']}-{row['name']}: {'; '.join(changes)}"
+    for axis in plan["whole"]:
+        yield (
+            f"{axis['axis']} {axis['size']} stays whole on every chip: {axis['along']} "
+            f"{axis['parts']} does not divide it ({', '.join(axis['weights'])})"
+        )
+
+
+def _clock(plan):
+    """Seconds in the unit that suits the plan, and its name."""
+    return (3600, "hours") if plan.get("plain", plan)["hours"] >= 0.1 else (1, "seconds")
+
+
+def _time(hours, unit):
+    return units.plain(3600 * hours / unit)
+
+
+def _models(plan):
+    stages = plan["stages"]
+    is_mixed = any(row["task"] != stages[-1]["task"] for row in stages)
+    is_pooled = not is_mixed or any(row["pool"] > 1 for row in stages)
+    shape = ["batch", "length", *["pool"] * is_pooled, "layers", "width"]
+    header = ["stage", *["task"] * is_mixed, "steps", *shape, "ffn"]
+    rows = [
+        [
+            row["name"],
+            *[row["task"]] * is_mixed,
+            f"{row['steps']:,}",
+            *(str(row[name]) for name in shape),
+            str(row["ffn_width"]),
+            units.si(row["parameters"]["encoder"]),
+            units.si(row["parameters"]["heads"]),
+        ]
+        for row in plan["stages"]
+    ]
+    return [*header, "encoder", "heads"], rows
+
+
+def _costs(plan):
+    header = ["stage", "FLOP/step", "FLOPs", "of plain" if "plain" in plan else "of all"]
+    if "hours" in plan:
+        header += ["of peak", "per step", _clock(plan)[1]] + ["cost"] * (
+            plan["cost"] is not None
+        )
+    rows = [
+        [row["name"], *_flops(row, plan), *_times(row.get("time", {}), plan)]
+        for row in plan["stages"]
+    ]
+    for name, all_of in (("all", plan), ("plain", plan.get("plain"))):
+        if all_of:
+            rows.append([name, *_flops(all_of, plan), *_times(all_of, plan)])
+    return header, rows
+
+
+def _flops(row, plan):
+    per_step = units.si(row["flops_per_step"]) if "flops_per_step" in row else ""
+    whole = plan.get("plain", plan)["flops"]
+    return [per_step, units.si(row["flops"]), f"{row['flops'] / whole:.1%}"]
+
+
+def _times(bill, plan):
+    if "hours" not in bill:
+        return []
+    cells = ["", ""]
+    if "seconds_per_step" in bill:
+        cells = [f"{bill['utilisation']:.0%}", units.short(bill["seconds_per_step"])]
+    cells.append(_time(bill["hours"], _clock(plan)[0]))
+    return cells if bill["cost"] is None else [*cells, f"{bill['cost']:,.2f}"]
+
+
+def _memory(plan):
+    names = ["parameters", "moments", "gradients", "activations"]
+    if any(row["memory"]["frozen"] for row in plan["stages"]):
+        names.insert(1, "frozen")
+    rows = [
+        [row["name"], *(units.si(row["memory"][name], "B") for name in [*names, "total"])]
+        for row in plan["stages"]
+    ]
+    return ["stage", *names, "in all"], rows
+
+
+def _peaks(plan):
+    has_limit, rows = "device" in plan, []
+    for row in plan["stages"]:
+        memory = row["memory"]
+        growth = max(memory["growth"], memory["certificate"])
+        figures = [memory["total"], memory["evaluation"], growth, memory["peak"]]
+        cells = [units.si(figure, "B") if figure else "" for figure in figures]
+        if has_limit:
+            cells.append("yes" if memory["fits"] else "NO")
+        rows.append([row["name"], *cells, units.si(row["checkpoint_bytes"], "B")])
+    limit = [f"in {units.si(plan['device']['memory'], 'B')}"] if has_limit else []
+    return ["stage", "training", "evaluation", "growth", "peak", *limit, "disk"], rows
+
+
+def _unfit(plan):
+    wrong = [row["name"] for row in plan["stages"] if not row["memory"].get("fits", True)]
+    if not wrong:
+        return
+    hint = "take more chips, a smaller batch or --config.mesh.fsdp above 1"
+    if plan["advice"]:
+        fields = [f"--config.{name}={value}" for name, value in plan["advice"].items()]
+        hint = f"add {' '.join(fields)}"
+    subject = f"stage {wrong[0]} does" if len(wrong) == 1 else f"stages {', '.join(wrong)} do"
+    yield f"{subject} not fit into the memory of {plan['device']['name']}: {hint}"
+
+
+def _fold(line, width, bullet=""):
+    return textwrap.fill(
+        line, width, initial_indent=bullet, subsequent_indent="  ", break_on_hyphens=False
+    )

@@ -1,0 +1,1 @@
+"""Summaries, charts and pages made from working directories."""

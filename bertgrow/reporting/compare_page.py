@@ -1,0 +1,143 @@
+"""A comparison in words, as one picture, and as one HTML page that needs nothing else."""
+
+import html
+from importlib import resources
+
+from bertgrow.reporting import chart, curves, report_page, seeds, summary
+
+PICTURE = ("flops", "seconds")  # the prices that compare.svg shows
+WIDTH, HEIGHT, GAP = 380, 265, 24  # of a chart, in units of which letters are 12 high
+
+
+def notes(results):
+    """Lines that say whether the last losses compare, and what the intervals mean."""
+    first, *others = results
+    yield f"{first.arm.name}: final mask_loss {_spread(first.final.losses)}"
+    for result in others:
+        yield f"{result.arm.name}: final mask_loss {_final(first.arm.name, result)}"
+    yield from _about_chance(first, others)
+
+
+def page(results, baseline=None) -> str:
+    """compare.html; `results` is `seeds.compare(...)`, `baseline` a line that names it."""
+    means, arms = [r.mean for r in results], [r.arm for r in results]
+    ones = [r.group.runs[0]._replace(name=r.group.name) for r in results]
+    title = f"{', '.join(arm.name for arm in arms)}: bertgrow compare"
+    parts = [*report_page.overview(arms, baseline)]
+    parts += [f'<p class="quiet wide">{report_page.text(line)}</p>' for line in notes(results)]
+    parts += [*report_page.losses(means, arms, _seeds(results)), *_by_seed(results)]
+    parts += [*report_page.stages(means, arms), *report_page.growth(ones)]
+    parts += report_page.recipes(ones)
+    return report_page.document(title, parts)
+
+
+def picture(results) -> str:
+    """compare.svg: the held-out loss against compute and time, for a document."""
+    means, arms = [r.mean for r in results], [r.arm for r in results]
+    charts = curves.losses(means, arms, _seeds(results))
+    charts = dict(zip(curves.PRICES, charts, strict=True))
+    top, width = 34, len(PICTURE) * (WIDTH + GAP) + GAP
+    parts = [_keys(arms, width)]
+    for i, price in enumerate(PICTURE):
+        x, chart = GAP + i * (WIDTH + GAP), charts[price]
+        if chart.startswith("<svg"):
+            parts.append(chart.replace("<svg", f'<svg x="{x}" y="{top}"', 1))
+        else:
+            parts.append(f'<text x="{x}" y="{top + 20}">nothing to draw yet</text>')
+    style = resources.files("bertgrow.reporting").joinpath("chart.css").read_text("utf-8")
+    height = top + HEIGHT + 10
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+            f'width="{width}" height="{height}" '
+            'font-family="system-ui, Segoe UI, Roboto, DejaVu Sans, sans-serif">',
+            f"<style>\n{style}</style>",
+            f'<rect width="{width}" height="{height}" style="fill: var(--paper)"/>',
+            *parts,
+            "</svg>\n",
+        ]
+    )
+
+
+def _seeds(results):
+    """(colour, run) of every seed, where an arm has several."""
+    return [
+        (colour, run)
+        for colour, result in enumerate(results)
+        if len(result.group.runs) > 1
+        for run in result.group.runs
+    ]
+
+
+def _keys(arms, width):
+    """The names of the arms in one line, each beside a stroke of its colour."""
+    parts, each = [], (width - 2 * GAP) / len(arms)
+    for i, arm in enumerate(arms):
+        x, colour = GAP + i * each, f"run{i % chart.NUM_COLOURS}"
+        parts.append(f'<path class="line {colour}" d="M{x:.0f} 18h26"/>')
+        name = html.escape(arm.name)
+        parts.append(f'<text class="label" x="{x + 32:.0f}" y="22">{name}</text>')
+    return "\n".join(parts)
+
+
+def _by_seed(results):
+    header = ["arm", "seed", "step", "mask_loss", "against the baseline with the same seed"]
+    rows = []
+    for i, result in enumerate(results):
+        for run, loss in zip(result.group.runs, result.final.losses, strict=True):
+            equal = result.pairs.get(seeds.seed(run))
+            cells = [seeds.seed(run), f"{run.last('step') or 0}/{run.stages[-1]['end']}"]
+            cells += [summary.nats(loss), summary.gains(equal) if equal else "-"]
+            name = report_page.swatch(i) + report_page.text(result.arm.name)
+            rows.append([name, *map(report_page.text, cells)])
+    yield "<h2>Seeds</h2>"
+    yield report_page.table(header, rows, numbers=(1, 2, 3))
+
+
+def _spread(losses):
+    """`3.120 (3 seeds, 3.050 to 3.190)`."""
+    known = [loss for loss in losses if loss is not None]
+    if not known:
+        return "-"
+    mean = summary.nats(sum(known) / len(known))
+    if len(known) == 1:
+        return f"{mean} (1 seed)"
+    between = f"{summary.nats(min(known))} to {summary.nats(max(known))}"
+    return f"{mean} ({len(known)} seeds, {between})"
+
+
+def _final(first, result):
+    final = result.final
+    words = _spread(final.losses)
+    if final.reasons:
+        return f"{words}; not comparable with {first}: {'; '.join(final.reasons)}"
+    if final.difference is None:
+        return words
+    sign = -1 if final.difference < 0 else 1
+    side = "below" if sign < 0 else "above"
+    chance = ""
+    if final.interval:
+        low, high = sorted(sign * end for end in final.interval)
+        chance = f" [{low:.3f}, {high:.3f}]"
+    return f"{words}, {abs(final.difference):.3f}{chance} {side} {first}'s; comparable"
+
+
+def _about_chance(first, others):
+    """What the intervals are, one line for all arms of which the same is true."""
+    said = {}
+    for result in others:
+        said.setdefault(_chance(first, result), []).append(result.arm.name)
+    for words, names in said.items():
+        yield f"{', '.join(names)}: {words}"
+
+
+def _chance(first, result):
+    counts = [len(each.group.runs) for each in (first, result)]
+    if min(counts) < 2:
+        return "a single seed, so nothing is known about chance"
+    how = "paired by seed" if result.is_paired else "drawn for each arm on its own"
+    number = " and ".join(str(count) for count in dict.fromkeys(counts))
+    words = f"intervals are 95 %, by bootstrap over {number} seeds, {how}"
+    if result.inconclusive > 0 and not result.arm.against_first.obstacle:
+        words += f"; {result.inconclusive:.0%} of the draws allow no conclusion"
+    return words

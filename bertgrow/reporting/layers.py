@@ -1,0 +1,88 @@
+"""Held-out figures that have a number for every layer, as curves over the steps."""
+
+import math
+
+from bertgrow.reporting import chart, curves
+
+LABELS = {
+    "activation_max": "largest output of each block",
+    "score_max": "largest attention score of each block",
+}
+FLOAT16 = (65504.0, "float16 ends: 65,504")
+LIMITS = {"activation_max": FLOAT16}  # scores may end sooner: before they are divided
+
+
+def figures(run):
+    """Names of the figures that are lists, in the order of the metrics."""
+    return list(
+        dict.fromkeys(
+            name
+            for row in run.evaluations
+            for name, value in row.items()
+            if isinstance(value, list)
+        )
+    )
+
+
+def legend():
+    """What the colours mean, as HTML."""
+    keys = [
+        f'<span><svg viewBox="0 0 30 12"><path class="line run0" style="--run: '
+        f'{chart.shaded(share)}" d="M0 6H30"/></svg>{words} layer</span>'
+        for share, words in ((0, "first"), (0.5, "middle"), (1, "last"))
+    ]
+    return f'<div class="legend">{"".join(keys)}</div>'
+
+
+def charts(run):
+    """One chart a figure, one line a layer, on a scale of powers of ten."""
+    for name in figures(run):
+        lines = _lines(run, name)
+        values = [y for line in lines for _, y, *_ in line.points]
+        limit = LIMITS.get(name)
+        yield chart.chart(
+            lines,
+            x=("step", None),
+            y=LABELS.get(name, name.replace("_", " ")),
+            y_range=value_range(values + [2 * limit[0]] if limit else values)
+            if values
+            else None,
+            is_log=True,
+            marks=[(stage["start"], 0) for stage in curves.grown(run)],
+            band=(limit[0], *limit) if limit else None,
+        )
+
+
+def _lines(run, name):
+    """The layers of each stage; zero and what is not finite have no place on the scale."""
+    lines = []
+    for rows in curves.pieces(run):
+        rows = [row for row in rows if name in row]
+        for layer in range(max((len(row[name]) for row in rows), default=0)):
+            points = [
+                (row["step"], row[name][layer], _tip(layer, row, name))
+                for row in rows
+                if layer < len(row[name]) and 0 < row[name][layer] < math.inf
+            ]
+            depth = max(len(rows[0][name]) - 1, 1)
+            has_dots = len(points) <= chart.ROOM // (depth + 1)
+            if not has_dots:
+                points = chart.thin([point[:2] for point in points])
+            lines.append(chart.Line(0, points, has_dots=has_dots, shade=layer / depth))
+    return lines
+
+
+def _tip(layer, row, name):
+    return f"layer {layer + 1}, step {row['step']}: {row[name][layer]:.4g}"
+
+
+def value_range(values):
+    """The nearest of 1, 2, 5, 10, 20, 50 ... around the values, at least five times apart."""
+    low = max(level for level in _levels(min(values)) if level <= min(values))
+    high = min(level for level in _levels(max(values)) if level > max(values))
+    return low, max(high, 5 * low)
+
+
+def _levels(value):
+    power = math.floor(math.log10(value))
+    return [factor * 10.0**n for n in (power - 1, power, power + 1) for factor in (1, 2, 5)]

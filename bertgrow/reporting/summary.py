@@ -1,0 +1,174 @@
+"""What runs reached and at what cost; the one place that computes speed-up at equal loss."""
+
+import math
+from typing import NamedTuple
+
+from bertgrow.core import units
+
+PLATEAU = 0.5  # nat: a model closer than this to word frequencies has learnt little else
+COSTS = ("flops", "seconds", "tokens")
+HEADER = ("arm", "step", "params", "mask_loss", "unigram", "past plateau")
+HEADER += ("tokens", "compute", "time")
+
+
+class EqualLoss(NamedTuple):
+    """Two runs at the `mask_loss` that both reach.
+
+    `first` and `other` are what each paid to get there, {"flops", "seconds", "tokens"}; empty
+    where `obstacle` says why nothing can be concluded. With `is_bound` the other run was
+    already lower when first evaluated: its cost is at most the one given. `intervals` say how
+    far chance moves the speed-up, {cost: (low, high)}, where there are several seeds.
+    """
+
+    mask_loss: float | None
+    first: dict
+    other: dict
+    is_bound: bool
+    obstacle: str
+    intervals: dict | None = None
+
+    @property
+    def speed_up(self):
+        """{cost: how many times less the other run needs}."""
+        return {name: self.first[name] / self.other[name] for name in self.first}
+
+
+class Arm(NamedTuple):
+    """One line of a summary; None where the run does not say."""
+
+    name: str
+    step: int
+    steps: int
+    parameters: int | None
+    length: int | None
+    mask_loss: float | None
+    unigram: float | None
+    has_left_plateau: bool | None
+    tokens: int | None
+    flops: float | None
+    seconds: float | None
+    against_first: EqualLoss | None  # None for the first arm itself
+
+
+def summary(runs):
+    """One `Arm` a run, each compared with the first."""
+    first, *others = runs
+    return [_arm(first, None), *(_arm(run, equal_loss(first, run)) for run in others)]
+
+
+def equal_loss(first, other):
+    """What each of two runs paid for the worse of their final losses.
+
+    Losses of rows of another length are not comparable, so only evaluations at the final
+    length count, which must be the same in both runs. Between two evaluations a curve is
+    taken as straight, and a run has reached a loss when it does not rise above it again:
+    what a small model reached before a growth that lost it is not counted.
+
+    Args:
+      first: `runs.Run`, the baseline.
+      other: `runs.Run`.
+    """
+    curves = [first.evaluations, other.evaluations]
+    if not all(curves):
+        return _nothing("not evaluated yet")
+    finals = [rows[-1] for rows in curves]
+    lengths = [row.get("length") for row in finals]
+    stores = [(run.config.get("store") or {}).get("hash") for run in (first, other)]
+    if lengths[0] != lengths[1]:
+        return _nothing(f"evaluated on rows of {lengths[0]} and {lengths[1]} tokens")
+    if None not in stores and stores[0] != stores[1]:
+        return _nothing("evaluated on different token stores")
+    if not all(math.isfinite(row["mask_loss"]) for row in finals):
+        return _nothing("diverged")
+    if not all(has_left_plateau(row) for row in finals):
+        return _nothing("plateau not left")
+
+    level = max(row["mask_loss"] for row in finals)
+    curves = [[row for row in rows if row.get("length") == lengths[0]] for rows in curves]
+    (paid, is_late), (other_paid, is_bound) = (reach(rows, level) for rows in curves)
+    if is_late:
+        return _nothing(f"{first.name} was first evaluated below {level:.3f}")
+    if not all(other_paid.values()):
+        return _nothing(f"{other.name} was below {level:.3f} from the start")
+    return EqualLoss(level, paid, other_paid, is_bound, "")
+
+
+def reach(rows, level):
+    """({cost: value} where evaluations fall to `level` for good, whether only a bound)."""
+    above = [i for i, row in enumerate(rows) if not row["mask_loss"] <= level]
+    if not above:
+        return {name: rows[0][name] for name in COSTS}, rows[0]["mask_loss"] < level
+    before, after = rows[above[-1]], rows[above[-1] + 1]
+    drop = before["mask_loss"] - after["mask_loss"]
+    share = (before["mask_loss"] - level) / drop if math.isfinite(drop) else 1.0
+    return {n: before[n] + share * (after[n] - before[n]) for n in COSTS}, False
+
+
+def has_left_plateau(row):
+    """Whether a model knows more than how often each piece occurs; None where unknown."""
+    if row.get("mask_loss") is None or row.get("unigram") is None:
+        return None
+    return row["mask_loss"] <= row["unigram"] - PLATEAU
+
+
+def table(arms):
+    """The summary in words: a header and one row an arm, all strings."""
+    past_plateau = {True: "yes", False: "no", None: "-"}
+    return HEADER, [
+        [
+            arm.name,
+            f"{arm.step}/{arm.steps}",
+            units.si(arm.parameters),
+            nats(arm.mask_loss),
+            nats(arm.unigram),
+            past_plateau[arm.has_left_plateau],
+            units.si(arm.tokens),
+            units.si(arm.flops, "FLOP"),
+            units.duration(arm.seconds),
+        ]
+        for arm in arms
+    ]
+
+
+def verdicts(arms):
+    """One (who, what) a comparison, e.g. ("grow against scratch", "no conclusion")."""
+    for arm in arms[1:]:
+        yield f"{arm.name} against {arms[0].name}", gains(arm.against_first)
+
+
+def gains(equal):
+    """An `EqualLoss` in words, e.g. "speed-up 1.52x [1.40, 1.61] in FLOPs, ..."."""
+    if equal.obstacle:
+        return equal.obstacle
+    names = {"flops": "FLOPs", "seconds": "time", "tokens": "tokens"}
+    least = "at least " if equal.is_bound else ""
+    parts = []
+    for cost, ratio in equal.speed_up.items():
+        chance = (equal.intervals or {}).get(cost)
+        between = f" [{chance[0]:.2f}, {chance[1]:.2f}]" if chance else ""
+        parts.append(f"{ratio:.2f}x{between} in {names[cost]}")
+    return f"speed-up {least}{', '.join(parts)} at mask_loss {nats(equal.mask_loss)}"
+
+
+def _arm(run, against_first):
+    final = (run.evaluations or [{}])[-1]
+    return Arm(
+        name=run.name,
+        step=run.last("step") or 0,
+        steps=run.stages[-1]["end"],
+        parameters=run.stages[-1].get("parameters"),
+        length=final.get("length"),
+        mask_loss=final.get("mask_loss"),
+        unigram=final.get("unigram"),
+        has_left_plateau=has_left_plateau(final),
+        against_first=against_first,
+        **{name: run.last(name) for name in COSTS},
+    )
+
+
+def nats(value):
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _nothing(obstacle):
+    return EqualLoss(None, {}, {}, False, f"{obstacle}, no conclusion")

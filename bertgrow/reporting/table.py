@@ -1,0 +1,51 @@
+"""Prints the summary of runs as a table, and turns it into plain data for JSON."""
+
+import math
+import sys
+
+import rich.console
+import rich.table
+
+from bertgrow.core import units
+from bertgrow.reporting import summary
+
+
+def show(arms, chosen=None, file=None):
+    """Prints the summary: a rich table on a terminal, aligned text elsewhere.
+
+    Args:
+      arms: `summary.summary(...)`.
+      chosen: the `baseline.Baseline`, or None for a single arm.
+      file: standard output by default.
+    """
+    file = file or sys.stdout
+    header, rows = summary.table(arms)
+    if file.isatty():
+        # Numbers stay whole in 80 columns; a long name is folded instead.
+        table = rich.table.Table(box=None, pad_edge=False, collapse_padding=True)
+        table.add_column(header[0], overflow="fold", min_width=7)
+        for name in header[1:]:
+            table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        rich.console.Console(file=file).print(table)
+    else:
+        for line in units.aligned([header, *rows]):
+            print(line, file=file)
+    if chosen:
+        print(chosen, file=file)
+    for who, what in summary.verdicts(arms):
+        print(f"{who}: {what}", file=file)
+
+
+def as_json(value):
+    """Named tuples as objects, and null for what JSON has no number for."""
+    if isinstance(value, summary.EqualLoss):
+        return as_json({**value._asdict(), "speed_up": value.speed_up})
+    if isinstance(value, summary.Arm):
+        return as_json(value._asdict())
+    if isinstance(value, dict):
+        return {name: as_json(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [as_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""Runs a recipe stage by stage and keeps its working directory."""

@@ -1,0 +1,191 @@
+"""Trains the arms of a comparison: each seed is a `bertgrow pretrain`, a process of its own."""
+
+import collections
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import NamedTuple
+
+from etils import epath
+
+from bertgrow.core.differences import differences
+from bertgrow.core.errors import EXIT_INPUT, EXIT_STOPPED, CheckFailed, InputError, Stopped
+from bertgrow.recipes import load, resolve
+from bertgrow.run import launch, records, workdir
+
+LAST_LINES = 5  # of a failed run's output, repeated in the error
+
+
+class Planned(NamedTuple):
+    """One run to be made: an arm with a seed."""
+
+    arm: str
+    folder: epath.Path
+    recipe: dict  # resolved, as config.json will hold it
+    store: str  # hash
+    command: list
+
+    @property
+    def name(self):
+        return self.folder.name
+
+
+def plan(arms, num_seeds, folder, given):
+    """The runs of all arms, seed 0 of each arm before seed 1 of any.
+
+    So there is something to compare early. Every recipe is resolved before any is trained.
+
+    Args:
+      arms: "NAME=FILE[:VARIANT]" each.
+      num_seeds: seeds 0 to `num_seeds` - 1, the same ones in every arm.
+      folder: where the working directories go.
+      given: "--config.NAME=VALUE" each, laid over every recipe.
+    """
+    for word in given:
+        if re.match(r"--config\.seed\b", word):
+            raise InputError(f"{word}: compare sets the seed of each run; give --seeds N")
+    if num_seeds < 1:
+        raise InputError(f"--seeds is {num_seeds}; expected 1 or more")
+    files = _arms(arms)
+    planned = [
+        _planned(arm, file, seed, folder, given)
+        for seed in range(num_seeds)
+        for arm, file in files.items()
+    ]
+    stores = {each.arm: each.store for each in planned}
+    if len(set(stores.values())) > 1:
+        listed = ", ".join(f"{arm}: {digest[:12]}" for arm, digest in stores.items())
+        raise InputError(
+            f"the arms have different token stores ({listed}), so their losses do not compare; "
+            "give one to all with --config.data.store=STORE"
+        )
+    return planned
+
+
+def run_all(planned, *, resume):
+    """Trains what is not finished, in order; yields each run when it is.
+
+    Raises:
+      Stopped: a signal came, or a run was stopped; `resume` is the command that continues.
+      InputError, CheckFailed: a run failed; its last lines are in the message.
+    """
+    with _Relay() as relay:
+        for number, each in enumerate(planned, start=1):
+            place = f"{each.name} ({number} of {len(planned)})"
+            if is_finished(each):
+                print(f"{place}: finished already", flush=True)
+            else:
+                print(f"{place}: training", flush=True)
+                code, lines = relay.run(each.command, each.name)
+                _check(each, code, lines, relay, resume)
+            yield each
+            if relay.received and number < len(planned):
+                raise Stopped(f"stopped after {each.name}; continue with: {resume}")
+
+
+def is_finished(planned):
+    """Whether the run is there, of this very recipe and store, and evaluated at its end."""
+    if not (planned.folder / "config.json").exists():
+        return False
+    known = workdir.read(planned.folder)
+    changes = differences(known["recipe"], planned.recipe)
+    if any(not workdir.is_free(name) for name, *_ in changes):
+        return False  # and `pretrain` will say what is different
+    if known["store"]["hash"] != planned.store or not records.read(planned.folder).is_finished:
+        return False
+    # Killed between its last evaluation and its last save, a run has a save to make. Where
+    # all checkpoints were removed to save room, it has not.
+    saves, end = planned.folder / "checkpoints", known["stages"][-1]["end"]
+    return not saves.exists() or (saves / "checksums" / f"{end}.json").exists()
+
+
+def _arms(arms):
+    files = {}
+    for word in arms:
+        name, equals, file = word.partition("=")
+        if not equals or not file or not re.fullmatch(r"[\w.+-]+", name):
+            raise InputError(
+                f"--arms {word!r}; expected NAME=FILE[:VARIANT], with a name of letters, "
+                "digits and _ . + -, e.g. full=demo:scratch"
+            )
+        if name in files:
+            raise InputError(f"--arms names {name!r} twice; give each arm a name of its own")
+        files[name] = file
+    if len(files) < 2:
+        raise InputError("--arms names one arm; give two or more, the baseline first")
+    return files
+
+
+def _planned(arm, file, seed, folder, given):
+    given = [*given, f"--config.seed={seed}"]
+    try:
+        recipe = load.read(file, given)
+        stores = launch.open_stores(recipe)
+        settings = resolve.resolve(recipe, vocab=stores[0].vocab)
+    except InputError as error:
+        raise InputError(f"arm {arm}: {error}") from error
+    path = folder / f"{arm}-seed{seed}"
+    command = [sys.executable, "-m", "bertgrow", "pretrain", "--config", file, *given]
+    command += ["--workdir", str(path)]
+    digest = "+".join(store.hash for store in stores)
+    return Planned(arm, path, settings.recipe, digest, command)
+
+
+class _Relay:
+    """Runs one child at a time, shows what it says, and passes signals on to it."""
+
+    def __init__(self):
+        self.received, self._child = None, None
+
+    def __enter__(self):
+        signals = (signal.SIGTERM, signal.SIGINT)
+        self._before = {each: signal.signal(each, self._pass_on) for each in signals}
+        return self
+
+    def __exit__(self, *_):
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+        if self._child is not None and self._child.poll() is None:
+            self._child.terminate()  # the failure is ours: the child saves and stops
+
+    def run(self, command, name):
+        """(exit code, last lines) of a command whose output is shown line by line."""
+        lines = collections.deque(maxlen=LAST_LINES)
+        self._child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        if self.received:  # it came before there was a child to pass it on to
+            self._child.send_signal(self.received)
+        with self._child.stdout as output:
+            for line in output:
+                print(f"{name} | {line.rstrip()}", flush=True)
+                if line.strip():
+                    lines.append(line.strip())
+        return self._child.wait(), list(lines)
+
+    def _pass_on(self, number, _):
+        self.received = signal.Signals(number)
+        if self._child is not None:
+            self._child.send_signal(number)
+
+
+def _check(planned, code, lines, relay, resume):
+    if code == 0:
+        return
+    # A signal that comes while Python starts ends the child before it could turn it into 75.
+    is_killed_by_it = relay.received and code in (-relay.received, 128 + relay.received)
+    if code == EXIT_STOPPED or is_killed_by_it:
+        raise Stopped(f"{planned.name} was stopped early; continue with: {resume}")
+    how = f"ended with exit code {code}" if code > 0 else f"was killed by {_signal(-code)}"
+    message = f"{planned.name} {how}; its last lines: {' | '.join(lines) or '(none)'}"
+    raise InputError(message) if code == EXIT_INPUT else CheckFailed(message)
+
+
+def _signal(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,142 @@
+"""Turns a resolved recipe and its stores into a `Job`: stages, data, first state, summary."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import math
+from pathlib import Path
+
+import jax
+
+from bertgrow.core.errors import InputError
+from bertgrow.data.corpus import store
+from bertgrow.data.sequences import pipeline, streams
+from bertgrow.models import families
+from bertgrow.objectives import stages
+from bertgrow.run import trainer, workdir
+from bertgrow.teacher_cache import cache
+from bertgrow.train import sharding
+from bertgrow.train.checkpoints import checkpoint
+
+
+def make(settings, stores, *, command="", cached_in=None):
+    """Everything a run needs, from a resolved recipe and its opened stores.
+
+    Args:
+      settings: RunConfig.
+      stores: opened.
+      command: what continues the run.
+      cached_in: folder of the teacher cache (`bertgrow.teacher_cache`), or None.
+
+    Raises:
+      InputError: stages that cannot grow into one another, or a store without enough rows.
+    """
+    vocab, family = stores[0].vocab, families.find(settings.family)
+    todo = stages.make(settings, family, vocab)
+    mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
+    for stage in todo:
+        sharding.check_batch(stage.batch, mesh, settings.accumulate)
+    shares, kind = weights(settings, stores), settings.data.rows
+
+    def training_rows(index):
+        length = settings.stages[index].length
+        return streams.Stream(
+            stores, weights=shares, length=length, kind=kind, seed=settings.seed,
+            epochs=settings.data.mask_epochs,
+        )  # fmt: skip
+
+    @functools.cache
+    def held_out(index):
+        stage = settings.stages[index]
+        limit = math.ceil(settings.eval.rows / stage.batch)
+        found = pipeline.held_out(
+            stores[0], length=stage.length, rows=stage.batch, kind=kind, limit=limit
+        )
+        mine = streams.host_rows(stage.batch, jax.process_count(), jax.process_index())
+        return [{name: array[mine] for name, array in batch.items()} for batch in found]
+
+    for index in range(len(todo)):
+        held_out(index)  # too small a split is an error now, before anything is written
+    caches = {}
+    if cached_in is not None:
+        caches = cache.of_run(cached_in, settings, stores, todo, training_rows)
+        todo = tuple(
+            stage._replace(task=stage.targets.task) if index in caches else stage
+            for index, stage in enumerate(todo)
+        )
+    return trainer.Job(
+        settings=settings,
+        stages=todo,
+        caches=caches,
+        summary=summary(settings, family, todo, stores),
+        rows=training_rows,
+        held_out=held_out,
+        unigram=store.unigram_cross_entropy(stores[0]),
+        first=lambda state, where: _first(settings, state, where, stores[0]),
+        command=command,
+    )
+
+
+def summary(settings, family, todo, stores):
+    """What config.json holds: recipe, stages as numbers, store, what is lent, versions."""
+    table = []
+    for config, stage in zip(settings.stages, todo, strict=True):
+        table.append(
+            dict(
+                name=config.name,
+                task=config.task,
+                start=config.start,
+                end=config.end,
+                batch=config.batch,
+                length=config.length,
+                **families.shape(family, config.model),
+                parameters=sum(families.parameters(family, config.model).values()),
+                flops_per_step=stage.flops,
+            )  # fmt: skip
+        )
+    frozen = [stage.frozen for stage in todo if stage.frozen]
+    lent = {folder: which for each in frozen for folder, which in (each.lent or {}).items()}
+    packages = ("bertgrow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
+    return dict(
+        recipe=settings.recipe,
+        stages=table,
+        store=dict(
+            hash="+".join(opened.hash for opened in stores),
+            vocabulary=stores[0].meta["vocab"]["hash"],
+            documents=sum(len(opened.train) for opened in stores),
+            tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
+        ),
+        lent=lent,
+        versions={name: importlib.metadata.version(name) for name in packages},
+    )
+
+
+def weights(settings, stores):
+    """`config.data.weights` as numbers, one a store; an InputError where they do not fit."""
+    given = [part for part in settings.data.weights.split(",") if part.strip()]
+    try:
+        numbers = [float(part) for part in given] or [1.0] * len(stores)
+    except ValueError as error:
+        raise InputError(f"config.data.weights: {error}; expected numbers") from error
+    if len(numbers) != len(stores) or min(numbers) <= 0:
+        raise InputError(
+            f"config.data.weights has {len(numbers)} numbers for {len(stores)} stores; "
+            "give one above 0 for each"
+        )
+    return numbers
+
+
+def _first(settings, state, shardings, opened):
+    """The first state: random weights, or those of the run that `init_from` names."""
+    if not settings.init_from:
+        return state
+    workdir.check_vocabulary(settings.init_from, opened.vocab, "config.init_from")
+    with checkpoint.Checkpoints(Path(settings.init_from) / "checkpoints") as saves:
+        step = saves.latest()
+        if step is None:
+            raise InputError(f"config.init_from {settings.init_from} holds no checkpoint")
+        target = jax.tree.map(
+            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+            state.params, shardings.params,
+        )  # fmt: skip
+        return state._replace(params=saves.restore_params(step, target))

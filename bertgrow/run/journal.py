@@ -1,0 +1,222 @@
+"""Writes metrics.jsonl and growth/*.json of a run, and counts tokens, FLOPs and seconds."""
+
+import json
+import time
+from typing import Any, NamedTuple
+
+import jax
+
+from bertgrow.train import divergence, metrics
+from bertgrow.train.checkpoints import checksums
+
+AHEAD = 2  # steps that may be under way on the devices before the loop waits for the oldest
+
+
+class Step(NamedTuple):
+    """A step whose metrics are still on the devices."""
+
+    step: int
+    metrics: Any  # {name: array}
+    position: dict  # where the data stand after the step
+
+
+class Journal:
+    """Writes metrics.jsonl and growth/*.json, and counts tokens, FLOPs and seconds.
+
+    Metrics stay on the devices until a line is due, `every` steps, or until `flush`: then one
+    transfer brings those of all steps since the last. A line is written when its step has
+    ended, while the next `AHEAD` are under way, so the devices never wait for a reader.
+
+    Args:
+      workdir: of the run.
+      stages: the rows of config.json's `stages`.
+      seen: the progress reporter.
+      every: steps between two lines of training metrics.
+      write: false in all processes but the first.
+    """
+
+    def __init__(self, workdir, stages, seen, *, every, write=True):
+        self.workdir, self.stages, self.seen, self.every = workdir, stages, seen, every
+        self.path = workdir / "metrics.jsonl"
+        self.writer = None
+        self._writes = write
+        self.position, self.tokens, self.seconds = None, 0, 0.0
+        self.certificates = []
+        self._index, self._saved, self._evaluated = 0, None, set()
+        self._pending = []  # Steps, oldest first
+        self._shown = 0  # the last step that the progress reporter knows
+        self._mark = time.monotonic()
+
+    def begin(self, step, record=None, changes=()):
+        """Continues from a checkpoint's step and record: later lines are cut off.
+
+        Args:
+          step: int, 0 at the beginning of a run.
+          record: what `record` gave to that checkpoint.
+          changes: the fields that changed so far, see `workdir.settle_changes`.
+        """
+        record = record or {}
+        self._index, self._shown = record.get("stage", 0), step
+        for name in ("position", "tokens", "seconds", "certificates"):
+            setattr(self, name, record.get(name, getattr(self, name)))
+        self._saved = step or None
+        if self._writes:
+            metrics.cut(self.path, step)
+            self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
+        kept = metrics.read(self.path) if self.path.exists() else []
+        self._evaluated = {(r["step"], r["stage"]) for r in kept if r["split"] == "eval"}
+        self._write_changes(changes, kept)
+        for certificate in self.certificates:
+            self._write_certificate(certificate)
+
+    def _write_changes(self, changes, rows):
+        """A line for each change that the file does not hold yet."""
+        for change in changes:
+            if change not in ({name: row.get(name) for name in change} for row in rows):
+                self._write(change["step"], metrics.CHANGE, change)
+                self.seen.event(
+                    f"from step {change['step']} on, config.{change['field']} is "
+                    f"{change['after']!r}, was {change['before']!r}"
+                )
+
+    def record(self):
+        """What a checkpoint keeps of this; plain data."""
+        return dict(
+            position=self.position, tokens=self.tokens, seconds=self.seconds,
+            certificates=self.certificates,
+        )  # fmt: skip
+
+    def stage(self, index):
+        """From here on, steps are of this stage; its clock starts."""
+        self._index = index
+        self.mark()
+
+    def mark(self):
+        """What passed since the last step - compiling, evaluating - is not training time."""
+        self._mark = time.monotonic()
+
+    def sync(self):
+        """Makes sure that all lines so far outlive a power cut; before a save."""
+        self.flush()
+        if self.writer:
+            self.writer.sync()
+
+    def saved(self, step):
+        self._saved = step
+        self.mark()
+
+    def take(self, info):
+        """Notes a step that is under way; waits until the one `AHEAD` of it has ended."""
+        self._pending.append(Step(info.step, info.metrics, info.position))
+        if len(self._pending) <= AHEAD:
+            return
+        ended = self._pending[-1 - AHEAD]
+        jax.block_until_ready(ended.metrics)
+        if self._is_line(ended.step):
+            self._read(len(self._pending) - AHEAD)
+        else:
+            self._show(ended.step)
+
+    def flush(self):
+        """Reads all steps so far. Raises CheckFailed where a loss is not finite."""
+        self._read(len(self._pending))
+
+    def _read(self, count):
+        """Reads the oldest pending steps in one transfer, and writes the lines that are due."""
+        steps, self._pending = self._pending[:count], self._pending[count:]
+        if not steps:
+            return
+        found = jax.device_get([each.metrics for each in steps])
+        now = time.monotonic()
+        passed, self._mark = now - self._mark, now
+        speed = sum(map(_tokens, found)) / max(passed, 1e-9)
+        for each, values in zip(steps, found, strict=True):
+            values = {name: float(value) for name, value in values.items()}
+            self._count(each, values, passed / len(steps))
+            del values["tokens"]
+            shown = values | dict(tokens_per_second=speed)
+            if self._is_line(each.step):
+                self._write(each.step, "train", shown)
+            self._show(each.step, shown if self._is_line(each.step) else None)
+
+    def _count(self, step, values, seconds):
+        divergence.check_finite(
+            values, step=step.step, position=step.position,
+            rows=self.stages[self._index]["batch"], checkpoint=self._saved,
+        )  # fmt: skip
+        self.position = step.position
+        self.tokens += int(values["tokens"])
+        self.seconds += seconds
+
+    def _is_line(self, step):
+        return step % self.every == 0 or step in (1, self.stages[self._index]["end"])
+
+    def _show(self, step, metrics=None):
+        if metrics or step > self._shown:
+            self._shown = step
+            self.seen.step(step, self._name, metrics)
+
+    @property
+    def _name(self):
+        return self.stages[self._index]["name"]
+
+    def has_evaluated(self, step):
+        """Whether this stage has been evaluated at this step, before a restart perhaps."""
+        return (step, self._name) in self._evaluated
+
+    def evaluated(self, step, scores):
+        self._evaluated.add((step, self._name))
+        self._write(step, "eval", scores | dict(length=self.stages[self._index]["length"]))
+        gain = scores["unigram"] - scores["mask_loss"]
+        side = "below" if gain > 0 else "above"
+        self.seen.event(
+            f"step {step}: held-out mask_loss {scores['mask_loss']:.3f}, mlm_loss "
+            f"{scores['mlm_loss']:.3f} ({abs(gain):.2f} nat {side} unigram)"
+        )
+        self.mark()
+
+    def grown(self, certificate):
+        self.certificates.append(certificate)
+        self._write_certificate(certificate)
+        rows = "; ".join(row["changed"] for row in certificate["rows"]) or "nothing changes"
+        self.seen.event(f"transition {certificate['transition']}: {rows}")
+        self.mark()
+
+    def completed(self, certificate):
+        """Puts a certificate that has learnt more in the place of the last one."""
+        self.certificates = [*self.certificates[:-1], certificate]
+        self._write_certificate(certificate)
+        self.mark()
+
+    def _flops(self, step):
+        return sum(
+            row["flops_per_step"] * max(0, min(step, row["end"]) - row["start"])
+            for row in self.stages
+        )
+
+    def _write(self, step, split, values):
+        if self.writer is None:
+            return
+        row = dict(step=step, stage=self._name, split=split)
+        counters = dict(tokens=self.tokens, flops=self._flops(step), seconds=self.seconds)
+        self.writer.write(row | values | counters)
+
+    def _write_certificate(self, certificate):
+        if not self._writes:
+            return
+        path = self.workdir / "growth" / f"{certificate['transition']}.json"
+        checksums.write_atomically(path, json.dumps(certificate, indent=2) + "\n")
+
+    def close(self):
+        if self.writer:
+            self.writer.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _tokens(metrics):
+    return int(metrics["tokens"])

@@ -1,0 +1,232 @@
+"""How a run looks while it trains: a bar on a terminal, plain lines everywhere else.
+
+with progress.reporter(stages) as seen:
+    for info in steps(...):
+        seen.step(info.step, "0", metrics)  # metrics only on steps where they were read
+        seen.event("saved step 500")
+"""
+
+import collections
+import contextlib
+import os
+import sys
+import time
+from typing import NamedTuple
+
+import rich.console
+import rich.progress
+
+from bertgrow.core import units
+
+REDRAW = 0.2  # seconds between two looks at the figures
+LONG = ("compiling", "growing")  # phases of which plain lines tell too; others leave a line
+WINDOW = 50  # looks over which the pace is taken
+
+
+class Figures(NamedTuple):
+    """What both looks show. Later stages cost more, so progress is counted in FLOPs."""
+
+    stage: str  # "stage 2/4"
+    step: int
+    steps: int
+    loss: float | None
+    tokens_per_second: float | None
+    pace: float | None  # model FLOP/s by the clock on the wall, pauses included
+    done: float  # FLOPs
+    total: float
+
+
+@contextlib.contextmanager
+def reporter(stages, *, style="auto", every=1, file=None, clock=time.monotonic):
+    """Shows the progress of a run; yields an object with `step`, `event`, `phase`, `close`.
+
+    `step(step, stage, metrics=None)` may be called after every step: it takes microseconds.
+    `metrics` has `loss` and `tokens_per_second` as numbers, on steps where they were read.
+    `event(text)` notes what is not a step: an evaluation, growth, a save, a restore.
+    `phase(name, stage=None)` says what the run does from here on: reading, compiling, growing,
+    training, evaluating, saving. `close()` removes the bar, from any thread.
+
+    Args:
+      stages: the stages of `config.json`: name, start, end, flops_per_step.
+      style: "bar", "lines", "none" (processes other than the first), or "auto": a bar where
+        `file` is a terminal, lines in notebooks, logs and pipes.
+      every: least number of steps between two plain lines.
+      file: where to show it, by default standard output.
+      clock: seconds; a test passes its own.
+    """
+    file = file or sys.stdout
+    if style == "auto":
+        style = "bar" if is_terminal(file) else "lines"
+    meter = Meter(stages, clock)
+    if style == "none":
+        yield Silent()
+    elif style == "lines":
+        yield Lines(meter, file, every)
+    elif style == "bar":
+        with Bar(meter, file) as bar:
+            yield bar
+    else:
+        raise ValueError(f"style is {style!r}; known: auto, bar, lines, none")
+
+
+def is_terminal(file):
+    # Not rich's own test: FORCE_COLOR makes it true for files, where a bar is only noise.
+    return file.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
+
+
+class Silent:
+    def step(self, step, stage, metrics=None):
+        pass
+
+    def event(self, text):
+        pass
+
+    def phase(self, name, stage=None):
+        pass
+
+    def close(self):
+        pass
+
+
+class Lines(Silent):
+    """One line where figures were read, one an event."""
+
+    def __init__(self, meter, file, every):
+        self.meter, self.file, self.every = meter, file, every
+        self.shown = None
+
+    def step(self, step, stage, metrics=None):
+        self.meter.note(step, stage)
+        if not metrics:
+            return
+        is_last = step >= self.meter.steps
+        if self.shown is None or step - self.shown >= self.every or is_last:
+            self.shown = step
+            figures = self.meter.figures(step, stage, metrics)
+            self.event(f"step {figures.step}/{figures.steps}  {in_words(figures)}")
+
+    def event(self, text):
+        print(text, file=self.file, flush=True)
+
+    def phase(self, name, stage=None):
+        if name in LONG:
+            self.event(f"{self.meter.place(stage)}  {name}")
+
+
+class Bar:
+    """A live bar with events scrolling above it; nothing of it stays at the end."""
+
+    def __init__(self, meter, file):
+        self.meter = meter
+        self.console = rich.console.Console(file=file, force_terminal=True)
+        self.progress = rich.progress.Progress(
+            rich.progress.TextColumn("{task.fields[place]}"),
+            rich.progress.BarColumn(bar_width=None),
+            rich.progress.TextColumn("{task.fields[figures]}"),
+            console=self.console,
+            expand=True,
+            refresh_per_second=1 / REDRAW,
+            transient=True,
+            redirect_stderr=is_terminal(sys.stderr),  # a log of errors stays one
+        )
+        self.metrics, self.now, self.stage = {}, "starting", None
+
+    def __enter__(self):
+        self.task = self.progress.add_task("", total=None, place="", figures=self.now)
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.progress.stop()
+
+    def phase(self, name, stage=None):
+        if (name, stage) == (self.now, self.stage):
+            return
+        if stage != self.stage:
+            self.metrics = {}  # the loss of the stage before is not that of this one
+        self.now, self.stage = name, stage
+        if name == "training" and self.metrics:
+            return  # the next step shows its figures
+        parts = [self.meter.place(stage), name] if stage else [name]
+        self.progress.update(self.task, figures="  ".join(parts), refresh=True)
+
+    def step(self, step, stage, metrics=None):
+        self.metrics = metrics or self.metrics
+        if not self.meter.note(step, stage):
+            return
+        figures = self.meter.figures(step, stage, self.metrics)
+        self.progress.update(
+            self.task,
+            completed=figures.done,
+            total=figures.total,
+            place=f"{figures.step}/{figures.steps}",
+            figures=in_words(figures),
+        )
+
+    def event(self, text):
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Meter:
+    """Turns steps into FLOPs done and a pace, looking at the clock only now and then."""
+
+    def __init__(self, stages, clock):
+        self.clock = clock
+        self.places = {stage["name"]: i for i, stage in enumerate(stages)}
+        self.stages = stages
+        self.steps = stages[-1]["end"]
+        self.total = self.done(stages[-1]["end"])
+        self.looks = collections.deque(maxlen=WINDOW)
+        self.stage = None
+
+    def note(self, step, stage):
+        """Whether it was time to look: every REDRAW seconds, and at both ends of a stage."""
+        now = self.clock()
+        is_end = step >= self.stages[self.places[stage]]["end"]
+        if stage != self.stage:
+            self.looks.clear()  # another stage, another pace; compiling it is not part of it
+            self.stage = stage
+        elif not is_end and now - self.looks[-1][0] < REDRAW:
+            return False
+        self.looks.append((now, self.done(step)))
+        return True
+
+    def place(self, stage):
+        """`stage 2/4`"""
+        return f"stage {self.places[stage] + 1}/{len(self.stages)}"
+
+    def figures(self, step, stage, metrics):
+        (then, before), (now, done) = self.looks[0], self.looks[-1]
+        return Figures(
+            stage=self.place(stage),
+            step=step,
+            steps=self.steps,
+            loss=metrics.get("loss"),
+            tokens_per_second=metrics.get("tokens_per_second"),
+            pace=(done - before) / (now - then) if now > then else None,
+            done=self.done(step),
+            total=self.total,
+        )
+
+    def done(self, step):
+        """FLOPs of the first `step` steps of the run."""
+        return sum(
+            s["flops_per_step"] * max(0, min(step, s["end"]) - s["start"]) for s in self.stages
+        )
+
+
+def in_words(figures):
+    """`stage 2/4  loss 4.321  12.3 ktok/s  1.2 GFLOP/s  12 min 30 s left`"""
+    parts = [figures.stage]
+    if figures.loss is not None:
+        parts.append(f"loss {figures.loss:.3f}")
+    if figures.tokens_per_second:
+        parts.append(units.si(figures.tokens_per_second, "tok/s"))
+    if figures.pace:
+        parts.append(units.si(figures.pace, "FLOP/s"))
+        left = (figures.total - figures.done) / figures.pace
+        parts.append(f"{units.duration(left)} left")
+    return "  ".join(parts)

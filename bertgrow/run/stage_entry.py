@@ -1,0 +1,112 @@
+"""How a stage begins: frozen weights are read, a cache of theirs is filled, growth is done.
+
+Functions of the `run.Session`; what they may have to wait for is saved before.
+"""
+
+import jax
+
+from bertgrow.core.errors import CheckFailed
+from bertgrow.growth import certificate as certificates
+from bertgrow.teacher_cache import cache, fill
+from bertgrow.train import sharding
+
+
+def prepare(session, index, state, is_to_enter):
+    """The session to train a stage in, and the state to begin with.
+
+    Frozen weights are kept only where every step asks them. Those that a cache stands for, or
+    that the stage begins with, are read when there is such work to do.
+    """
+    cached, frozen = session.job.caches.get(index), session.job.stages[index].frozen
+    is_to_fill = cached is not None and bool(cached.missing())
+    if cached and not is_to_fill:
+        session.saves.wait()  # the digest may be that of the stage before
+        cache.check(cached, frozen.digest(session.saves))
+    stays = frozen and frozen.at_steps and not cached
+    starts = frozen and frozen.at_entry and is_to_enter
+    here = _with_frozen(session, index) if stays or starts or is_to_fill else session
+    if is_to_fill:
+        _fill(here, index, cached)
+    if is_to_enter:
+        state = _enter(here, index, state)
+    return here if stays else session, state
+
+
+def _fill(session, index, cached):
+    """Writes what a cache lacks; complete files are kept, so a stop is safe."""
+    stage, saves = session.job.stages[index], session.saves
+    begins = session.job.settings.stages[index].start
+    position = saves.record(begins)["position"] if index else None
+    with session.stop.uninterruptible(saves.wait):
+        fill.fill(
+            cached, stage, session.job.rows(index), first_row(session, index, position),
+            mesh=session.mesh, teacher=stage.frozen.digest(saves), say=session.seen.event,
+        )  # fmt: skip
+
+
+def first_row(session, index, position):
+    """Where the data of a stage begin, when the stage before has ended at `position`."""
+    job, stages = session.job, session.job.settings.stages
+    if index and stages[index].length != stages[index - 1].length:
+        return job.rows(index).next_block(position)
+    return position or job.rows(index).start()
+
+
+def _with_frozen(session, index):
+    """The session in which the stage's task holds its frozen weights, on the devices."""
+    stage = session.job.stages[index]
+    session.seen.phase("reading", stage.name)
+    session.saves.wait()  # they may be those of the stage before
+    frozen = stage.frozen.load(session.saves, stage.frozen.shapes(session.mesh))
+    stages = list(session.job.stages)
+    stages[index] = stage._replace(task=stage.task._replace(frozen=frozen))
+    return session._replace(job=session.job._replace(stages=tuple(stages)))
+
+
+def _enter(session, index, state):
+    """Turns the last state of one stage into the first of the next; most often, grows it."""
+    job = session.job
+    stage = job.stages[index]
+    if stage.enter is None:
+        return state
+    session.seen.phase("growing" if index else "reading", stage.name)
+    with session.stop.uninterruptible(session.saves.wait):
+        where = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
+        probe = _probe(job.held_out(max(index - 1, 0))[0], session.mesh)
+        state, certificate = stage.enter(state, where, probe, stage.task.frozen)
+    before = job.stages[index - 1].name if index else "start"
+    name = f"{before}-{stage.name}"
+    certificate = {"transition": name, "step": int(state.step)} | certificate
+    session.log.grown(certificate)
+    _judge(session, index, certificate)
+    return state
+
+
+def _probe(rows, mesh):
+    """The first rows of a held-out batch on the devices, as many as a certificate reads.
+
+    Args:
+      rows: {name: NumPy array}, this process's part of the batch.
+      mesh: of the run.
+    """
+    processes, devices = jax.process_count(), mesh.shape["data"] * mesh.shape["fsdp"]
+    batch = processes * len(rows["tokens"])
+    number = certificates.num_rows(batch, devices) // processes
+    return sharding.put({name: array[:number] for name, array in rows.items()}, mesh)
+
+
+def _judge(session, index, certificate):
+    """A broken claim ends the run, or is said aloud, as the recipe wants it."""
+    name = certificate["transition"]
+    for row in certificates.broken(certificate):
+        scale, change = (
+            "something not finite" if row[name] is None else f"{row[name]:.3g}"
+            for name in ("logit_scale", "max_logit_change")
+        )
+        broken = (
+            f"growth {name}: {row['operator']} claims to be exact, and logits of up to "
+            f"{scale} moved by {change}; see {session.workdir}/growth/{name}.json"
+        )
+        if session.job.settings.stages[index].grow.on_broken_claim == "stop":
+            raise CheckFailed(broken)
+        session.seen.event(broken)

@@ -1,0 +1,250 @@
+"""Walks the stages of a run - enter, train, evaluate, save - whatever is being trained.
+
+The order at a step's end is a decision: its metrics are written, then it is evaluated, then
+saved. So a checkpoint is never ahead of the metrics, and a restart cuts the metrics at the
+checkpoint it starts from. At a boundary only the state before growth is saved; growth is a
+pure function of it and is done again.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from bertgrow.core.errors import Stopped
+from bertgrow.core.types import Stage
+from bertgrow.data.sequences import pipeline
+from bertgrow.growth import certificate as certificates
+from bertgrow.recipes.schema import RunConfig
+from bertgrow.run import journal, profiling, progress, stage_entry, workdir
+from bertgrow.teacher_cache import cache
+from bertgrow.train import environment, evaluation, loop, sharding, signals
+from bertgrow.train.checkpoints import checkpoint, disk
+
+TIES_AFTER = 100  # steps from a growth to the second count of tied replicas
+
+
+class Job(NamedTuple):
+    """What is to be done, and on which data."""
+
+    settings: RunConfig
+    stages: tuple[Stage, ...]
+    summary: dict  # what config.json holds
+    rows: Callable  # stage index -> stream of training rows
+    held_out: Callable  # stage index -> list of batches
+    unigram: float  # cross-entropy in nat of the held-out split under train frequencies
+    first: Callable  # (state of random weights, shardings) -> first state, e.g. `init_from`
+    command: str  # what continues this run
+    caches: dict = {}  # {stage index: `cache.Cache`}, of stages that ask no frozen weights
+
+
+class Session(NamedTuple):
+    """The open things of one process."""
+
+    job: Job
+    workdir: Path
+    mesh: Any
+    saves: checkpoint.Checkpoints
+    stop: signals.StopRequest
+    log: journal.Journal
+    seen: Any  # the progress reporter
+    agreement: signals.Agreement = None
+    trace: profiling.Trace = None
+
+
+def run(job, path, *, stop=None, profile=None):
+    """Runs or continues a job in its working directory until its last stage ends.
+
+    Args:
+      job: Job.
+      path: the working directory, see `workdir.open_for`.
+      stop: StopRequest, entered; the run makes its own when not given.
+      profile: `profiling.Window` of steps to trace.
+
+    Raises:
+      Stopped: a signal or the time limit; everything is saved.
+      CheckFailed: the loss is not finite, or a growth's claim does not hold.
+      InputError: the disk is full, or the working directory is of another run.
+    """
+    with _session(job, path, stop, profile) as session:
+        session.seen.phase("reading")
+        cache.check_all(job.caches, job.stages, session.saves, session.seen.event)
+        begun, state, is_new = _begin(session)
+        for index in range(begun, len(job.stages)):
+            here, state = stage_entry.prepare(session, index, state, index > begun or is_new)
+            state = _train(here, index, state)
+        session.saves.wait()
+        session.seen.event(f"finished at step {int(state.step)}: {path}")
+
+
+@contextlib.contextmanager
+def _session(job, path, stop, profile):
+    settings = job.settings
+    ends = [stage.end for stage in settings.stages]
+    is_first = jax.process_index() == 0
+    with contextlib.ExitStack() as stack:
+        stop = stop or stack.enter_context(signals.StopRequest(resume=job.command))
+        saves = stack.enter_context(
+            checkpoint.Checkpoints(
+                path / "checkpoints", stage_ends=ends, keep=settings.checkpoint.keep
+            )
+        )
+        style = "auto" if is_first else "none"
+        rows = job.summary["stages"]
+        seen = stack.enter_context(progress.reporter(rows, style=style))
+        stack.enter_context(stop.calls_at_exit(seen.close))
+        log = stack.enter_context(
+            journal.Journal(path, rows, seen, every=settings.log_every, write=is_first)
+        )
+        trace = stack.enter_context(profiling.Trace(profile, path / "profile", seen.event))
+        mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
+        shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
+        disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))
+        yield Session(job, path, mesh, saves, stop, log, seen, signals.Agreement(), trace)
+
+
+def _begin(session):
+    """The stage and state to go on from, of the newest sound checkpoint, or the first ones.
+
+    Returns:
+      (index of the stage, state, whether the stage is still to be entered).
+    """
+    job = session.job
+    step = session.saves.latest(session.seen.event)
+    is_first = jax.process_index() == 0
+    changes = workdir.settle_changes(session.workdir, step or 0, write=is_first)
+    if step is None:
+        task, optimizer = job.stages[0].task, job.stages[0].optimizer
+        where = sharding.state_shardings(task, optimizer, session.mesh)
+        key = jax.random.key(job.settings.seed)
+        session.log.begin(0, changes=changes)
+        return 0, job.first(loop.initial_state(task, optimizer, key, where), where), True
+    record = session.saves.record(step)
+    index = record["stage"]
+    stage = job.stages[index]
+    target = loop.state_shapes(stage.task, stage.optimizer, session.mesh)
+    state, record = session.saves.restore(step, target)
+    session.log.begin(step, record, changes)
+    session.seen.event(f"restored step {step}, stage {stage.name}")
+    now = environment.describe(session.mesh)
+    for change in environment.differences(record["environment"], now):
+        session.seen.event(f"no longer equal to the bit, only to float tolerance: {change}")
+    return index, state, False
+
+
+def _train(session, index, state):
+    """Trains one stage to its end and returns its last state."""
+    log, stage = session.log, session.job.stages[index]
+    now, until = int(state.step), session.job.settings.stages[index].end
+    log.stage(index)
+    if now == until and not _is_evaluation_due(session, index, now):
+        return state
+    step, evaluate = _compile(session, index, state)
+    log.mark()
+    _evaluate_if_due(session, index, now, evaluate, state)
+    session.agreement.begin(now)
+    session.trace.after(now)
+    session.seen.phase("reading", stage.name)
+    with _batches(session, index, now) as batches:
+        run_stage = loop.steps(
+            stage.task, state, batches, stage.optimizer,
+            until=until, mesh=session.mesh, step=step,
+        )  # fmt: skip
+        for info in run_stage:
+            state = info.state
+            session.seen.phase("training", stage.name)
+            log.take(info)
+            _after_step(session, index, info, evaluate)
+            session.trace.after(info.step, info.metrics)
+    return state
+
+
+def _batches(session, index, step):
+    """The rows of this process from where the data stand; a new length, at a new block."""
+    job, position = session.job, session.log.position
+    if step == job.settings.stages[index].start:
+        position = stage_entry.first_row(session, index, position)
+    cached = job.caches.get(index)
+    return pipeline.batches(
+        job.rows(index), batch=job.stages[index].batch, position=position,
+        hosts=jax.process_count(), host=jax.process_index(),
+        workers=job.settings.data.workers, beside=cached and cached.entries(),
+    )  # fmt: skip
+
+
+def _after_step(session, index, info, evaluate):
+    every = session.job.settings.checkpoint.every
+    is_end = info.step == session.job.settings.stages[index].end
+    _evaluate_if_due(session, index, info.step, evaluate, info.state)
+    _count_ties_if_due(session, index, info)
+    is_stopped = session.agreement.stops(info.step, session.stop.requested, info.metrics)
+    if is_end or is_stopped or info.step % every == 0:
+        _save(session, index, info)
+    if is_stopped:
+        session.saves.wait()
+        raise Stopped(session.stop.message())
+
+
+def _count_ties_if_due(session, index, info):
+    """How many replicas are still tied a while after growth, into the same certificate."""
+    stage = session.job.settings.stages[index]
+    if index and info.step == min(stage.start + TIES_AFTER, stage.end):
+        session.log.flush()
+        certificate, axes = session.log.certificates[-1], session.job.stages[index].task.axes
+        later = certificates.later(certificate, info.state.params, axes, info.step)
+        session.log.completed(later)
+
+
+def _save(session, index, info):
+    session.seen.phase("saving", session.job.stages[index].name)
+    session.log.sync()  # and a state of which the loss is not finite is never saved
+    record = session.log.record() | dict(stage=index)
+    record["environment"] = environment.describe(session.mesh)
+    session.saves.save(info.step, info.state, record)
+    session.log.saved(info.step)
+
+
+def _compile(session, index, state):
+    """The step and the evaluation, compiled before the first step, when all is saved."""
+    stage, mesh = session.job.stages[index], session.mesh
+    session.seen.phase("compiling", stage.name)
+    rows = session.job.held_out(index)[0]
+    batch, cached = sharding.put(rows, mesh), session.job.caches.get(index)
+    beside = sharding.put(cached.zeros(len(rows["tokens"])), mesh) if cached else {}
+    slices = dict(accumulate=session.job.settings.accumulate)
+    with session.stop.uninterruptible(session.saves.wait):
+        step = loop.compile_step(
+            stage.task, stage.optimizer, state, batch | beside, mesh, **slices
+        )
+        evaluate = evaluation.compile_evaluation(
+            stage.task, state.params, batch, mesh, **slices
+        )
+        return step, evaluate
+
+
+def _evaluate_if_due(session, index, step, evaluate, state):
+    """Evaluates on the held-out rows; a stop leaves it undone, and the restart does it.
+
+    Of several processes none stops here: the others would wait for it in the next batch.
+    """
+    if not _is_evaluation_due(session, index, step):
+        return
+    session.log.flush()
+    stage, is_alone = session.job.stages[index], session.agreement.processes == 1
+    session.seen.phase("evaluating", stage.name)
+    scores = evaluation.evaluate(
+        stage.task, state.params, session.job.held_out(index), now=step, mesh=session.mesh,
+        step=evaluate, stop=lambda: is_alone and session.stop.requested,
+    )  # fmt: skip
+    if scores is not None:
+        session.log.evaluated(step, scores | dict(unigram=session.job.unigram))
+
+
+def _is_evaluation_due(session, index, step):
+    """At every `eval.every` steps, and at both ends of a stage: growth shows at once."""
+    settings, stage = session.job.settings, session.job.settings.stages[index]
+    is_due = step % settings.eval.every == 0 or step in (stage.start, stage.end)
+    return step > 0 and is_due and not session.log.has_evaluated(step)

@@ -1,0 +1,154 @@
+"""Whether a working directory may be continued by a recipe: config.json is the contract."""
+
+import json
+import re
+from pathlib import Path
+
+from bertgrow.core.differences import differences
+from bertgrow.core.errors import InputError
+from bertgrow.train.checkpoints import checksums
+
+# Fields that may change in the middle of a run: they change figures by rounding at most, the
+# dropout masks (`accumulate`), or which steps and sequences are reported.
+_FREE = re.compile(
+    r"mesh\.\w+|checkpoint\.\w+|eval\.\w+|data\.(workers|store)|log_every|accumulate"
+    r"|(model|stages\[\d+\])\.remat"
+)
+NAMED = 8  # most fields that an error names
+
+
+def is_free(field):
+    """Whether a field of a recipe, e.g. "model.remat", may change in the middle of a run."""
+    return _FREE.fullmatch(field) is not None
+
+
+def open_for(path, summary, *, extend=False):
+    """Makes the directory, or checks that it is of the same run; then writes config.json.
+
+    Args:
+      path: the working directory.
+      summary: what config.json is to hold: recipe, stages, store, what is lent, versions.
+      extend: allows more steps in the last stage.
+
+    Raises:
+      InputError: the directory cannot be used, or belongs to another run: the fields that
+        differ are named.
+    """
+    path, changes = Path(path), []
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if _has_begun(path):
+            known = read(path)
+            changes = known.get("changes", []) + _changes(path, known, summary, extend)
+        summary = summary | dict(changes=changes)
+        checksums.write_atomically(path / "config.json", json.dumps(summary, indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"--workdir {path} cannot be used: {error}") from error
+    return path
+
+
+def settle_changes(path, step, *, write=True):
+    """The changes of config.json, once the step is known from which the run continues.
+
+    `open_for` notes a change with step None. A change of a later step holds from `step` on,
+    since the steps in between are trained again.
+
+    Args:
+      path: the working directory.
+      step: int, of the checkpoint that the run continues from.
+      write: whether to update config.json.
+
+    Returns:
+      [{"step": int, "field": str, "before": value, "after": value}], oldest first.
+    """
+    summary = read(path)
+    changes = [
+        change | dict(step=step if change["step"] is None else min(change["step"], step))
+        for change in summary.get("changes", [])
+    ]
+    if write and changes != summary.get("changes", []):
+        text = json.dumps(summary | dict(changes=changes), indent=2) + "\n"
+        checksums.write_atomically(Path(path) / "config.json", text)
+    return changes
+
+
+def lent(path):
+    """What other runs have lent to the one that has begun here, see `Frozen.lent`."""
+    return read(path).get("lent", {}) if _has_begun(path) else {}
+
+
+def _has_begun(path):
+    """Before a first save a run begins anew, with whatever recipe."""
+    return (Path(path) / "checkpoints" / "checksums").exists()
+
+
+def read(path):
+    """config.json of a working directory; an InputError where there is none that reads."""
+    try:
+        return json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is no working directory of a run: config.json cannot be read ({error})"
+        ) from error
+
+
+def check_vocabulary(path, vocab, field):
+    """Raises `InputError` where a run that lends its weights reads other pieces.
+
+    Args:
+      path: the working directory of that run.
+      vocab: `Vocab` of the store at hand.
+      field: of the recipe that names `path`.
+    """
+    theirs = read(path)["store"]["vocabulary"]
+    if theirs != vocab.hash:
+        raise InputError(
+            f"{field} {path} has vocabulary {theirs[:12]}, the store has {vocab.hash[:12]}; "
+            "use one for both"
+        )
+
+
+def _changes(path, known, summary, extend):
+    """The fields in which a run is continued with other values, as entries of config.json."""
+    if known["store"] != summary["store"]:
+        raise InputError(
+            f"--workdir {path} was trained on store {known['store']['hash']}, this is "
+            f"{summary['store']['hash']}; give its store, or another --workdir"
+        )
+    found = list(differences(known["recipe"], summary["recipe"]))
+    refused = [each for each in found if not _is_allowed(*each, known, extend)]
+    if refused:
+        hint = "; --extend lengthens the last stage" if _has_only_steps(refused) else ""
+        raise InputError(
+            f"--workdir {path} was begun with another recipe: {in_words(refused)}; use the "
+            f"values on the left, or another --workdir{hint}"
+        )
+    return [
+        dict(step=None, field=field, before=before, after=after)
+        for field, before, after in found
+    ]
+
+
+def _is_allowed(field, before, after, known, extend):
+    last = len(known["recipe"]["stages"]) - 1
+    is_longer = field == f"stages[{last}].steps" and isinstance(after, int) and after > before
+    return is_free(field) or (extend and is_longer)
+
+
+def _has_only_steps(changes):
+    return all(field.endswith(".steps") for field, *_ in changes)
+
+
+def in_words(changes):
+    """`config.seed: 0 -> 1, config.length: 32 -> 64`, at most `NAMED` fields."""
+    parts = [
+        f"config.{field}: {_value(before)} -> {_value(after)}"
+        for field, before, after in changes[:NAMED]
+    ]
+    if len(changes) > NAMED:
+        parts.append(f"and {len(changes) - NAMED} more")
+    return ", ".join(parts)
+
+
+def _value(value):
+    return "absent" if value is None else repr(value)

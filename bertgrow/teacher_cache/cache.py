@@ -1,0 +1,184 @@
+"""A folder of what the frozen weights of stages say, which then train without them.
+
+`cache.json` tells of each stage which weights, store and recipe its files follow from; the
+files themselves, in one folder a stage, are those of `data/entries.py`. They are written by
+a pass over the same rows with the same masks as those of training.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bertgrow.core import keys, units
+from bertgrow.core.differences import differences
+from bertgrow.core.errors import InputError
+from bertgrow.teacher_cache import entries
+from bertgrow.train.checkpoints import disk
+
+HINT = "choose another --cache, keep less (docs/cache.md) or leave --cache away"
+
+
+class Cache(NamedTuple):
+    """What one stage of a run has in the folder."""
+
+    root: Path
+    name: str
+    layout: entries.Layout
+    start: int  # the step of the run at which the stage begins
+    first: int  # the number, in the run, of the stage's first row
+    batch: int  # rows a step
+    slices: int  # in which they are worked off
+    store: str  # its hash
+    recipe: dict  # what of the recipe the files follow from, plain data
+
+    @property
+    def folder(self):
+        return self.root / self.name
+
+    def entries(self):
+        """Reads what rows bring along, see `pipeline.batches`."""
+        return entries.Entries(self.folder, self.layout, self.first)
+
+    def zeros(self, rows):
+        """What so many rows bring along, in shape only."""
+        fields = self.layout.fields.items()
+        return {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in fields}
+
+    def missing(self):
+        """The parts that are not there, in order."""
+        parts = self.layout.parts()
+        return [part for part in parts if not (self.folder / part.name).exists()]
+
+    def identity(self, teacher):
+        """What `cache.json` says of it; `teacher` is the digest of the frozen weights."""
+        told = json.dumps(self.recipe, sort_keys=True)
+        recipe = hashlib.sha256(told.encode()).hexdigest()
+        return dict(teacher=teacher, store=self.store, recipe=recipe, made_of=self.recipe)
+
+
+def of_run(root, settings, stores, stages, rows):
+    """{index of a stage: its `Cache`} for all stages that ask frozen weights.
+
+    Args:
+      root: the folder, which need not be there.
+      settings: RunConfig.
+      stores: opened.
+      stages: of the run, `Stage`s.
+      rows: function (index of a stage) -> its stream.
+    """
+    asking = [index for index, stage in enumerate(stages) if stage.targets]
+    if not asking:
+        raise InputError(
+            f"--cache {root}: no stage of the recipe learns from a teacher, so there is "
+            "nothing to keep; leave --cache away"
+        )
+    return {
+        index: _of_stage(Path(root), settings, stores, stages, index, rows(index))
+        for index in asking
+    }
+
+
+def _of_stage(root, settings, stores, stages, index, stream):
+    stage, epochs = stages[index], settings.data.mask_epochs
+    if epochs and len(stores) > 1:
+        raise InputError(
+            "config.data.mask_epochs with --cache: the rows of several stores do not repeat "
+            "together; give one store, or set it to 0"
+        )
+    recipe = json.loads(json.dumps(_recipe(settings, index) | stage.targets.depends))
+    return Cache(
+        root=root,
+        name=f"{index}-{settings.stages[index].task}",
+        layout=layout(stage, period=stream.epoch_rows(epochs) if epochs else None),
+        start=settings.stages[index].start,
+        first=sum(each.steps * each.batch for each in stages[:index]),
+        batch=stage.batch,
+        slices=settings.accumulate,
+        store="+".join(opened.hash for opened in stores),
+        recipe=recipe,
+    )
+
+
+def layout(stage, *, period=None):
+    """The `entries.Layout` of a stage that has `targets`."""
+    return entries.layout(
+        stage.targets.fields, phases=stage.targets.phases,
+        rows=stage.steps * stage.batch, batch=stage.batch, period=period,
+    )  # fmt: skip
+
+
+def _recipe(settings, index):
+    """What decides which rows a stage reads, and what is hidden in them."""
+    masking, data = vars(settings.stages[index].masking), settings.data
+    before = [[each.steps, each.batch, each.length] for each in settings.stages[: index + 1]]
+    return dict(
+        seed=settings.seed,
+        masking=dict(masking),
+        keys=keys.VERSION,
+        rows=data.rows,
+        weights=data.weights,
+        mask_epochs=data.mask_epochs,
+        steps_batch_length=before,
+    )
+
+
+def check_all(caches, stages, saves, say):
+    """Before anything is written: whether the caches are this run's, and find room."""
+    for index, cache in caches.items():
+        check(cache, stages[index].frozen.digest(saves))
+    if not any(cache.missing() for cache in caches.values()):
+        return
+    needed = sum(cache.layout.bytes for cache in caches.values())
+    (root,) = {cache.root for cache in caches.values()}
+    check_room(root, needed)
+    each = [f"{c.name} {units.si(c.layout.bytes, 'B')}" for c in caches.values()]
+    say(
+        f"cache {root} takes {units.plain(needed / 1e9)} GB ({', '.join(each)}); `bertgrow "
+        "plan --device NAME` tells whether caching or recomputing is cheaper"
+    )
+
+
+def check_room(root, needed):
+    """InputError where the disk of `root` has not room for a cache of so many bytes."""
+    disk.check_disk(root, needed, what="targets of the teacher", hint=HINT)
+
+
+def check(cache, teacher):
+    """InputError, with both hashes, where the files are of another teacher, store or recipe.
+
+    Args:
+      cache: of a stage.
+      teacher: digest of the frozen weights; None while they are not trained.
+    """
+    known, ours = read(cache.root).get(cache.name), cache.identity(teacher)
+    if known is None and cache.folder.exists() and any(cache.folder.glob("*.array_record")):
+        raise InputError(
+            f"--cache {cache.root} has files of {cache.name}, and its cache.json does not say "
+            "of which teacher; give another --cache, or remove this one"
+        )
+    for name in ("teacher", "store", "recipe") if known else ():
+        if ours[name] in (None, known[name]):
+            continue
+        why = ""
+        if name == "recipe":
+            field, old, new = next(differences(known["made_of"], ours["made_of"]))
+            why = f": {field} was {old!r} and is {new!r}"
+        raise InputError(
+            f"--cache {cache.root} was made for {name} {known[name][:12]} in {cache.name}, "
+            f"this is {ours[name][:12]}{why}; give another --cache, or remove this one"
+        )
+
+
+def read(root):
+    """{name of a stage's part: its identity}."""
+    try:
+        return json.loads((root / "cache.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--cache {root}: cache.json cannot be read ({error}); give another --cache"
+        ) from error

@@ -1,0 +1,75 @@
+"""What a cache of targets takes on disk, and whether reading it is cheaper than asking anew."""
+
+import math
+
+from bertgrow.core import units
+from bertgrow.teacher_cache import cache
+
+READ_RATE = 1e9  # bytes/s, of a local solid-state disk or a fast network disk; assumed
+
+
+def add(plan, stages, *, read_rate=None):
+    """Adds `cache` to the rows of a plan whose stages ask frozen weights, and to the plan.
+
+    Args:
+      plan: with `stages`, in the order of `stages`; where these have a `time`, reading is
+        compared with asking, which takes its share of a step's FLOPs.
+      stages: `Stage`s.
+      read_rate: bytes a second that the disk gives; `READ_RATE` where not given.
+    """
+    read_rate, total = read_rate or READ_RATE, 0
+    for row, stage in zip(plan["stages"], stages, strict=True):
+        if stage.targets is None:
+            continue
+        layout = cache.layout(stage)
+        total += layout.bytes
+        row["cache"] = dict(bytes=layout.bytes, entry_bytes=layout.entry_bytes)
+        if "time" in row:
+            read = stage.batch * layout.entry_bytes / read_rate
+            ask = stage.targets.flops / stage.flops * row["time"]["seconds_per_step"]
+            row["cache"] |= compare(read, ask)
+    if not total:
+        return
+    plan["cache_bytes"] = total
+    plan["assumptions"].append(
+        "a cache of the teacher's targets is counted without rows that repeat "
+        f"(config.data.mask_epochs), and read at {units.si(read_rate, 'B/s')}"
+    )
+
+
+def compare(read, ask):
+    """Seconds a step of both ways, and how many students make the cache the cheaper one.
+
+    One student asks at every step. A cache asks and writes once, as slowly as it reads, and
+    is then read at every step of every student: `ask + read + students * read`.
+
+    Returns:
+      `read_seconds`, `ask_seconds`, and `pays_from`, a number of students; None: never.
+    """
+    pays = math.floor((ask + read) / (ask - read)) + 1 if ask > read else None
+    return dict(read_seconds=read, ask_seconds=ask, pays_from=pays)
+
+
+def findings(plan):
+    """The lines to remember, for `plan_table`."""
+    if "cache_bytes" not in plan:
+        return
+    rows = [row for row in plan["stages"] if "cache" in row]
+    each = ", ".join(f"stage {r['name']} {units.si(r['cache']['bytes'], 'B')}" for r in rows)
+    yield f"--cache would take {units.plain(plan['cache_bytes'] / 1e9)} GB ({each})"
+    if "device" not in plan:
+        yield "whether caching or recomputing is cheaper depends on the device: add --device"
+    for row in rows:
+        if "pays_from" in row["cache"]:
+            yield f"stage {row['name']}: {words(**row['cache'])}"
+
+
+def words(*, read_seconds, ask_seconds, pays_from, **_):
+    """`compare` as a sentence."""
+    told = (
+        f"reading targets takes {units.short(read_seconds)} a step, the teacher's forward "
+        f"pass {units.short(ask_seconds)}"
+    )
+    if pays_from is None:
+        return f"{told}: recomputing is cheaper"
+    return f"{told}: caching is cheaper from {pays_from} students on"

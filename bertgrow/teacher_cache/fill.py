@@ -1,0 +1,116 @@
+"""The pass that fills a cache: frozen weights are asked about the rows of a stage, in order."""
+
+import contextlib
+import itertools
+import json
+import math
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bertgrow.core.errors import InputError
+from bertgrow.teacher_cache import cache as caches
+from bertgrow.teacher_cache import entries
+from bertgrow.train import sharding
+from bertgrow.train.checkpoints import checksums, disk
+
+AT_ONCE = 2**16  # rows that are passed over at a time
+
+
+def fill(cache, stage, stream, position, *, mesh, teacher, say):
+    """Writes the parts that are missing; what is complete is not touched.
+
+    Args:
+      cache: `Cache` of the stage.
+      stage: `Stage`, its `task.frozen` on the devices.
+      stream: rows of the stage.
+      position: of its first row.
+      mesh: of `sharding.make_mesh`.
+      teacher: digest of the frozen weights.
+      say: is told how far it is.
+    """
+    caches.check(cache, teacher)
+    todo = cache.missing()
+    if not todo:
+        return
+    if jax.process_count() > 1:
+        raise InputError(
+            f"--cache {cache.folder} lacks {len(todo)} files, which {jax.process_count()} "
+            "processes would all write: fill it by a run of one process; any number may read it"
+        )
+    with _alone(cache.folder):
+        known = caches.read(cache.root) | {cache.name: cache.identity(teacher)}
+        text = json.dumps(known, indent=2) + "\n"
+        checksums.write_atomically(cache.root / "cache.json", text)
+        written = _parts(cache, todo, stage, stream, position, mesh)
+        for number, (part, records) in enumerate(written):
+            if number * 10 // len(todo) > (number - 1) * 10 // len(todo):  # at every tenth
+                say(f"cache {cache.folder}: writing file {number + 1} of {len(todo)}")
+            entries.write(cache.folder / part.name, records)
+
+
+@contextlib.contextmanager
+def _alone(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = disk.lock(folder, option="--cache")
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _parts(cache, todo, stage, stream, position, mesh):
+    """Yields (part, iterator of its records), each of which is to be used up in turn."""
+    ask, at, size = _asking(stage, mesh), 0, cache.batch // cache.slices
+    for part in todo:
+        first = cache.layout.first_row(part)
+        position = _pass_over(stream, position, first - at)
+        at = first + size * math.ceil(part.count / size)
+        addresses, position = stream.take(position, at - first)
+        step = cache.start + part.phase * (stage.steps // cache.layout.phases)
+        cuts = [addresses[a : a + size] for a in range(0, len(addresses), size)]
+        found = _answers(ask, stage.task.frozen, map(stream.rows, cuts), step, mesh)
+        each = (entries.records(arrays, cache.layout.fields) for arrays in found)
+        yield part, itertools.islice(itertools.chain.from_iterable(each), part.count)
+
+
+def _asking(stage, mesh):
+    """The compiled function (frozen, batch, step) -> {name: array}."""
+
+    def ask(frozen, batch, step):
+        return stage.targets.make(frozen, stage.task.prepare(batch), step)
+
+    return jax.jit(ask, out_shardings=sharding.batch_sharding(mesh))
+
+
+def _answers(ask, frozen, batches, step, mesh):
+    """Yields {name: NumPy array} of each batch, while the devices work on the next."""
+    before = None
+    for batch in batches:
+        now = ask(frozen, sharding.put(batch, mesh), jnp.int32(step))
+        if before is not None:
+            yield _finite(before)
+        before = now
+    yield _finite(before)
+
+
+def _finite(arrays):
+    """The arrays on the host; InputError where one is not finite in the type it is kept in."""
+    arrays = jax.device_get(arrays)
+    for name, array in arrays.items():
+        if jnp.issubdtype(array.dtype, jnp.floating) and not np.isfinite(array).all():
+            raise InputError(
+                f"--cache: {name} has values that are not finite as {array.dtype}; keep them "
+                "in bfloat16 or float32, or train a teacher whose own are finite"
+            )
+    return arrays
+
+
+def _pass_over(stream, position, count):
+    """The position after `count` more rows, which are planned and not read."""
+    for first in range(0, count, AT_ONCE):
+        _, position = stream.take(position, min(AT_ONCE, count - first))
+    return position

@@ -1,0 +1,282 @@
+"""Checkpoints that are complete, intact, or not there: Orbax with checksums of our own.
+
+    with Checkpoints(workdir / "checkpoints", stage_ends=[200, 500]) as checkpoints:
+        step = checkpoints.latest()
+        state, record = checkpoints.restore(step, target)
+        checkpoints.save(step, state, record)  # returns at once, writes in the background
+
+A save counts once `checksums/STEP.json` exists, which is written after everything else.
+"""
+
+import json
+import os
+import sys
+import threading
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
+
+from bertgrow.core import errors
+from bertgrow.train.checkpoints import checksums, disk, layout, retention
+
+
+class Checkpoints:
+    """The folder of a run's checkpoints. Use it as a context: leaving waits for the save.
+
+    Args:
+      path: folder; may be a bucket (`gs://...`).
+      stage_ends: steps at which the stages end; one checkpoint of each stage is kept.
+      keep: how many of the newest are kept as well; at least 2, so that a damaged newest one
+        never is the only one.
+    """
+
+    def __init__(self, path, *, stage_ends=(), keep=2):
+        if keep < 2:
+            raise errors.InputError(
+                f"keep={keep} checkpoints; keep at least 2: a damaged one must not be the last"
+            )
+        path = str(path)
+        self.path = epath.Path(path if "://" in path else os.path.abspath(path))
+        self.damaged = {}  # step -> reason, as `latest` found them
+        self._ends, self._keep = tuple(stage_ends), keep
+        self._lock = None
+        self._writer = None  # opened by the first save: readers change nothing on disk
+        self._thread = self._error = self._last = None
+        self._is_told = False  # of the error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def latest(self, report=print):
+        """The newest step that verifies, or None; `report` is told of each damaged one."""
+        found = -1
+        if jax.process_index() == 0:
+            found = self._newest_intact(report)
+        if jax.process_count() > 1:  # one process reads; all must agree
+            share = multihost_utils.broadcast_one_to_all
+            found = int(share(np.int32(found)))
+        return None if found < 0 else found
+
+    def steps(self):
+        """Steps that have a folder, ascending; not all of them need be intact."""
+        try:
+            return sorted(int(entry.name) for entry in self._entries() if _is_step(entry))
+        except OSError as error:
+            disk.blame(error, self.path, "read")
+            raise
+
+    def record(self, step):
+        """What was given to `save` beside the state."""
+        return self._record(step)["record"]
+
+    def digest(self, step):
+        """The identity of a checkpoint: sha256 of its checksums; None where there is none."""
+        file = self._checksum(step)
+        return checksums.digest(file) if file.exists() else None
+
+    def restore(self, step, target):
+        """The state and the record of a step.
+
+        Args:
+          step: int, one that `latest` returned.
+          target: TrainState of `jax.ShapeDtypeStruct` with shardings, of any mesh.
+
+        Returns:
+          `(state, record)`.
+        """
+        plain = layout.plain(target)
+        self._compare(step, plain)
+        state = self._read(step, item=plain)
+        self._last = step
+        saved = self._record(step)
+        key = jax.random.wrap_key_data(state.key, impl=saved["key"])
+        return state._replace(key=key), saved["record"]
+
+    def restore_params(self, step, target):
+        """The parameters alone, e.g. to start another run from them, or to teach."""
+        why = checksums.reason(self.path / str(step), self._checksum(step))
+        if why is not None:
+            raise errors.InputError(
+                f"the weights of checkpoint {step} in {self.path} are needed and cannot be "
+                f"used: {why}; restore the folder from a copy, or train it again"
+            )
+        self._compare(step, {"params": target})
+        return self._read(step, item={"params": target}, partial_restore=True)["params"]
+
+    def save(self, step, state, record):
+        """Starts to save a state; returns when its arrays have been copied off the devices.
+
+        Saving the step that was saved or restored last does nothing. An error of the save
+        before is raised here, or by `wait` or `close`.
+
+        Args:
+          step: int, `state.step`.
+          state: TrainState.
+          record: what JSON can hold: stage, data position, counters, certificates,
+            environment.
+        """
+        self.wait()
+        if step == self._last:
+            return
+        try:
+            self._open()
+        except OSError as error:
+            disk.blame(error, self.path, "write")
+            raise
+        newest = max(self.steps(), default=-1)
+        if step <= newest:
+            raise RuntimeError(f"checkpoint {newest} exists; {step} would be older")
+        try:
+            self._writer.save(
+                self.path / str(step),
+                args=ocp.args.Composite(
+                    state=ocp.args.PyTreeSave(layout.plain(state)),
+                    record=ocp.args.JsonSave(
+                        {"record": record, "key": str(jax.random.key_impl(state.key))}
+                    ),
+                ),
+            )
+        except Exception as error:
+            self._error = error
+            self.wait()
+        self._last = step
+        self._thread = threading.Thread(target=self._finish, args=(step,), name="checkpoint")
+        self._thread.start()
+
+    def wait(self):
+        """Returns when the last save is complete on disk; raises when it was lost.
+
+        After a lost save every further call raises: threads of Orbax may still be writing.
+        """
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            self._is_told = True
+            disk.blame(self._error, self.path, "write")
+            raise self._error
+
+    def close(self):
+        """Waits for the save in flight. Never leave without it: the save would be lost."""
+        try:
+            if not self._is_told:
+                self.wait()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def _finish(self, step):
+        """In the background: wait for Orbax, vouch for the bytes, remove what is too old."""
+        try:
+            self._writer.wait_until_finished()
+            if jax.process_index() == 0:
+                checksums.write(self.path / str(step), self._checksum(step))
+                self._prune()
+        except BaseException as error:  # noqa: BLE001 - whoever asks next is told
+            self._error = error
+            if not threading.main_thread().is_alive():  # nobody will ask any more
+                print(f"checkpoint {step} was lost: {error}", file=sys.stderr, flush=True)
+                os._exit(1)
+
+    def _newest_intact(self, report):
+        for step in reversed(self.steps()):
+            try:
+                why = checksums.reason(self.path / str(step), self._checksum(step))
+            except OSError as error:  # it cannot be read now: that does not make it damaged
+                disk.blame(error, self.path, "read")
+                raise
+            if why is None:
+                return step
+            self.damaged[step] = why
+            report(f"checkpoint {step} is not used: {why}")
+        return -1
+
+    def _open(self):
+        """Makes the folder ready to write: what nobody vouches for is removed."""
+        if self._writer is not None:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            self._lock = disk.lock(self.path)
+            vouched = {step for step in self.steps() if self._checksum(step).exists()}
+            for entry in self._entries():
+                if _is_step(entry) and int(entry.name) in vouched - self.damaged.keys():
+                    continue
+                if _is_step(entry) or ".orbax-checkpoint-tmp" in entry.name:
+                    disk.remove(entry)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("checkpoints are tidy")
+        self._writer = ocp.AsyncCheckpointer(_handler())
+
+    def _prune(self):
+        """Keeps what `retained` says; the checksum goes first, so that halves are not used."""
+        steps = self.steps()
+        for step in set(steps) - retention.retained(steps, self._ends, self._keep):
+            self._checksum(step).unlink(missing_ok=True)
+            (self.path / str(step)).rmtree()
+
+    def _entries(self):
+        return list(self.path.iterdir()) if self.path.exists() else []
+
+    def _checksum(self, step):
+        return self.path / "checksums" / f"{step}.json"
+
+    def _record(self, step):
+        return json.loads((self.path / str(step) / "record" / "metadata").read_text())
+
+    def _read(self, step, **settings):
+        target = settings["item"]
+        settings["restore_args"] = ocp.checkpoint_utils.construct_restore_args(target)
+        wanted = ocp.args.Composite(state=ocp.args.PyTreeRestore(**settings))
+        with ocp.Checkpointer(_handler()) as reader:
+            return reader.restore(self.path / str(step), args=wanted).state
+
+    def _compare(self, step, target):
+        """An InputError that names the first array which is not as expected.
+
+        Orbax casts to another dtype without a word.
+        """
+        with ocp.Checkpointer(_handler()) as reader:
+            saved = reader.metadata(self.path / str(step)).item_metadata["state"].tree
+        parts = [part for part in layout.parts(target) if part in saved]
+        saved = layout.table({part: saved[part] for part in parts})
+        wanted = layout.table(target)
+        for name in sorted(saved.keys() | wanted.keys()):
+            if saved.get(name) != wanted.get(name):
+                raise errors.InputError(
+                    f"checkpoint {step} in {self.path} holds {name} as "
+                    f"{saved.get(name, 'nothing')}, and {wanted.get(name, 'nothing')} is "
+                    "expected: use the recipe that it was written with"
+                )
+
+
+def _handler():
+    """Orbax's handler of a state and its record; the first replica alone writes an array.
+
+    By default replicas share the writing, for which Orbax compiles a program per shape: the
+    first save then blocks for seconds, and that may be the one before a deadline.
+    """
+    handlers = ocp.type_handlers
+    registry = handlers.create_type_handler_registry(
+        (jax.Array, handlers.ArrayHandler(use_replica_parallel=False)),
+        (np.ndarray, handlers.NumpyHandler()),
+        (int, handlers.ScalarHandler()),
+        (float, handlers.ScalarHandler()),
+    )
+    return ocp.CompositeCheckpointHandler(
+        state=ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
+        record=ocp.JsonCheckpointHandler(),
+    )
+
+
+def _is_step(entry):
+    return entry.name.isdecimal()

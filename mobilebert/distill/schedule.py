@@ -1,0 +1,102 @@
+"""Progressive transfer: which layer learns when, how fast, and with which moments.
+
+A phase for each layer from the bottom up (Sun et al., 2020, figure 2). As in
+`bertgrow.train.schedules`, the update that makes step s into s + 1 uses the values at s + 1.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from bertgrow.core import errors, tree
+
+
+def phase_steps(steps, num_layers):
+    """Steps of each layer's phase; InputError where the phases do not add up to `steps`."""
+    if steps <= 0 or steps % num_layers:
+        raise errors.InputError(
+            f"layer transfer: {steps} steps do not part into {num_layers} equal phases; "
+            f"give a multiple of {num_layers}, e.g. {-(-steps // num_layers) * num_layers}"
+        )
+    return steps // num_layers
+
+
+def active_layer(step, *, start, steps_per_layer, num_layers):
+    """The layer that learns in the update after `step`, traced: int32 scalar."""
+    phase = (step - start) // steps_per_layer
+    return jnp.clip(phase, 0, num_layers - 1).astype(jnp.int32)
+
+
+def wave(done):
+    """Rises to 0.995 in the first tenth of a phase, then sinks to 0.9, as published.
+
+    Args:
+      done: float, the share of the phase that is over, from 0 to 1.
+    """
+    return jnp.minimum(10 * done, 0.9 + 0.1 * jnp.sqrt(jnp.maximum(1 - done, 0)))
+
+
+def progressive(*, start, steps_per_layer, num_layers, active=3.0, below=0.3):
+    """The factors of the layers: for the active one 3 g, for those below 0.3 g, above 0.
+
+    At the published rate of 1.5e-3 the active layer peaks at 4.48e-3. The published code takes
+    the remainder of the step, so that its last update in every phase has g = 0; ours has 0.9.
+
+    Args:
+      start: step of the run at which the first phase starts.
+      steps_per_layer: length of a phase, see `phase_steps`.
+      active, below: factors of g, which is `wave` over each phase; `below` 0 freezes layers
+        that have been through, as the paper has it.
+
+    Returns:
+      A function step -> float32 [layers], for `optimizers.scale_by_axis`.
+    """
+
+    def factors(step):
+        given = dict(steps_per_layer=steps_per_layer, num_layers=num_layers)
+        now = active_layer(step, start=start, **given)
+        done = (step + 1 - start - now * steps_per_layer) / steps_per_layer
+        layer = jnp.arange(num_layers)
+        factor = jnp.where(layer == now, active, jnp.where(layer < now, below, 0.0))
+        return factor * wave(done)
+
+    return factors
+
+
+def with_fresh_moments(optimizer, axes, *, start, steps_per_layer):
+    """The optimiser, with a layer's moments at zero until its own phase begins.
+
+    As published. Early exit gives the layers above no gradient, and then there is nothing to
+    clear; this also holds where they do gather gradients, or come with moments. Meant for no
+    bias correction: the count of updates is one for all layers.
+
+    Args:
+      optimizer: e.g. `optimizers.lamb(axes, ..., bias_correction=False)`.
+      axes: the parameter tree with a `jax.P` of axis names at every leaf.
+      start, steps_per_layer: as in `progressive`.
+    """
+
+    def update(gradients, state, params=None, *, step, **extra):
+        def cleared(leaf, names):
+            if "layers" not in names:
+                return leaf
+            dim = names.index("layers")
+            others = [d for d in range(leaf.ndim) if d != dim]
+            begins = start + jnp.arange(leaf.shape[dim]) * steps_per_layer
+            return jnp.where(jnp.expand_dims(begins >= step, others), 0, leaf)
+
+        def at_node(node):
+            if not _is_adam(node):
+                return node
+            moments = {name: getattr(node, name) for name in ("mu", "nu")}
+            fresh = {name: tree.map_named(cleared, m, axes) for name, m in moments.items()}
+            return node._replace(**fresh)
+
+        state = jax.tree.map(at_node, state, is_leaf=_is_adam)
+        return optimizer.update(gradients, state, params, step=step, **extra)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
+
+
+def _is_adam(node):
+    return isinstance(node, optax.ScaleByAdamState)

@@ -1,0 +1,93 @@
+"""A teacher out of another run: which of its checkpoints, and that it is the same one later."""
+
+import functools
+from pathlib import Path
+
+from bertgrow.core.errors import InputError
+from bertgrow.recipes import resolve
+from bertgrow.run import workdir
+from bertgrow.train.checkpoints import checkpoint
+from mobilebert.models import mobilebert
+
+FIELD = "config.transfer.teacher"
+
+
+def checkpoints(folder):
+    """The `Checkpoints` of the run in the working directory `folder`."""
+    return checkpoint.Checkpoints(Path(folder) / "checkpoints")
+
+
+def find(folder, vocab_size, kept=None):
+    """The model that came out of a run, and the checkpoint that teaches.
+
+    Args:
+      folder: the working directory of the run, which may go on training.
+      vocab_size: of the student, for a recipe that leaves it to the store.
+      kept: {"step", "digest"} of the checkpoint that the student began with; None: it begins
+        now, with the newest.
+
+    Returns:
+      `MobileBertConfig`, step and digest.
+
+    Raises:
+      InputError: no such run, one of another family, without a checkpoint or not yet in its
+        last stage, or one whose checkpoint is no longer what the student began with.
+    """
+    model, begins = _last_stage(folder, vocab_size)
+    if kept is not None:
+        _check_same(folder, **kept)
+        return model, kept["step"], kept["digest"]
+    step, digest = newest(folder)
+    if begins and step <= begins:
+        raise InputError(
+            f"{FIELD} {folder} is at step {step}, and the model that teaches is that of its "
+            f"last stage, which begins at {begins}; train it further first"
+        )
+    return model, step, digest
+
+
+@functools.cache
+def _last_stage(folder, vocab_size):
+    """Its model, and the step that it begins at."""
+    recipe = workdir.read(folder)["recipe"]
+    recipe["model"]["vocab_size"] = recipe["model"]["vocab_size"] or vocab_size
+    last = resolve.resolve(recipe).stages[-1]
+    if not isinstance(last.model, mobilebert.MobileBertConfig):
+        raise InputError(
+            f"{FIELD} {folder} is of another family ({recipe['model']['family']}); give a run "
+            "of config.model.family='mobilebert'"
+        )
+    return last.model, last.start
+
+
+def newest(folder):
+    """Step and digest of the newest sound checkpoint of a run."""
+    with checkpoints(folder) as saves:
+        return _newest(folder, tuple(saves.steps()))
+
+
+@functools.cache  # it reads all of a checkpoint, and a start asks several times
+def _newest(folder, steps):
+    del steps  # where there are others, it is to be read anew
+    with checkpoints(folder) as saves:
+        step = saves.latest()
+        digest = None if step is None else saves.digest(step)
+    if step is None:
+        raise InputError(f"{FIELD} {folder} holds no checkpoint; train it first")
+    if digest is None:
+        raise InputError(
+            f"{FIELD} {folder}: its checkpoint {step} went away while it was read, since that "
+            "run goes on; start again, or give a copy of its working directory"
+        )
+    return step, digest
+
+
+def _check_same(folder, step, digest):
+    with checkpoints(folder) as saves:
+        now = saves.digest(step)
+    if now != digest:
+        found = f"now is {now[:12]}" if now else "is gone"
+        raise InputError(
+            f"{FIELD} {folder}: this run began with its checkpoint {step}, {digest[:12]}, "
+            f"which {found}; bring that one back from a copy, or use another --workdir"
+        )

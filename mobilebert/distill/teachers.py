@@ -1,0 +1,167 @@
+"""Which model teaches a stage, where its weights are, and how a student begins with them."""
+
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bertgrow.core import keys, losses
+from bertgrow.core.errors import InputError
+from bertgrow.core.types import Frozen
+from bertgrow.train import sharding
+from mobilebert.distill import copying, layer_losses, teacher_checkpoint
+from mobilebert.models import mobilebert
+
+
+class Source(NamedTuple):
+    """A trained teacher."""
+
+    model: Any  # MobileBertConfig
+    step: int  # of the checkpoint that holds it
+    folder: str = ""  # working directory of another run; empty: it is this run's own
+    digest: str = ""  # of a checkpoint of another run
+
+
+def find(settings, index):
+    """The `Source` of the stage number `index`; InputError where there is none.
+
+    The teacher is the run that `config.transfer.teacher` names, or else what the last stage of
+    masked words before this one has trained.
+    """
+    folder, stages = settings.sections["transfer"].teacher, settings.stages
+    if folder:
+        vocab_size, kept = stages[index].model.vocab_size, settings.lent.get(folder)
+        model, step, digest = teacher_checkpoint.find(folder, vocab_size, kept)
+        return Source(model, step, folder, digest)
+    for stage in reversed(stages[:index]):
+        if stage.task == "masked_lm":
+            return Source(stage.model, stage.end)
+    raise InputError(
+        f"config.stages[{index}].task is {stages[index].task!r} and nothing teaches it: put "
+        "a stage that trains the teacher before it, or name a run of one by "
+        "--config.transfer.teacher=WORKDIR"
+    )
+
+
+def stages_to_run(recipe):
+    """The stages of a recipe, plain data, without those that train a teacher which is there.
+
+    Where `transfer.teacher` names one, the run begins with the first stage that it teaches.
+    """
+    stages = recipe["stages"]
+    if not recipe.get("transfer", {}).get("teacher"):
+        return stages
+    tasks = [stage.get("task", "masked_lm") for stage in stages]
+    first = next((i for i, task in enumerate(tasks) if task != "masked_lm"), 0)
+    return stages[first:]
+
+
+def frozen(source, dtype):
+    """The teacher's weights as `Frozen`, sharded by the rules and kept in `dtype`."""
+    network = mobilebert.network(source.model)
+
+    def shapes(mesh):
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        where = sharding.shardings(params, network.axes, mesh)
+        return jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=place),
+            params,
+            where,
+        )
+
+    def load(saves, wanted):
+        target = jax.tree.map(lambda leaf: leaf.update(dtype=jnp.float32), wanted)
+        with _holding(source, saves) as saves:
+            params = saves.restore_params(source.step, target)
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+
+    def digest(saves):
+        return source.digest if source.folder else saves.digest(source.step)
+
+    lent = {source.folder: dict(step=source.step, digest=source.digest)}
+    return Frozen(shapes, load, digest, lent=lent if source.folder else None)
+
+
+def _holding(source, saves):
+    """As a context, the checkpoints that hold a `Source`; `saves` are those of the run."""
+    return (
+        teacher_checkpoint.checkpoints(source.folder) if source.folder else nullcontext(saves)
+    )
+
+
+def begin(student, teacher, task, *, norm, optimizer):
+    """How a student's first stage is entered: fresh, with what its teacher gives it.
+
+    Args:
+      student, teacher: `MobileBertConfig`.
+      task: of the student; hides the tokens of the probe.
+      norm: `config.transfer.embedding_norm`.
+      optimizer: of the stage.
+
+    Returns:
+      The function that `Objective.enter` describes. The state before, the teacher's, is gone
+      afterwards: what is needed of it is in `frozen`.
+
+    Raises:
+      InputError: a rule for the embedding norm that does not suit the two models.
+    """
+    copying.check_norm(norm, student.norm, teacher.norm)
+    network = mobilebert.network(student)
+
+    def enter(state, shardings, probe, frozen):
+        fresh = jax.jit(network.init, out_shardings=shardings.params)
+        inputs = jax.jit(task.prepare)(probe)
+
+        def embed(params):
+            share = layer_losses.token_share(inputs["tokens"] != student.pad_id)
+            ours, theirs = mobilebert.embed(student), mobilebert.embed(teacher)
+            return ours(params, inputs), theirs(frozen, inputs), share
+
+        params, leaves = copying.copy(
+            fresh(keys.derive(state.key, keys.Purpose.STUDENT, state.step)), frozen,
+            embedding_norm=norm, embed=embed,
+        )  # fmt: skip
+        params = jax.device_put(params, shardings.params)
+        opt_state = jax.jit(optimizer.init, out_shardings=shardings.opt_state)(params)
+        for leaf in jax.tree.leaves((state.params, state.opt_state)):
+            leaf.delete()
+        certificate = _certificate(
+            leaves, mobilebert.network(teacher), network, frozen, params, inputs
+        )
+        return state._replace(params=params, opt_state=opt_state), certificate
+
+    return enter
+
+
+def _certificate(leaves, teacher, student, frozen, params, inputs):
+    """What was copied, and the loss on the probe of the teacher and of the new student."""
+    count = {what: sum(row["what"] == what for row in leaves) for what in ("copied", "fitted")}
+    words = f"student: {count['copied']} weights copied from its teacher"
+    if count["fitted"]:
+        words += f", {count['fitted']} fitted to it"
+    loss = [_loss(teacher, frozen, inputs), _loss(student, params, inputs)]
+    row = dict(
+        operator="copy",
+        dimension="teacher",
+        changed=words,
+        sizes={},
+        claim="no",
+        source="Sun et al. (2020), training objectives",
+        holds=None,
+        ties={},
+        loss_before=loss[0],
+        loss_after=loss[1],
+    )
+    return {"rows": [row], "loss": {"as_trained": loss}, "leaves": leaves, "cost": {}}
+
+
+def _loss(network, params, inputs):
+    """Cross-entropy of the hidden tokens, without dropout."""
+
+    @jax.jit
+    def measure(params, inputs):
+        logits = network.apply(params, inputs)["mlm_logits"]
+        return losses.cross_entropy(logits, inputs["targets"], inputs["share"])
+
+    return float(measure(params, inputs))

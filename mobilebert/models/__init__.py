@@ -1,0 +1,1 @@
+"""MobileBERT and its inverted-bottleneck teacher as pure functions."""

@@ -1,0 +1,113 @@
+"""One block of MobileBERT or its teacher: a bottleneck, attention, FFNs, and back to wide.
+
+All names of weights are the same in every model; which there are and how wide they are
+depends on the wiring. A residual stream without LayerNorm stays in float32, whatever the
+products run in: the released weights drive it up to 2.5e7.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from bertgrow.models import encoder, layers
+
+FFN = ("up", "down", "mlp_norm")  # what is stacked along `ffn` too
+
+
+def weights(config):
+    """{name: axis names} of all blocks, stacked along `layers`."""
+    query = "embed" if config.attention_input == "input" else "body"
+    value = "body" if config.attention_input == "bottleneck" else "embed"
+    bottleneck = layers.linear("layers embed_in body", "layers body")
+    table = {"bottleneck": bottleneck, "bottleneck_norm": layers.norm("layers body")}
+    if config.attention_input == "shared":
+        table |= {"shared": bottleneck, "shared_norm": layers.norm("layers body")}
+    table |= {
+        "query": layers.linear(f"layers {query}_in heads kv", "layers heads kv"),
+        "key": layers.linear(f"layers {query}_in heads kv", "layers heads kv"),
+        "value": layers.linear(f"layers {value}_in heads kv", "layers heads kv"),
+        "out": layers.linear("layers heads_in kv_in body", "layers body"),
+        "attention_norm": layers.norm("layers body"),
+        "up": layers.linear("layers ffn body_in mlp", "layers ffn mlp"),
+        "down": layers.linear("layers ffn mlp_in body", "layers ffn body"),
+        "mlp_norm": layers.norm("layers ffn body"),
+        "expand": layers.linear("layers body_in embed", "layers embed"),
+        "expand_norm": layers.norm("layers embed"),
+    }
+    if config.norm == "folded":
+        table = {name: axes for name, axes in table.items() if not name.endswith("_norm")}
+        table["expand_norm"] = {"scale": "layers embed"}
+    return table
+
+
+def block(weights, hidden, mask, salt=None, *, config, watch=None):
+    """One block (Sun et al., 2020, figure 1; wiring as in Table 1 or as released).
+
+    The residual around attention is the bottleneck's output, not the block's input.
+    Dropout falls on the shares of attention and on what the block adds, nowhere else.
+
+    Args:
+      weights: of one layer.
+      hidden: [batch, length, embed].
+      mask: bool [batch, length], false at padding.
+      salt: uint32 [2, 2, batch], or None.
+      watch: function of the attention scores, see `bertgrow.models.encoder.read`, or None.
+
+    Returns:
+      [batch, length, embed], and what `watch` returned, or None.
+    """
+    on_shares, on_output = (None, None) if salt is None else salt
+    dense = functools.partial(_dense, dtype=layers.compute_dtype(config))
+    norm = functools.partial(normalise, config=config)
+
+    body = _bottleneck(weights, "bottleneck", hidden, config)
+    asked = read = hidden
+    if config.attention_input == "shared":
+        asked = _bottleneck(weights, "shared", hidden, config)
+    elif config.attention_input == "bottleneck":
+        asked = read = body
+    query, keys = dense(weights["query"], asked), dense(weights["key"], asked)
+    values, rate = dense(weights["value"], read), config.attention_dropout
+    context, seen = encoder.read(query, keys, values, mask, on_shares, rate, watch)
+    body = norm(weights.get("attention_norm"), dense(weights["out"], context, dims=2) + body)
+
+    def ffn(body, weights):
+        inner = layers.activation(config)(dense(weights["up"], body))
+        return norm(weights.get("mlp_norm"), dense(weights["down"], inner) + body), None
+
+    stack = {name: weights[name] for name in FFN if name in weights}
+    body, _ = jax.lax.scan(ffn, body, stack)
+    changed = layers.dropout(dense(weights["expand"], body), on_output, config.dropout)
+    if config.norm == "folded":
+        hidden = hidden * weights["expand_norm"]["scale"][None, None]
+    return norm(weights["expand_norm"], changed + hidden), seen
+
+
+def normalise(weights, x, config):
+    """The norm of `config`: over channels, or scale and shift alone ("NoNorm").
+
+    Nothing where `mobilebert.models.fold` has put scale and shift into the neighbours.
+    """
+    if config.norm == "layer":
+        return layers.layer_norm(weights, x)
+    if config.norm == "folded":
+        return x
+    scale, bias = (jnp.expand_dims(weights[name], (0, 1)) for name in ("scale", "bias"))
+    return (x.astype(jnp.float32) * scale + bias).astype(x.dtype)
+
+
+def stream_dtype(config):
+    """The dtype of what residual connections carry."""
+    return layers.compute_dtype(config) if config.norm == "layer" else jnp.dtype("float32")
+
+
+def _bottleneck(weights, name, hidden, config):
+    """[batch, length, embed] -> [batch, length, body]."""
+    narrow = _dense(weights[name], hidden, layers.compute_dtype(config))
+    narrow = narrow.astype(stream_dtype(config))
+    return normalise(weights.get(f"{name}_norm"), narrow, config)
+
+
+def _dense(weights, x, dtype, dims=1):
+    return layers.dense(weights, x.astype(dtype), dims)

@@ -1,0 +1,55 @@
+"""Random keys: one for each purpose, and no two alike."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tiny
+
+from bertgrow.core import keys
+from bertgrow.core.types import Network, TrainState
+from bertgrow.data.sequences import masking
+from bertgrow.objectives import masked_lm
+from bertgrow.planning import calibration
+from bertgrow.train import loop
+
+
+def test_keys_of_different_purposes_differ_for_equal_numbers():
+    root = jax.random.key(0)
+
+    derived = [
+        jax.random.key_data(keys.derive(root, purpose, *numbers)).tobytes()
+        for purpose in keys.Purpose
+        for numbers in [(), (0,), (1,), (0, 1), (1, 0), (1, 1)]
+    ]
+
+    assert len(set(derived)) == len(derived) == 6 * len(keys.Purpose)
+
+
+def test_no_step_drops_units_by_the_key_that_masks_a_held_out_sequence(monkeypatch):
+    used = {}
+    draw = masking.mask_tokens
+
+    def mask_tokens(tokens, ids, key, **options):
+        used["masks"] = key
+        return draw(tokens, ids, key, **options)
+
+    def apply(params, inputs, key=None):
+        used["dropout"] = key
+        return {"mlm_logits": jnp.zeros((*inputs["targets"].shape, 100)) + params}
+
+    monkeypatch.setattr(masking, "mask_tokens", mask_tokens)
+    network = Network(lambda key: jnp.zeros(()), apply, None)
+    vocab = calibration.vocabulary(100)
+    task = masked_lm.masked_lm(network, vocab=vocab, rate=0.15, slots=4, seed=3)
+    optimizer = optax.sgd(1.0)
+    first = loop._new(task, optimizer)(jax.random.key(3))
+    batch = {name: tiny.inputs()[name] for name in ("tokens", "types")}
+    batch["ids"] = np.zeros((3, 2), np.uint32)
+
+    for step in (0, 1, 7):
+        state = TrainState(jnp.int32(step), *first[1:])
+        loop.make_step(task, optimizer)(state, (), batch)
+        held_out = masking.row_key(used["masks"], np.array([1, step], np.uint32))
+        data = [jax.random.key_data(key).tolist() for key in (used["dropout"], held_out)]
+        assert data[0] != data[1]

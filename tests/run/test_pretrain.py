@@ -1,0 +1,175 @@
+"""The command from recipe to report, in this process: what it leaves, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bertgrow import cli
+from bertgrow.train import metrics
+
+RECIPE = str(Path(__file__).resolve().parents[1].joinpath("recipes.py"))
+
+
+def pretrain(store, workdir, *overrides, variant=":"):
+    return cli.main(
+        ["pretrain", "--config", RECIPE + variant.rstrip(":"), "--workdir", str(workdir)]
+        + [f"--config.data.store={store.folder}", *overrides]
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(store, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "grown"
+    assert pretrain(store, workdir) == 0
+    return workdir
+
+
+def rows(workdir, split):
+    return [row for row in metrics.read(workdir / "metrics.jsonl") if row["split"] == split]
+
+
+def test_a_run_logs_every_step_and_evaluates_both_ends_of_a_stage(finished):
+    steps = [row["step"] for row in rows(finished, "train")]
+    evaluated = [(row["step"], row["stage"]) for row in rows(finished, "eval")]
+
+    assert steps == list(range(1, 29))
+    assert evaluated == [
+        (5, "0"), (7, "0"), (7, "1"), (10, "1"), (14, "1"), (14, "2"), (15, "2"), (20, "2"),
+        (21, "2"), (21, "3"), (25, "3"), (28, "3"),
+    ]  # fmt: skip
+
+
+def test_every_transition_leaves_a_certificate_whose_claims_hold(finished):
+    names = sorted(path.name for path in (finished / "growth").iterdir())
+    last = json.loads((finished / "growth" / "2-3.json").read_text())
+
+    assert names == ["0-1.json", "1-2.json", "2-3.json"]
+    (row,) = last["rows"]
+    assert row["changed"].startswith("mlp 16 -> 32")
+    assert row["claim"] == "exact"
+    assert row["max_logit_change"] < 1e-5
+    assert row["ties"]["mlp"]["layers/up/kernel"] == 1
+    assert row["ties_later"]["mlp"]["layers/up/kernel"] < 1
+    assert row["ties_later"]["step"] == 28  # 100 steps later, or the end of the stage
+    assert last["moment_norms"]["before"].keys() == {"1/mu", "1/nu"}
+    assert last["moment_norms"]["after"]["1/mu"] == 0  # reset
+
+
+def test_width_growth_does_not_move_the_held_out_loss(finished):
+    before, after = [row for row in rows(finished, "eval") if row["step"] == 21]
+
+    assert after["mask_loss"] == pytest.approx(before["mask_loss"], rel=1e-5)
+
+
+def test_tokens_and_flops_add_up_over_the_stages(finished):
+    last = rows(finished, "train")[-1]
+    stages = json.loads((finished / "config.json").read_text())["stages"]
+
+    assert last["flops"] == sum(7 * stage["flops_per_step"] for stage in stages)
+    padded = 8 * 7 * (16 + 16 + 32 + 32)
+    assert 0.9 * padded < last["tokens"] <= padded
+
+
+def test_a_finished_run_does_nothing_the_second_time(finished, store):
+    before = (finished / "metrics.jsonl").read_bytes()
+
+    assert pretrain(store, finished) == 0
+
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_the_recipe_that_began_a_run_must_continue_it(finished, store, capsys):
+    assert pretrain(store, finished, "--config.schedule.peak=0.5") == 2
+
+    assert "config.schedule.peak: 0.001 -> 0.5;" in capsys.readouterr().err
+
+
+def test_extend_lengthens_the_last_stage_and_memory_may_be_saved_from_there(store, tmp_path):
+    assert pretrain(store, tmp_path, variant=":plain") == 0
+    more = "--config.stages[0].steps=10"
+    less = ("--config.model.remat=full", "--config.checkpoint.every=9")
+
+    refused = pretrain(store, tmp_path, more, variant=":plain")
+    extended = pretrain(store, tmp_path, more, *less, "--extend", variant=":plain")
+
+    assert (refused, extended) == (2, 0)
+    assert rows(tmp_path, "train")[-1]["step"] == 10
+    changes = [(row["step"], row["field"], row["after"]) for row in rows(tmp_path, "change")]
+    expected = [("checkpoint.every", 9), ("model.remat", "full"), ("stages[0].steps", 10)]
+    assert changes == [(8, *each) for each in expected]
+
+
+def test_a_run_starts_from_the_weights_of_another(finished, store, tmp_path):
+    begun = f"--config.init_from={finished}"
+
+    assert pretrain(store, tmp_path, begun, variant=":plain") == 0
+
+    first = rows(tmp_path, "train")[0]["mlm_loss"]
+    assert first < rows(finished, "train")[0]["mlm_loss"]
+
+
+@pytest.mark.parametrize(
+    "override, said",
+    [
+        ("--config.optimizer.clpi=1", "clip"),
+        ("--config.model.num_heads=3", "num_heads 3 does not divide width 16"),
+        ("--config.model.vocab_size=9", "the store's vocabulary has 400"),
+        ("--config.stages[1].num_layers=0", "num_layers"),
+        ("--config.stages[0].num_layers=3", "layers shrink from 3 to 2"),
+        ("--config.length=64", "above the position table of 32"),
+        ("--config.stages[2].ffn_share=3", "ffn_share 3 does not divide ffn_width 32"),
+        ("--config.batch=7", "batch of 7 rows"),
+        ("--config.model.next_sentence=True", "config.data.rows='pairs'"),
+        ("--config.data.rows=sentences", "expected one of packed, pairs"),
+        ("--config.growth.width=wide", "uneven"),
+        ("--config.data.weights=1,2", "2 numbers for 1 stores"),
+        ("--config.init_from=/nowhere", "/nowhere"),
+        ("--workdri=x", "unknown argument"),
+        ("--time-limit=-1", "expected minutes above 0"),
+        ("--time-limit=nan", "expected minutes above 0"),
+        ("--profile=5:3", "expected FIRST:LAST"),
+        ("--profile=40:50", "after the last step of the run, 28"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(store, tmp_path, capsys, override, said):
+    code = pretrain(store, tmp_path / "run", override)
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.count("\n") == 1
+    assert said in error
+
+
+def test_a_store_is_asked_for_where_none_is_given(tmp_path, capsys):
+    code = cli.main(["pretrain", "--config", RECIPE, "--workdir", str(tmp_path / "run")])
+
+    assert code == 2
+    assert "bertgrow prepare" in capsys.readouterr().err
+
+
+def test_a_workdir_that_saved_nothing_may_be_used_by_another_recipe(store, tmp_path, capsys):
+    too_many = "--config.batch=65536"  # more rows than the held-out split and corpus have
+    assert pretrain(store, tmp_path, too_many, variant=":plain") == 2
+    assert "fewer than a batch of 65536" in capsys.readouterr().err
+
+    assert pretrain(store, tmp_path, "--config.stages[0].steps=2", variant=":plain") == 0
+
+
+def test_a_corrupt_config_json_is_said_in_one_line(finished, store, capsys):
+    path = finished / "config.json"
+    whole = path.read_text()
+    path.write_text(whole[:100])
+
+    assert pretrain(store, finished) == 2
+
+    path.write_text(whole)
+    assert "config.json cannot be read" in capsys.readouterr().err
+
+
+def test_a_workdir_that_cannot_be_made_is_said_in_one_line(store, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+
+    assert pretrain(store, tmp_path / "file" / "run") == 2
+
+    assert "cannot be used" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""What may change in the middle of a run, what is refused, and what is written about it."""
+
+import json
+
+import pytest
+
+from bertgrow.core import errors
+from bertgrow.run import journal, progress, records, workdir
+from bertgrow.train import metrics
+
+RECIPE = {
+    "seed": 0,
+    "accumulate": 1,
+    "log_every": 100,
+    "eval": {"every": 1000, "rows": 512},
+    "model": {"remat": "none", "width": 16},
+    "stages": [{"steps": 10, "num_layers": 1}, {"steps": 10}],
+}
+
+
+def changed(field, value):
+    """The recipe with another value in one field, e.g. `stages[1].remat`."""
+    recipe = json.loads(json.dumps(RECIPE))
+    *path, last = field.replace("[", ".").replace("]", "").split(".")
+    place = recipe
+    for name in path:
+        place = place[int(name) if name.isdigit() else name]
+    place[last] = value
+    return recipe
+
+
+def summary(recipe=RECIPE):
+    stages = [{"name": "0", "start": 0, "end": 20, "flops_per_step": 1.0, "batch": 8}]
+    return {"recipe": recipe, "stages": stages, "store": {"hash": "abc"}}
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """The working directory of a run that has saved a checkpoint."""
+    workdir.open_for(tmp_path, summary())
+    (tmp_path / "checkpoints/checksums").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "field, value, before",
+    [
+        ("model.remat", "full", "none"),
+        ("stages[1].remat", "dots", None),
+        ("accumulate", 4, 1),
+        ("eval.every", 5, 1000),
+        ("eval.rows", 64, 512),
+        ("log_every", 1, 100),
+    ],
+)
+def test_a_run_continues_with_what_changes_figures_by_rounding_and_notes_it(
+    begun, field, value, before
+):
+    workdir.open_for(begun, summary(changed(field, value)))
+
+    known = workdir.read(begun)
+    assert known["recipe"] == changed(field, value)
+    expected = dict(step=None, field=field, before=before, after=value)
+    assert known["changes"] == [expected]
+    assert workdir.settle_changes(begun, 7) == [expected | dict(step=7)]
+    assert workdir.read(begun)["changes"] == [expected | dict(step=7)]
+
+
+def test_earlier_changes_are_kept_and_steps_trained_again_take_them_along(begun):
+    for step, value in ((4, "dots"), (9, "full")):
+        workdir.open_for(begun, summary(changed("model.remat", value)))
+        workdir.settle_changes(begun, step)
+
+    found = workdir.settle_changes(begun, 6)  # checkpoint 9 was damaged
+
+    assert [(each["step"], each["after"]) for each in found] == [(4, "dots"), (6, "full")]
+
+
+def test_only_the_fields_that_differ_are_named(begun):
+    recipe = changed("seed", 1)
+    recipe["stages"] = [{"steps": 10, "num_layers": 1}, {"steps": 12}, {"steps": 5}]
+
+    with pytest.raises(errors.InputError) as refused:
+        workdir.open_for(begun, summary(recipe))
+
+    assert (
+        "config.seed: 0 -> 1, config.stages[1].steps: 10 -> 12, "
+        "config.stages[2].steps: absent -> 5;" in str(refused.value)
+    )
+    assert "num_layers" not in str(refused.value)
+
+
+def test_a_refused_start_leaves_config_json_as_it_was(begun):
+    before = (begun / "config.json").read_text()
+
+    with pytest.raises(errors.InputError):
+        workdir.open_for(begun, summary(changed("model.width", 32)))
+
+    assert (begun / "config.json").read_text() == before
+
+
+def begin_journal(path, step, changes):
+    stages = summary()["stages"]
+    with journal.Journal(path, stages, progress.Silent(), every=1) as log:
+        log.begin(step, dict(stage=0, tokens=40), changes)
+
+
+def test_a_change_is_one_line_of_the_metrics_that_readers_and_comparisons_pass_over(begun):
+    (begun / "metrics.jsonl").write_text(
+        '{"step": 5, "stage": "0", "split": "train", "loss": 1.0, "tokens": 40, '
+        '"flops": 5.0, "seconds": 1.0}\n'
+    )
+    before = metrics.read(begun / "metrics.jsonl")
+    changes = [dict(step=5, field="model.remat", before="none", after="full")]
+
+    for _ in range(2):  # killed and started again at the same step
+        begin_journal(begun, 5, changes)
+
+    rows = metrics.read(begun / "metrics.jsonl")
+    assert [row["split"] for row in rows] == ["train", "change"]
+    assert rows[-1].items() >= changes[0].items() and rows[-1]["tokens"] == 40
+    assert metrics.differences(before, rows) == []
+    assert len(records.read(begun).training) == 1
