@@ -1,6 +1,6 @@
 """Asks Hugging Face for the outputs of small random BERTs; writes golden.npz when run.
 
-    python tests/nn/make_golden.py
+    python tests/models/make_golden.py
 
 Needed again only if `CONFIG` or `batch` below change.
 """
