@@ -114,7 +114,7 @@ def _unchanged(jaxpr, old, where):
     return {
         i: given[variable]
         for i, variable in enumerate(jaxpr.outvars)
-        if not hasattr(variable, "val")  # a literal, which is not hashable
+        if not hasattr(variable, "val")  # a literal, which cannot be a dict key
         and variable in given
         and old[given[variable]].sharding == where[i]
     }
