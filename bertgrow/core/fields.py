@@ -19,7 +19,7 @@ KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "
 
 
 class Option(NamedTuple):
-    """One field of a recipe."""
+    """Declaration of one field of a recipe."""
 
     name: str
     type: Any  # bool, int, float, str, or a union of one of them and dict

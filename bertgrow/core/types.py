@@ -134,7 +134,7 @@ class Objective(NamedTuple):
     `enter(..., vocab, optimizer)` returns None, or a function `(state, shardings, probe,
     frozen) -> (state, certificate)`. The function maps the last state of the previous stage
     to the first state of this one. At the start of a run its input has random weights.
-    `optimizer(..., axes)` is the recipe's optimizer with the changes of the objective.
+    `optimizer(..., axes)` is the recipe's optimiser with the changes of the objective.
     `flops(...) -> float`, model FLOPs per step, forward and backward, as mean over the stage.
     `frozen(...) -> Frozen | None`.
     `targets(..., vocab) -> Targets | None`.
@@ -164,7 +164,7 @@ class StepInfo(NamedTuple):
 
     step: int
     state: TrainState
-    metrics: dict  # device scalars; reading them waits for the step
+    metrics: dict  # device scalars; reading one blocks until the step ends
     position: dict  # position in the data after this step
 
 
@@ -174,7 +174,7 @@ class Growth(NamedTuple):
     An operator raises `InputError` when it is built for sizes that it does not support.
     `weights`, `gradients` and `copies` are pure functions `(tree, axes) -> (tree, axes)`.
     `weights` maps the parameters. `gradients` is the dual map: it computes the grown model's
-    gradients from the old ones, and is None if the operator has none. `copies` maps optimizer
+    gradients from the old ones, and is None if the operator has none. `copies` maps optimiser
     statistics without a claim: each new unit or layer gets the values of its source, or zero.
     """
 

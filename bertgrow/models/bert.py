@@ -40,7 +40,7 @@ def network(config: BertConfig, *, two_streams=None) -> Network:
 
 
 class Bert(nn.Module):
-    """BERT (Devlin et al., 2019), and the low-cost encoder of CompoundGrow."""
+    """BERT (Devlin et al., 2019) and the low-cost encoder of CompoundGrow (Gu et al., 2021)."""
 
     config: BertConfig
     two_streams: bool

@@ -54,7 +54,8 @@ class Embeddings(nn.Module):
 def look_up_types(table, types):
     """Looks up segment types: [types, embed], int32 [batch, length] -> [batch, length, embed].
 
-    Multiplies by a one-hot matrix, because the gradient of a gather is a slow scatter.
+    Multiplies by a one-hot matrix, because the gradient of a gather from a table of two rows
+    is a slow scatter.
     """
     return jax.nn.one_hot(types, len(table), dtype=jnp.float32) @ table
 

@@ -21,7 +21,7 @@ WEIGHTS = {
     "down": layers.linear("layers mlp_in embed", "layers embed"),
     "mlp_norm": layers.norm("layers embed"),
 }
-FACTORISED = {  # both matrices of the FFN as products of two
+FACTORISED = {  # each FFN matrix is a product of two factors
     "up_rank": {"kernel": "layers embed_in rank"},
     "up": layers.linear("layers rank_in mlp", "layers mlp"),
     "down_rank": {"kernel": "layers mlp_in rank"},
@@ -90,7 +90,7 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
     for part in parts:
         hidden, rest = jax.lax.scan(body, hidden, part)
         outputs.append(rest)
-    # [groups, layers of one, ...] or [layers, ...]
+    # [groups, layers of a group, ...] or [layers, ...]
     stacked, layer_max = map(jnp.concatenate, zip(*outputs, strict=True))
     return hidden, stacked.reshape(-1, *hidden.shape), layer_max.reshape(-1)
 

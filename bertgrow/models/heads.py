@@ -55,7 +55,7 @@ class Pooler(nn.Module):
 
     @nn.compact
     def __call__(self, first):
-        """[batch, embed] -> [batch, embed]."""
+        """Pools the first token, [batch, embed] -> [batch, embed]."""
         weights = layers.declare(self, layers.linear("embed_in embed", "embed"))
         return jnp.tanh(layers.dense(weights, first))
 
@@ -67,6 +67,6 @@ class NextSentence(nn.Module):
 
     @nn.compact
     def __call__(self, pooled):
-        """[batch, embed] -> float32 [batch, 2]."""
+        """Computes logits, [batch, embed] -> float32 [batch, 2]."""
         weights = layers.declare(self, layers.linear("embed_in classes", "classes"))
         return layers.dense(weights, pooled.astype(jnp.float32))

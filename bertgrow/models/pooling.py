@@ -81,7 +81,7 @@ def partition(length, inputs):
             f"rows of {length} tokens have no room for {slots} predictions beside [CLS]: "
             "lengthen the rows or lower max_predictions"
         )
-    counts = (inputs["weights"] > 0).astype(jnp.int32)  # [batch, slots]
+    counts = (inputs["weights"] > 0).astype(jnp.int32)  # [batch, max_predictions]
     at = positions[..., None] == jnp.arange(length)[None, None]
     is_target = (at & (counts[..., None] > 0)).any(axis=1)  # [batch, length]
     from_end = jnp.cumsum(~is_target[:, ::-1], axis=1)[:, ::-1]

@@ -217,7 +217,7 @@ def _append(params, axes, *, old, new, source):
 
 
 def _silence(params, axes, *, first):
-    """Zero in layers from `first` on for what adds to the residual stream."""
+    """Sets to zero, from layer `first` on, the modules that add to the residual stream."""
     specs = named_tree.by_path(axes, is_leaf=tree.is_spec)
     writers = {path.rpartition("/")[0] for path, names in specs.items() if _writes(names)}
 
@@ -232,6 +232,6 @@ def _silence(params, axes, *, first):
 
 
 def _writes(names):
-    """Whether a layer's matrix has `embed` for its output."""
+    """Whether `embed` is the output axis of a layer's matrix."""
     sums = any(name.endswith("_in") for name in names)
     return sums and "layers" in names and "embed" in names

@@ -17,7 +17,7 @@ from bertgrow.core import errors, tree, types
 from bertgrow.growth import named_tree
 from bertgrow.growth.operators import depth
 
-AXES = {"mlp": "ffn_width", "heads": "num_heads"}  # and the recipe's field
+AXES = {"mlp": "ffn_width", "heads": "num_heads"}  # axis: field of the recipe
 SOURCE = "Yao et al. (2024), Masked structural growth, section 3"
 
 

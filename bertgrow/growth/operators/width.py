@@ -14,7 +14,7 @@ from bertgrow.core import errors, tree, types
 from bertgrow.growth import named_tree
 from bertgrow.growth.operators import copies
 
-AXES = {"mlp": "ffn_width", "heads": "num_heads", "embed": "width"}  # and the recipe's field
+AXES = {"mlp": "ffn_width", "heads": "num_heads", "embed": "width"}  # axis: recipe field
 WHOLE_EMBED = "embed keeps its width or grows by a whole factor"
 
 
