@@ -1,1 +1,1 @@
-"""Types, tree helpers, errors, losses, FLOP counts and units; needs only JAX and NumPy."""
+"""Types, tree helpers, errors, losses, FLOP counts and units. Needs only JAX and NumPy."""

@@ -4,9 +4,9 @@ import itertools
 
 
 def differences(old, new, name=""):
-    """Yields (dotted name, old value, new value) for every leaf in which two recipes differ.
+    """Yields (dotted name, old value, new value) for every leaf that differs.
 
-    A leaf that one of them lacks has the value None there.
+    A leaf that is missing in one of the two has the value None there.
     """
     if _are(dict, old, new):
         old, new = old or {}, new or {}
@@ -22,7 +22,7 @@ def differences(old, new, name=""):
 
 
 def _are(kind, old, new):
-    """Whether both are of this kind, or one is and the other is absent."""
+    """Whether both values are of this type, or one is and the other is missing."""
     return isinstance(old or new, kind) and all(
         each is None or isinstance(each, kind) for each in (old, new)
     )

@@ -4,15 +4,15 @@ EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED = 1, 2, 75
 
 
 class InputError(Exception):
-    """Something given is wrong: one line that says what, what was expected, what to change.
+    """The user's input is wrong. Exit code 2.
 
-    Exit code 2.
+    The message is one line: the value, what was expected, and the field to change.
     """
 
 
 class CheckFailed(Exception):
-    """A check failed: the run diverged, a claim did not hold, parity was lost. Exit code 1."""
+    """A check failed: divergence, a broken growth claim, or lost parity. Exit code 1."""
 
 
 class Stopped(Exception):
-    """Everything is saved, and the run was asked to stop early. Exit code 75."""
+    """The run stopped early on request, after it saved a checkpoint. Exit code 75."""

@@ -1,10 +1,10 @@
-"""Fields of a configuration: default, meaning, unit and allowed values, declared once.
+"""Declares configuration fields: default, meaning, unit and allowed values.
 
     steps: int = option(0, "updates of the stage", unit="steps", minimum=0)
 
-in a frozen dataclass is the only place where the field is described. Recipes take their
-defaults from there, docs/recipes.md and `--help-config` their words, and `check` its limits.
-A field without `option` is set by the program; a recipe has no such field.
+This line in a frozen dataclass is the only description of the field. It gives recipes their
+defaults, docs/recipes.md and `--help-config` their text, and `check` its limits. The program
+sets a field that has no `option`; a recipe cannot set it.
 """
 
 import dataclasses
@@ -19,22 +19,22 @@ KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "
 
 
 class Option(NamedTuple):
-    """One field of a recipe."""
+    """Declaration of one field of a recipe."""
 
     name: str
     type: Any  # bool, int, float, str, or a union of one of them and dict
-    default: Any  # `REQUIRED` where a recipe has to give it
+    default: Any  # `REQUIRED` if a recipe must set it
     meaning: str
     unit: str = ""
     minimum: float | None = None
-    above: float | None = None  # as `minimum`, but the limit itself is too small
+    above: float | None = None  # exclusive minimum
     maximum: float | None = None
-    below: float | None = None  # as `maximum`, but the limit itself is too large
-    choices: tuple = ()  # the texts that it may be
-    keys: tuple = ()  # of a dict, whose values are checked as the field itself would be
+    below: float | None = None  # exclusive maximum
+    choices: tuple = ()  # allowed strings
+    keys: tuple = ()  # allowed keys if the value is a dict; its values have the same limits
 
     def expected(self):
-        """What it may be, in words: `a whole number of at least 1`."""
+        """Describes the allowed values, e.g. `a whole number of at least 1`."""
         if self.choices:
             words = f"one of {', '.join(self.choices)}"
         else:
@@ -49,7 +49,7 @@ def option(default, meaning, **limits):
 
 
 def options(cls):
-    """{name: `Option`} of a dataclass, in the order of its fields."""
+    """Returns {name: `Option`} of a dataclass, in the order of its fields."""
     return {
         field.name: Option(field.name, field.type, field.default, **field.metadata)
         for field in dataclasses.fields(cls)
@@ -58,18 +58,18 @@ def options(cls):
 
 
 def defaults(cls):
-    """{name: default} of the fields that a recipe need not give."""
+    """Returns {name: default} of the optional fields."""
     known = options(cls).values()
     return {each.name: each.default for each in known if each.default is not REQUIRED}
 
 
 def values(config):
-    """{name: value} of the declared fields of a dataclass instance."""
+    """Returns {name: value} of the declared fields of a dataclass instance."""
     return {name: getattr(config, name) for name in options(config)}
 
 
 def make(cls, given, where):
-    """The dataclass `cls` with the fields of the dict `given`, after `check`."""
+    """Checks the dict `given` and builds the dataclass `cls` from it."""
     check(cls, given, where)
     for each in options(cls).values():
         if each.default is REQUIRED and each.name not in given:
@@ -78,12 +78,12 @@ def make(cls, given, where):
 
 
 def check(cls, given, where=""):
-    """Raises `InputError` at the first field that is unknown or has a value it may not have.
+    """Raises `InputError` at the first unknown field or invalid value.
 
     Args:
       cls: dataclass that declares the fields.
       given: {name: value}, some of its fields.
-      where: what stands before the field's name in the error, e.g. "config.masking".
+      where: prefix of the field's name in the error, e.g. "config.masking".
     """
     known = options(cls)
     for name, value in given.items():
@@ -95,7 +95,7 @@ def check(cls, given, where=""):
 
 
 def allows(known, value):
-    """Whether the field `known` may have `value`: its type, its range, its choices."""
+    """Whether `value` has a type, range and choice that the field `known` allows."""
     kinds = _kinds(known)
     if isinstance(value, dict) and dict in kinds:
         return all(key in known.keys and allows(known, part) for key, part in value.items())
@@ -109,13 +109,13 @@ def allows(known, value):
 
 
 def nearest(name, names):
-    """`did you mean 'x'?`, or the list of names where none is near."""
+    """Returns `did you mean 'x'?`, or the list of names if none is similar."""
     close = difflib.get_close_matches(name, names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(names))}"
 
 
 def divides(config, part, whole):
-    """Raises `InputError` unless the field `part` divides the field `whole`."""
+    """Raises `InputError` unless the value of field `part` divides that of `whole`."""
     small, large = getattr(config, part), getattr(config, whole)
     if large % small:
         raise InputError(
@@ -124,7 +124,7 @@ def divides(config, part, whole):
 
 
 def expect(is_right, name, value, expected):
-    """Raises `InputError` about the field `name` unless `is_right`."""
+    """Raises `InputError` for the field `name` unless `is_right`."""
     if not is_right:
         raise InputError(f"{name} is {value!r}; expected {expected}")
 
@@ -143,7 +143,7 @@ def _in_range(known, value):
 
 
 def _range(known):
-    """` above 0 and below 1`: the limits of a number, in words."""
+    """Describes the limits of a number, e.g. ` above 0 and below 1`."""
     if known.minimum is not None and known.maximum is not None:
         return f" from {known.minimum:g} to {known.maximum:g}"
     limits = {

@@ -1,9 +1,9 @@
-"""How much arithmetic a model takes, by formula, and what a plan of stages saves.
+"""FLOPs of a model by formula, and the speed-up of a plan of stages.
 
-Only matrix products count, two operations for a multiplication and its addition, of
-the forward pass; the backward pass takes twice as many. The formula is that of the
-comparison in Gu et al. (2021): no embeddings, no norms, no softmax, and the gathered
-head only at its predictions. `config` is anything with the fields of a BERT.
+Counts the matrix products of the forward pass, with two operations for a multiplication
+and its addition. The backward pass takes twice as many. The formula follows the comparison
+in Gu et al. (2021): it leaves out embeddings, norms and softmax, and counts the gathered
+head only at its predictions. `config` is any object with the fields of `BertConfig`.
 """
 
 import dataclasses
@@ -11,12 +11,17 @@ import math
 
 
 def forward(config, length, predictions):
-    """{part: forward FLOPs of one row} of `length` tokens with `predictions` slots.
+    """Returns {part: forward FLOPs of one sequence}.
 
-    A layer of n query rows and m key rows takes
-    2nD^2 + 4mD^2 + 2nD^2 + 4nmD + 4nDF; only the first pooled layer has n != m. Factors of
-    rank r take 4nr(D + F) for the last term, and a light layer has neither queries nor keys
-    nor scores: 2nD^2 + 2nD^2 + 2nnD.
+    A layer with n queries and m keys takes 2nD^2 + 4mD^2 + 2nD^2 + 4nmD + 4nDF. Only the
+    first layer after pooling has n != m. Factors of rank r take 4nr(D + F) for the last
+    term. A light layer computes no queries, keys or attention logits; its attention takes
+    2nD^2 + 2nD^2 + 2nnD.
+
+    Args:
+      config: fields as in `BertConfig`.
+      length: tokens of the sequence.
+      predictions: masked positions of the sequence, padding predictions included.
     """
     rows, width = query_rows(config, length, predictions), config.width
     first = _layer(config, rows, length if config.pool > 1 else rows)
@@ -32,7 +37,7 @@ def forward(config, length, predictions):
 
 
 def query_rows(config, length, predictions):
-    """Rows that the layers work on: pooled kept tokens and targets, or all tokens."""
+    """Number of query positions of a layer: pooled tokens and targets, or all tokens."""
     if config.pool == 1:
         return length
     kept = length - predictions
@@ -42,10 +47,11 @@ def query_rows(config, length, predictions):
 
 
 def train_step_flops(config, length, predictions, batch, forward=forward):
-    """FLOPs of one training step over `batch` rows: forward, and twice that backward.
+    """FLOPs of one training step over `batch` sequences: forward, and twice that backward.
 
-    Frozen layers and what feeds them have no backward pass; the head has one, but for the
-    gradient of its word table. `forward` is the formula of the model's family.
+    Frozen layers and the modules below them have no backward pass. With frozen layers, the
+    head has a backward pass except for the gradient of its word table. `forward` is the
+    formula of the model's family.
     """
     parts = forward(config, length, predictions)
     total, frozen = sum(parts.values()), getattr(config, "frozen_layers", 0)
@@ -58,11 +64,11 @@ def train_step_flops(config, length, predictions, batch, forward=forward):
 
 
 def speedup(stages, full):
-    """T_full / T - 1 of the speed-up definition in Gu et al. (2021), e.g. 1.02 for +102 %.
+    """Speed-up T_full / T - 1 as in Gu et al. (2021), e.g. 1.02 for +102 %.
 
     Args:
       stages: pairs (steps, cost of one step).
-      full: the pair of the run to compare with.
+      full: such a pair for the baseline run.
     """
     return full[0] * full[1] / sum(steps * cost for steps, cost in stages) - 1
 
@@ -77,7 +83,10 @@ def _layer(config, rows, keys):
 
 
 def _saved_by_light(config, rows):
-    """What light layers need not do; one right behind a pooled layer does not read, either."""
+    """FLOPs that light layers save.
+
+    A light layer directly after the pooled layer also saves the weighted sum of values.
+    """
     if not config.light_every:
         return 0
     count = config.num_layers // config.light_every

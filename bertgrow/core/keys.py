@@ -1,17 +1,17 @@
-"""Random keys: each purpose has its own keys, derived from the key of the run."""
+"""Derives random keys for each purpose from the key of the run."""
 
 import enum
 
 import jax
 
-VERSION = 2  # of the scheme below; a teacher cache made with another one is refused
+VERSION = 2  # of the scheme below; a teacher cache of another version is refused
 
 
 @enum.unique
 class Purpose(enum.IntEnum):
-    """What a key is for, and the numbers that are folded in after it."""
+    """Purpose of a key. The comments list the numbers that are folded in after it."""
 
-    PARAMS = 0  # first parameters of a run
+    PARAMS = 0  # initial parameters of a run
     DROPOUT = 1  # step
     MASKS = 2  # both columns of a sequence's `ids`
     NEW_PARAMS = 3  # start of the stage: freshly initialised layers and units
@@ -25,7 +25,7 @@ def derive(key, purpose, *numbers):
 
     Args:
       key: random key of the run.
-      purpose: `Purpose`; keys of two purposes differ, whatever the numbers.
+      purpose: `Purpose`; two purposes give different keys for all numbers.
       numbers: int or uint32 scalars, e.g. the step.
     """
     for number in (purpose, *numbers):

@@ -1,4 +1,4 @@
-"""Losses and counts as weighted sums, so that slices of a batch add up. All float32."""
+"""Losses and counts as float32 weighted sums, which add up over slices of a batch."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ def cross_entropy(logits, targets, weights):
     Args:
       logits: float [..., classes].
       targets: int32 [...].
-      weights: float [...], 0 where nothing is to be learned.
+      weights: float [...], 0 at padding predictions.
 
     Returns:
       float32 scalar, the sum of weight times -log softmax(logits)[target].
@@ -21,20 +21,21 @@ def cross_entropy(logits, targets, weights):
 
 
 def num_correct(logits, targets, weights):
-    """Weighted sum of hits, float32: where no class scores above the target.
+    """Weighted number of correct predictions, float32.
 
-    A comparison with the maximum, because an argmax over a vocabulary is slow on a CPU.
+    A prediction is correct if no logit is above the target's. This compares with the
+    maximum because an argmax over a vocabulary is slow on a CPU.
     """
     logits = jax.lax.stop_gradient(logits).astype(jnp.float32)
     return jnp.sum((_picked(logits, targets) >= logits.max(axis=-1)) * weights)
 
 
 def _picked(logits, targets):
-    """The logit of each target [...].
+    """Selects the logit of each target, float [...].
 
-    Compared and summed rather than gathered: the gradient then joins that of the softmax
-    in one pass, where a gather's would be a scatter into a second array of logits, and a
-    sharded vocabulary stays where it is.
+    Uses a comparison and a sum instead of a gather. Its gradient is computed in one pass
+    with that of the softmax; the gradient of a gather is a scatter into a second array of
+    logits. A sharded vocabulary also needs no resharding.
     """
     classes = jnp.expand_dims(jnp.arange(logits.shape[-1]), tuple(range(targets.ndim)))
     return jnp.where(targets[..., None] == classes, logits, 0).sum(axis=-1)

@@ -1,4 +1,4 @@
-"""Parameter trees whose leaves have named axes."""
+"""Helpers for parameter trees whose leaves have named axes."""
 
 import jax
 
@@ -17,12 +17,15 @@ def map_named(function, tree, axes):
 
 
 def base(axis):
-    """The axis itself: `embed` for `embed` and for `embed_in`."""
+    """Axis name without the suffix `_in`: `embed` for `embed` and for `embed_in`."""
     return axis.removesuffix("_in") if axis else axis
 
 
 def sizes(tree, axes):
-    """{axis: size}, e.g. {"layers": 12, "embed": 768}; a ValueError where leaves disagree."""
+    """Returns {axis: size}, e.g. {"layers": 12, "embed": 768}.
+
+    Raises ValueError if two leaves have different sizes for an axis.
+    """
     table = {}
 
     def note(leaf, names):
@@ -35,7 +38,7 @@ def sizes(tree, axes):
 
 
 def count(tree):
-    """How many numbers the tree holds."""
+    """Number of elements in all leaves of the tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 

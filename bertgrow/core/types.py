@@ -1,4 +1,4 @@
-"""What the islands share: a few named tuples, so that none of them imports another."""
+"""Named tuples that the packages share, so that they need not import each other."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Vocab(NamedTuple):
-    """What a training step has to know of a vocabulary."""
+    """Properties of a vocabulary that a training step uses."""
 
     size: int
     pad_id: int
@@ -15,22 +15,30 @@ class Vocab(NamedTuple):
     cls_id: int
     sep_id: int
     mask_id: int
-    starts: np.ndarray  # bool [size], true where a piece begins a word
+    starts: np.ndarray  # bool [size], true where a token begins a word
     special: np.ndarray  # bool [size], true at [PAD] [UNK] [CLS] [SEP] [MASK]
-    hash: str = ""  # of the pieces; empty where there is no store, as in a plan
+    hash: str = ""  # of the tokens; empty without a token store, as in a plan
 
 
 class Network(NamedTuple):
     """A model as pure functions.
 
-    `init(key) -> params`. `apply(params, inputs, key=None) -> outputs`, where `inputs` has
-    `tokens` and `types`, int32 [batch, length], and `positions`, int32 [batch, slots],
-    ascending in the slots that count, with `weights`, float32 [batch, slots], 0 in the rest.
-    Without a key there is no dropout. Outputs: `hidden` [batch, rows, width], `first_token`
-    [batch, width] (pooled for the next-sentence head), `layer_max` [layers], the largest
-    magnitude of each layer's outputs, `mlm_logits` [batch, slots, vocab] and `nsp_logits`
-    [batch, 2], all three float32. `axes` mirrors the parameters with a `jax.P`
-    of axis names at every leaf.
+    `init(key) -> params`. `apply(params, inputs, key=None) -> outputs`. Without a key there
+    is no dropout. `axes` has the structure of the parameters, with a `jax.P` of axis names
+    at every leaf.
+
+    Inputs:
+      tokens, types: int32 [batch, length].
+      positions: int32 [batch, max_predictions], masked positions, ascending where their
+        weights are above 0.
+      weights: float32 [batch, max_predictions], 0 at padding predictions.
+
+    Outputs:
+      hidden: [batch, length, width]; pooling shortens `length`.
+      first_token: [batch, width], pooled for the next-sentence head.
+      layer_max: float32 [layers], the largest magnitude of each layer's outputs.
+      mlm_logits: float32 [batch, max_predictions, vocab].
+      nsp_logits: float32 [batch, 2].
     """
 
     init: Callable
@@ -39,18 +47,19 @@ class Network(NamedTuple):
 
 
 class Task(NamedTuple):
-    """All that the loop knows about what is being learnt.
+    """A training task: the functions that the training loop calls.
 
     `init(key) -> params`.
-    `prepare(batch) -> inputs` draws the masks of a whole global batch and weighs its
-    predictions so that the weights sum to one; every leaf keeps the leading batch axis.
+    `prepare(batch) -> inputs` draws the masks of a whole global batch and scales the weights
+    of its predictions so that they sum to one. Every leaf keeps the leading batch axis.
     `loss(params, frozen, inputs, key, step) -> (loss, metrics)`, scalars that add up over
-    slices of `inputs`: accumulating slices equals one big batch.
-    `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks; sums may be
-    vectors, and under count None it is the greatest value that counts, not the mean.
-    `frozen` holds a teacher (or nothing): an argument of the step, never captured.
-    `view(params, step) -> params`, None for the identity: what the model consists of at a
-    step, for the loss and for evaluation; masked growth hides what is new at first.
+    slices of `inputs`, so that accumulation over slices equals one large batch.
+    `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks. Sums may be
+    vectors. If the count is None, the metric is the maximum and not the mean.
+    `frozen` holds the frozen weights, e.g. a teacher, or is empty. It is an argument of the
+    step, and the functions do not capture it.
+    `view(params, step) -> params` gives the effective parameters at a step, for the loss and
+    for evaluation; None is the identity. Masked growth uses it to ramp in new units.
     """
 
     init: Callable
@@ -63,30 +72,31 @@ class Task(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A part of a run with fixed shapes; it compiles once."""
+    """A part of a run with fixed shapes. It compiles once."""
 
     name: str
     task: Task
     steps: int
-    batch: int  # global rows a step
+    batch: int  # sequences of a global step
     length: int
     optimizer: Any  # optax.GradientTransformationExtraArgs; `update` also takes `step`
     enter: Callable | None  # see `Objective.enter`
-    flops: float  # model FLOPs a step, forward and backward
-    frozen: "Frozen | None" = None  # what `task.frozen` is to be, a teacher for instance
-    targets: "Targets | None" = None  # what a cache can hold of what these say
+    flops: float  # model FLOPs per step, forward and backward
+    frozen: "Frozen | None" = None  # source of `task.frozen`, e.g. a teacher
+    targets: "Targets | None" = None  # outputs of the frozen weights that can be cached
 
 
 class Frozen(NamedTuple):
-    """Weights that a stage uses and does not train: where they come from.
+    """Source of the frozen weights that a stage uses and does not train.
 
-    `shapes(mesh)` is their tree of `jax.ShapeDtypeStruct` with shardings; `load(saves,
-    shapes)` reads them into it, `saves` being the checkpoints of the run itself.
-    `digest(saves)` is the identity of the weights, None while they are not trained.
-    `at_entry`, `at_steps`: whether `Objective.enter` reads them, which no cache can spare, and
-    whether the loss asks them at every step.
-    `lent` says of another run's weights which they are, {its folder: {"step", "digest"}}: the
-    run keeps it in config.json, and finds it in `RunConfig.lent` at its next start.
+    `shapes(mesh)` is their tree of `jax.ShapeDtypeStruct` with shardings.
+    `load(saves, shapes)` reads them with these shapes and shardings; `saves` are the
+    checkpoints of the run itself.
+    `digest(saves)` is a digest of the weights, None before they are trained.
+    `at_entry`: whether `Objective.enter` reads them; a cache cannot replace this.
+    `at_steps`: whether the loss uses them at every step.
+    `lent` identifies teacher checkpoints of other runs: {folder: {"step", "digest"}}. The run
+    stores it in config.json and reads it from `RunConfig.lent` at its next start.
     """
 
     shapes: Callable
@@ -98,35 +108,37 @@ class Frozen(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What a stage asks its frozen weights about each row, to be kept on disk in their stead.
+    """Per-example teacher outputs that can be cached on disk.
 
-    `fields` is {name: (shape, dtype)} of one row's arrays. `make(frozen, inputs, step) ->
-    {name: array [batch, *shape]}` is what the update after `step` asks about the rows of
-    `inputs`, which `Task.prepare` gave; a pure function. `task` learns the same from batches
-    that bring these arrays along, and needs no frozen weights.
+    `fields` is {name: (shape, dtype)} of the arrays of one example.
+    `make(frozen, inputs, step) -> {name: array [batch, *shape]}` computes the targets that
+    the update after `step` needs for the examples of `inputs`, which come from
+    `Task.prepare`. It is a pure function.
+    `task` is the same task for batches that contain these arrays. It needs no frozen weights.
     """
 
     fields: dict
     make: Callable
     task: Task
-    phases: int  # equal parts of the stage, each of which asks about its rows anew
-    depends: dict  # what else in the recipe the arrays follow from, plain data
-    flops: float  # of the frozen weights in a step, which reading saves
+    phases: int  # equal parts of the stage; each computes the targets of its examples again
+    depends: dict  # other recipe values that determine the arrays, plain data
+    flops: float  # of the teacher's forward pass per step, which the cache saves
 
 
 class Objective(NamedTuple):
-    """What a stage can learn, by its name in a recipe; every function is pure.
+    """A training objective that a recipe selects by name. Every function is pure.
 
-    All take `(family, settings, index, ...)`, the index of the stage in `settings.stages`.
-    `task(..., vocab) -> Task`, `frozen` still empty.
-    `enter(..., vocab, optimizer)` gives None, or how the stage begins: a function `(state,
-    shardings, probe, frozen) -> (state, certificate)` from the last state of the stage
-    before - at the start of a run: random weights - to the first state of this one.
-    `optimizer(..., axes)`, the recipe's, and what the objective asks of it beyond that.
-    `flops(...) -> float`, model FLOPs a step, forward and backward, the mean of the stage.
+    All take `(family, settings, index, ...)`, where `index` is the stage's index in
+    `settings.stages`.
+    `task(..., vocab) -> Task`, with `frozen` empty.
+    `enter(..., vocab, optimizer)` returns None, or a function `(state, shardings, probe,
+    frozen) -> (state, certificate)`. The function maps the last state of the previous stage
+    to the first state of this one. At the start of a run its input has random weights.
+    `optimizer(..., axes)` is the recipe's optimiser with the changes of the objective.
+    `flops(...) -> float`, model FLOPs per step, forward and backward, as mean over the stage.
     `frozen(...) -> Frozen | None`.
     `targets(..., vocab) -> Targets | None`.
-    `remarks(...)` are sentences that a plan adds on how its FLOPs were counted.
+    `remarks(...)` are sentences that explain in a plan how its FLOPs were counted.
     """
 
     task: Callable
@@ -139,30 +151,31 @@ class Objective(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """What a checkpoint holds, beside the data position and the stage."""
+    """State of training. A checkpoint also holds the data position and the stage."""
 
-    step: Any  # int32 scalar, counted over the whole run
+    step: Any  # int32 scalar, steps since the start of the run
     params: Any
     opt_state: Any
     key: Any
 
 
 class StepInfo(NamedTuple):
-    """What the loop yields. `state` lives until the next step is asked for: it is donated."""
+    """Result of one training step. `state` is valid until the next step, which donates it."""
 
     step: int
     state: TrainState
-    metrics: dict  # device scalars; reading them waits for the step
-    position: dict  # where the data stand after this step
+    metrics: dict  # device scalars; reading one blocks until the step ends
+    position: dict  # position in the data after this step
 
 
 class Growth(NamedTuple):
-    """One growth operator bound to two size tables; binding refuses what cannot be.
+    """One growth operator for a pair of size tables.
 
+    An operator raises `InputError` when it is built for sizes that it does not support.
     `weights`, `gradients` and `copies` are pure functions `(tree, axes) -> (tree, axes)`.
-    `gradients` is the dual map, which gives the grown model's gradients from the old ones;
-    None where the operator does not have one. `copies` carries statistics of the optimiser
-    along without a claim: each new unit or layer takes what its source had, or zero.
+    `weights` maps the parameters. `gradients` is the dual map: it computes the grown model's
+    gradients from the old ones, and is None if the operator has none. `copies` maps optimiser
+    statistics without a claim: each new unit or layer gets the values of its source, or zero.
     """
 
     name: str
@@ -172,26 +185,26 @@ class Growth(NamedTuple):
     weights: Callable
     gradients: Callable | None
     copies: Callable
-    describe: str  # what changed, in words, e.g. "mlp 64 -> 128"
+    describe: str  # the change in words, e.g. "mlp 64 -> 128"
     source: str  # paper and section
-    sources: dict = {}  # {axis: int [new size]}, the old unit that each copies; -1: fresh
-    masks: dict = {}  # {axis: bool [new size]}: what starts hidden, so that the claim holds
-    needs: str = ""  # the moments policy without which the method does not work
-    exact_if: str = ""  # what the claim depends on, in words; "": it is always the same
-    seed: int = 0  # of what it draws besides fresh parameters; 0 where it draws nothing
-    low_cost: str = ""  # field of the low-cost form that it undoes; "": a smaller model
+    sources: dict = {}  # {axis: int [new size]}, the old unit of each copy; -1: fresh
+    masks: dict = {}  # {axis: bool [new size]}, true at units that start with mask 0
+    needs: str = ""  # the moments policy that the method requires; "": any
+    exact_if: str = ""  # condition of an exact claim, in words; "": no condition
+    seed: int = 0  # of random choices other than fresh parameters; 0 if there are none
+    low_cost: str = ""  # field of the low-cost form that it removes; "": a smaller model
 
 
 class Family(NamedTuple):
-    """A kind of model, found by entry point `bertgrow.families`.
+    """A model family, registered by the entry point group `bertgrow.families`.
 
-    `config` is its frozen dataclass; `network(config) -> Network`;
-    `sizes(config) -> {axis: size}`, with `norm_order` where claims of growth depend on it;
-    `flops(config, length, predictions) -> {part: forward FLOPs a row}`.
-    `objectives` are what its stages can learn besides masked words, by name; `sections` the
-    frozen dataclasses of the recipe's sections that these read, by name.
-    `stages(recipe) -> list`: of a recipe as plain data, the stages that are left to be run;
-    a student whose teacher is there already needs no stage that trains one.
+    `config` is its frozen dataclass. `network(config) -> Network`.
+    `sizes(config) -> {axis: size}`, with `norm_order` if growth claims depend on it.
+    `flops(config, length, predictions) -> {part: forward FLOPs of one sequence}`.
+    `objectives` are its training objectives besides masked language modelling, by name.
+    `sections` are the frozen dataclasses of the recipe sections that they read, by name.
+    `stages(recipe) -> list` returns the stages to run from a recipe as plain data. It omits
+    the stages that train a teacher if the teacher's checkpoint is given.
     """
 
     config: type

@@ -1,4 +1,4 @@
-"""Numbers for people: SI prefixes and spans of time."""
+"""Formats numbers with SI prefixes, and durations."""
 
 import math
 
@@ -7,7 +7,7 @@ CLOCK = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def prefix(value):
-    """(factor, prefix) that bring `value` between 1 and 1000, e.g. (1e6, "M") for 2.4e6."""
+    """(factor, prefix) that scale `value` to 1 to 1000, e.g. (1e6, "M") for 2.4e6."""
     if not value or not math.isfinite(value):
         return 1.0, ""
     power = int(math.floor(math.log10(abs(value)) / 3 + 1e-9))
@@ -16,7 +16,7 @@ def prefix(value):
 
 
 def si(value, unit=""):
-    """`1.24 GFLOP/s` for (1.24e9, "FLOP/s"); a dash where there is no value."""
+    """`1.24 GFLOP/s` for (1.24e9, "FLOP/s"); a dash for None or a value that is not finite."""
     if value is None or not math.isfinite(value):
         return "-"
     factor, letter = prefix(float(f"{value:.3g}"))  # 999.9 rounds up to the next prefix
@@ -24,19 +24,22 @@ def si(value, unit=""):
 
 
 def plain(value):
-    """`0.489`, `1,308,515`: three digits, and never a power of ten for a large number."""
+    """Formats a number without an exponent if it is large: `0.489`, `1,308,515`.
+
+    Numbers below 100 have three digits.
+    """
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def short(seconds):
-    """`5.37 s`, `39.8 ms`, `51.8 us`: the time of a step."""
+    """Formats the time of a step: `5.37 s`, `39.8 ms`, `51.8 us`."""
     units = ((1, "s"), (1e-3, "ms"), (1e-6, "us"))
     size, name = next((each for each in units if seconds >= 0.9995 * each[0]), units[-1])
     return f"{plain(seconds / size)} {name}"
 
 
 def duration(seconds):
-    """The two largest units that matter: `2 h 05 min`, `48 s`, `3.2 s`."""
+    """Formats a duration with at most two units: `2 h 05 min`, `48 s`, `3.2 s`."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
     if seconds < 9.95:
@@ -49,7 +52,7 @@ def duration(seconds):
 
 
 def aligned(rows):
-    """Rows of strings as lines; the first column to the left, the others to the right."""
+    """Formats a table as lines: first column left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *rest in rows:
         cells = [cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)]

@@ -1,1 +1,1 @@
-"""Transforms that turn a trained model into a larger one."""
+"""Grows a trained model into a larger one."""

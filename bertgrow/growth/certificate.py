@@ -1,4 +1,4 @@
-"""The certificate of a growth: what each operator claimed, and what was measured."""
+"""Growth certificate: the claim of each operator and the measured change of the outputs."""
 
 import functools
 
@@ -10,21 +10,22 @@ from bertgrow.core import errors, tree
 from bertgrow.growth import named_tree, train_state
 from bertgrow.growth.operators import copies
 
-# Of the largest logit. A split sum adds the same float32 terms in another order: measured
-# 1e-5 for 24 layers widened from 512 to 1024 in every axis. A wrong share or a missed leaf
-# moves logits by a hundredth or more.
+# Relative to the largest logit. A split sum adds the same float32 terms in another order: this
+# changed logits by 1e-5, measured for 24 layers widened from 512 to 1024 in every axis. A wrong
+# fraction or a missed leaf changes logits by a hundredth or more.
 TOLERANCE = 1e-4
-ROWS = 16  # held-out rows that a certificate reads, where the devices divide them
+ROWS = 16  # held-out sequences of a certificate, if divisible among the devices
 
 
 def num_rows(batch, devices):
-    """Rows of a held-out batch that a certificate reads: a multiple of the devices.
+    """Number of held-out sequences of a certificate, a multiple of the number of devices.
 
-    8 to 16, one for each device where there are more than 16, and no more than the batch has.
+    It is 9 to 16, or one per device if there are more than 16 devices, and at most the size of
+    the batch.
 
     Args:
-      batch: global rows of a held-out batch, a multiple of `devices`.
-      devices: over how many devices rows are divided.
+      batch: global sequences of a held-out batch, a multiple of `devices`.
+      devices: number of devices that share the batch.
     """
     return min(batch, max(1, ROWS // devices) * devices)
 
@@ -32,7 +33,7 @@ def num_rows(batch, devices):
 def certificate(
     growths, params, axes, evaluations, *, moments="reset", cost=None, trained=None
 ):
-    """Applies the operators one by one and writes down what each does to the function.
+    """Applies the operators one by one and records how each changes the model's outputs.
 
     Args:
       growths: tuple of Growth, in order.
@@ -40,18 +41,18 @@ def certificate(
       axes: their axis names.
       evaluations: one function `params -> (logits, loss)` for the old model and one for the
         model after each operator (its sizes: `Growth.changes`), all on one fixed
-        batch in float32 without dropout. Logits are float [targets, vocab] or the like, at
-        the same targets each time; targets without weight set to zero. They are compared on
-        the devices, and only scalars reach the host.
-      moments: the policy, for the record: a string or {dimension: string}.
-      cost: what `sharded.grow_sharded` measured, for the record.
-      trained: two more such functions, for the first and the last model, in the precision of
-        training, whose loss is wanted too; None where that is float32.
+        batch in float32 without dropout. Logits are float [targets, vocab] or similar, always
+        at the same targets, and zero at padding predictions. They are compared on the
+        devices; only scalars are copied to the host.
+      moments: the policy, a string or {dimension: string}; recorded in the certificate.
+      cost: the cost that `in_place.grow_sharded` measured; recorded in the certificate.
+      trained: two such functions, for the first and the last model, in the precision of
+        training, to record their losses too; None if that precision is float32.
 
     Returns:
-      {"rows": one dict an operator, "loss": {precision: [before, after]}, "cost": cost},
-      ready for JSON. `holds` of a row is None where nothing is claimed, and a number that is
-      not finite is None.
+      {"rows": one dict per operator, "loss": {precision: [before, after]}, "cost": cost},
+      ready for JSON. `holds` of a row is None if the operator claims nothing. A number that
+      is not finite is None.
     """
     growths, evaluations = tuple(growths), tuple(evaluations)
     if len(evaluations) != len(growths) + 1:
@@ -88,18 +89,18 @@ def certificate(
 
 
 def broken(certificate):
-    """The rows that claim to be exact and were measured not to be."""
+    """Rows of a certificate whose claim "exact" was not confirmed by the measurement."""
     return [row for row in certificate["rows"] if row["holds"] is False]
 
 
 def later(certificate, params, axes, step):
-    """The certificate with the ties of a later step beside those of the transition.
+    """Adds the ties at a later step to a certificate.
 
     Args:
-      certificate: of the growth that led to this model.
-      params: the grown model's, trained on.
+      certificate: of the growth that produced this model.
+      params: parameters of the grown model after further training.
       axes: their axis names.
-      step: of the run.
+      step: the present step of the run.
     """
     rows = []
     for row in certificate["rows"]:
@@ -116,19 +117,20 @@ def _sources(row, axis):
 
 
 def ties(params, axes, name, index):
-    """Which share of the replicas along the axis `name` still equals its original.
+    """Fraction of replicas along the axis `name` that still equal their original.
 
     Args:
       params: grown parameters.
       axes: their axis names.
       name: the grown axis, e.g. "mlp".
-      index: int [new size], the old unit that each one copies, of `Growth.sources`; fresh
-        units do not count.
+      index: int [new size], the old unit of each copy, from `Growth.sources`; fresh units are
+        not counted.
 
     Returns:
-      {path: share} for every weight with that axis, and "units": the share of replicas
-      that equal their original in all of them. Those can never part by themselves: equal
-      weights in and out get equal gradients.
+      {path: fraction} for every weight with that axis, and "units": the fraction of replicas
+      that equal their original in all of these weights. Such replicas stay equal without
+      dropout or rounding differences: equal incoming and outgoing weights get equal
+      gradients.
     """
     original, replicas = _replicas(index)
     table, grids = {}, []
@@ -149,7 +151,7 @@ def ties(params, axes, name, index):
 
 
 def _replicas(index):
-    """int [replicas] twice: for each replica the first unit with its source, and itself."""
+    """Pairs of units, int [replicas] twice: the first copy of the same source, the replica."""
     replicas = np.flatnonzero(_is_copy(index))
     if not len(replicas):
         raise errors.InputError("ties: no unit has a copy; name an axis that grew")
@@ -159,7 +161,7 @@ def _replicas(index):
 
 @functools.partial(jax.jit, static_argnames=("dim", "layers"))
 def _equals_original(leaf, original, replicas, *, dim, layers):
-    """bool [layers or 1, replicas]: whether each replica has the weights of its original.
+    """Compares each replica with its original in one weight: bool [layers or 1, replicas].
 
     Args:
       leaf: a weight.
@@ -178,8 +180,8 @@ def _equals_original(leaf, original, replicas, *, dim, layers):
 
 @jax.jit
 def _tied_in_all(grids):
-    """bool [layers or 1, replicas]: whether each replica equals its original in all weights."""
-    if len({len(grid) for grid in grids}) > 1:  # some weights serve all layers at once
+    """Whether each replica equals its original in all weights: bool [layers or 1, replicas]."""
+    if len({len(grid) for grid in grids}) > 1:  # some weights have no axis `layers`
         grids = [grid.all(axis=0, keepdims=True) for grid in grids]
     return jnp.stack(grids).all(axis=0)
 
@@ -209,7 +211,7 @@ def _claim(growth):
 
 
 def _grow(growth, params, axes):
-    """Compiled, so that sharded weights grow where they are: (params, axes)."""
+    """Grows (params, axes) under jit, so that sharded weights stay on their devices."""
     kept = []
 
     def run(params):
@@ -221,7 +223,7 @@ def _grow(growth, params, axes):
 
 
 def _measure(evaluate, params):
-    """Logits and loss; some devices multiply float32 in lower precision unless told."""
+    """Logits and loss. By default some devices multiply float32 in lower precision."""
     with jax.default_matmul_precision("highest"):
         logits, loss = evaluate(params)
     return logits, float(loss)
@@ -248,11 +250,11 @@ def _difference(claim, before, after):
 
 @jax.jit
 def _change_and_scale(before, after):
-    """The largest change of a logit and the largest logit before it, float32 scalars."""
+    """Largest change of a logit and largest logit before growth, float32 scalars."""
     before, after = before.astype(jnp.float32), after.astype(jnp.float32)
     return jnp.abs(after - before).max(), jnp.abs(before).max()
 
 
 def _finite(number):
-    """A float, or None: JSON has no word for NaN or infinity."""
+    """A float, or None if it is not finite: JSON cannot represent NaN or infinity."""
     return float(number) if np.isfinite(number) else None

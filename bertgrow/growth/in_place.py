@@ -1,4 +1,4 @@
-"""Grows a state where it lies, some leaves at a time, and frees the old ones on the way."""
+"""Grows a sharded train state in place, freeing old buffers as it goes."""
 
 import math
 import time
@@ -9,7 +9,7 @@ from jax.extend.core import jaxpr_as_fun
 
 
 class Part(NamedTuple):
-    """Some leaves of the grown state, computed at once. Leaves are known by their number."""
+    """A group of leaves of the grown state, computed together. Leaves are given by index."""
 
     program: Any  # compiled: all leaves of the old state -> writes
     reads: tuple[int, ...]  # leaves of the old state
@@ -18,11 +18,11 @@ class Part(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a state grows, compiled; bytes are those of one device, as the compiler counts."""
+    """Compiled growth of a state. Bytes are those of one device, as the compiler counts."""
 
     parts: tuple[Part, ...]
-    same: dict  # {new leaf: old leaf} of those that pass through as they are
-    unread: tuple[int, ...]  # old leaves that nothing needs
+    same: dict  # {new leaf: old leaf} of unchanged leaves
+    unread: tuple[int, ...]  # unused old leaves
     structure: Any  # of the new state
     old_bytes: int
     new_bytes: int
@@ -30,23 +30,25 @@ class Plan(NamedTuple):
 
 
 def grow_sharded(state, grow, out_shardings):
-    """Grows on the devices, from shards to shards, and frees the old leaves as it goes.
+    """Grows a sharded state on its devices and frees the old leaves as it goes.
 
-    Nothing passes through the host. Donation does nothing where shapes change, so the new
-    leaves come in parts, each compiled for itself, and an old leaf is deleted once its last
-    reader is done; the peak is little above the larger of the two states where the growth
-    is large. Where it fails on the way both are lost: go on from the checkpoint.
+    No data is copied to the host. Buffer donation has no effect if shapes change. The new
+    leaves are therefore computed in parts, each compiled separately, and an old leaf is
+    deleted after the last part that reads it. If the growth is large, peak memory is only a
+    little above the larger of the two states. If growth fails halfway, both states are lost:
+    continue from the checkpoint.
 
     Args:
-      state: TrainState on devices; gone afterwards, but for leaves that live on unchanged.
-      grow: pure function of the state, e.g. `state.grow_state` with its options bound.
+      state: TrainState on devices; deleted afterwards, except unchanged leaves, which the
+        grown state reuses.
+      grow: pure function of the state, e.g. `train_state.grow_state` with its options bound.
       out_shardings: tree of shardings of the grown state.
 
     Returns:
       The grown state, and its cost: `seconds` without compilation, `compile_seconds`,
       `old_bytes`, `new_bytes` and `peak_bytes` of one device as `peak_source` ("compiler":
-      memory_analysis) counts them, and, where the device keeps account,
-      `device_peak_bytes` since the process began.
+      memory_analysis) counts them, and `device_peak_bytes` since the process began if the
+      device reports memory statistics.
     """
     began = time.perf_counter()
     plan = make_plan(state, grow, out_shardings)
@@ -65,10 +67,10 @@ def grow_sharded(state, grow, out_shardings):
 
 
 def make_plan(state, grow, out_shardings):
-    """The compiled parts of a growth; `state` may be of shapes with shardings.
+    """Compiles the parts of a growth. `state` may hold shapes with shardings.
 
-    The largest leaves come first, while the new state is still small, and a part holds no
-    more than the largest leaf needs: smaller parts would not lower the peak.
+    The largest leaves come first, when little of the new state is allocated. A part is at
+    most as large as the largest leaf: smaller parts would not lower the peak.
     """
     traced, shapes = jax.make_jaxpr(grow, return_shape=True)(state)
     old, where = jax.tree.leaves(state), jax.tree.leaves(out_shardings)
@@ -94,7 +96,7 @@ def make_plan(state, grow, out_shardings):
 
 
 def _run(plan, old):
-    """The grown state; an old leaf is deleted once nothing needs it any more."""
+    """Runs the parts and returns the grown state. Deletes old leaves after their last use."""
     new = {i: old[j] for i, j in plan.same.items()}
     for leaf in plan.unread:
         old[leaf].delete()
@@ -107,19 +109,19 @@ def _run(plan, old):
 
 
 def _unchanged(jaxpr, old, where):
-    """{new leaf: old leaf} of leaves that are the old ones, and stay where they are."""
+    """Returns {new leaf: old leaf} of leaves whose value and sharding do not change."""
     given = {variable: leaf for leaf, variable in enumerate(jaxpr.invars)}
     return {
         i: given[variable]
         for i, variable in enumerate(jaxpr.outvars)
-        if not hasattr(variable, "val")  # a literal, which cannot be looked up
+        if not hasattr(variable, "val")  # a literal, which cannot be a dict key
         and variable in given
         and old[given[variable]].sharding == where[i]
     }
 
 
 def _groups(sizes):
-    """Leaves from large to small, as many together as are no larger than the largest."""
+    """Groups leaves from large to small; no group is larger than the largest leaf."""
     groups, room = [], 0
     for leaf in sorted(sizes, key=sizes.get, reverse=True):
         if not groups or sizes[leaf] > room:
@@ -131,10 +133,10 @@ def _groups(sizes):
 
 
 def _compile(traced, writes, old, where):
-    """The part that computes the leaves `writes`.
+    """Compiles the part that computes the leaves `writes`.
 
-    `jit` drops what these do not need. It then reads only some of the old leaves: the others
-    have no input sharding, and may be deleted before the call.
+    `jit` removes unused computations and inputs. Unused old leaves have no input sharding,
+    and may be deleted before the call.
     """
     grow, writes = jaxpr_as_fun(traced), tuple(sorted(writes))
 
@@ -150,7 +152,7 @@ def _compile(traced, writes, old, where):
 
 
 def _peak(parts, unread, sizes):
-    """Bytes of one device at the worst moment: what is alive, and what a part adds."""
+    """Peak bytes of one device: live leaves and the memory that a part adds."""
     peak = alive = sum(sizes)
     alive -= sum(sizes[leaf] for leaf in unread)
     for part in parts:
@@ -162,5 +164,5 @@ def _peak(parts, unread, sizes):
 
 
 def _bytes(leaf):
-    """Bytes of one device."""
+    """Bytes of a leaf on one device."""
     return math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize

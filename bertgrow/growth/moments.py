@@ -1,8 +1,10 @@
-"""Finds the trees shaped like the parameters in any optimiser's state, and grows them.
+"""Grows the moments in the state of any optimiser.
 
-For an exact (index, share) growth the grown model's gradients are the dual map of the old
-gradients (swap `name` and `name_in`). Whatever is linear in the gradients follows that map;
-a mean of their squares follows it by its root: nu' = dual(sqrt(nu))^2.
+Moments are the trees with the structure of the parameters. For an exact growth by index and
+fraction (see `operators/width.py`), the grown model's gradients are the dual map of the old
+gradients (swap `name` and `name_in`). A statistic that is linear in the gradients follows
+this map. A mean of squared gradients follows it through its square root:
+nu' = dual(sqrt(nu))^2.
 """
 
 import jax
@@ -20,26 +22,26 @@ KINDS = {
     "sum_of_squares": "square",  # Adagrad
 }
 
-# Fields that hold weights and so grow as weights do, whatever happens to the moments: their
-# running average, and the iterate of optax.contrib.schedule_free.
+# Fields that hold weights, and so grow as weights do under every moments policy: the running
+# average of weights, and the iterate of optax.contrib.schedule_free.
 WEIGHTS = ("ema", "z")
 
 
 def carry(old, fresh, params, axes, *, maps, weights, is_exact, counts):
-    """`fresh`, a new optimiser state, with what `old` had gathered grown into it.
+    """Fills `fresh`, a new optimiser state, with the grown statistics of `old`.
 
-    A tree belongs to the parameters where the paths of its leaves end in the paths of the
-    parameters, as in `[0].mu["layers"]["up"]["kernel"]`; it may lack some of them (a masked
-    optimiser).
+    A tree holds moments or weights if the paths of its leaves end in the paths of parameters,
+    as in `[0].mu["layers"]["up"]["kernel"]`. It may lack some of them (a masked optimiser).
 
     Args:
       old: the trained optimiser state.
       fresh: `init(grown parameters)` of the same optimiser.
       params: the old parameters.
       axes: their axis names.
-      maps: functions `(tree, axes) -> (tree, axes)`, in turn; None: moments start anew.
+      maps: functions `(tree, axes) -> (tree, axes)`, applied in turn to the moments; None:
+        moments are reset.
       weights: the maps of the parameters themselves, for averages of them.
-      is_exact: whether the maps claim anything, so that the kind of each tree matters.
+      is_exact: whether the maps are exact, so that the kind of each tree matters.
       counts: "keep" or "reset" leaves that belong to no parameter.
 
     Returns:
@@ -80,10 +82,10 @@ def carry(old, fresh, params, axes, *, maps, weights, is_exact, counts):
 
 
 def asymmetric(growth):
-    """The map of `growth.copies` that leaves new units and layers at zero.
+    """Like `growth.copies`, but statistics of new units and layers start at zero.
 
-    What tells copies apart in SPARKLING (Yu et al., 2026): an entry is new where any of its
-    units is, and starts anew; what was there before goes on.
+    SPARKLING (Yu et al., 2026) breaks the symmetry of copies by it. An entry counts as new if
+    any of its units is new; the statistics of other entries are kept.
     """
 
     def follow(params, axes):
@@ -102,7 +104,7 @@ def asymmetric(growth):
 
 
 def _cut(path, owners):
-    """`path` as (what leads to a tree, the path of a parameter), or (path, None)."""
+    """Splits `path` into (path of a tree, path of a parameter), or (path, None)."""
     for start in range(len(path)):
         if path[start:] in owners:
             return path[:start], path[start:]
@@ -110,7 +112,7 @@ def _cut(path, owners):
 
 
 def norms(opt_state, params):
-    """{"mu": norm, ...}: the norm of every tree shaped like the parameters, by its path."""
+    """Returns the norm of every tree of moments or weights by its path, {"mu": norm, ...}."""
     owners = dict(jax.tree_util.tree_leaves_with_path(params))
     squares = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(opt_state):
@@ -123,7 +125,10 @@ def norms(opt_state, params):
 
 
 def _weight_trees(state):
-    """Whether the tree at a path holds weights; `optax.ema` averages updates, not weights."""
+    """Returns a function of a path: whether the tree there holds weights.
+
+    `optax.ema` averages updates, not weights.
+    """
 
     def averages_updates(node):
         return isinstance(node, optax.EmaState)
@@ -146,7 +151,7 @@ def _kind(before):
 
 
 def _grow(leaves, owners, params, axes, maps, kind):
-    """One tree of moments through all maps, as {path of the parameter: leaf}."""
+    """Applies all maps to one tree of moments; returns {path of the parameter: leaf}."""
     whole = [leaves.get(path, jnp.zeros_like(leaf)) for path, leaf in owners.items()]
     moments = jax.tree.unflatten(jax.tree.structure(params), whole)
     if kind == "square":

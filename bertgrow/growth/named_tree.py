@@ -1,4 +1,4 @@
-"""Walks a tree whose leaves have named axes and lets no leaf pass unknown."""
+"""Maps functions over trees with named axes, and checks every leaf."""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ KNOWN += ("heads", "kv", "mlp", "pool", "classes", "trigram", "rank")
 
 
 def map_leaves(function, params, axes):
-    """Calls `function(leaf, names, path)` at every leaf, after checking all of them.
+    """Calls `function(leaf, names, path)` at every leaf, after checking all leaves.
 
-    Every leaf must have a spec, every spec a leaf, and every dimension a known axis name:
-    a weight that growth does not understand would otherwise stay small, or be copied where
-    it has to be divided, without a word. Raises InputError with the path of the leaf.
+    Every leaf must have a spec, every spec a leaf, and every dimension a known axis name.
+    Without this check, growth could silently leave an unknown weight at its old size, or copy
+    it instead of dividing it. Raises InputError with the path of the leaf.
     """
     specs = by_path(axes, is_leaf=tree.is_spec)
     leaves = by_path(params)
@@ -35,7 +35,7 @@ def map_leaves(function, params, axes):
 
 
 def then(first, second):
-    """One map `(tree, axes) -> (tree, axes)` of two in turn."""
+    """Composes two maps `(tree, axes) -> (tree, axes)`; `first` is applied first."""
 
     def run(params, axes):
         return second(*first(params, axes))
@@ -44,17 +44,17 @@ def then(first, second):
 
 
 def along(vector, dim, leaf):
-    """`vector` shaped to meet `leaf` along its dimension `dim`."""
+    """Reshapes `vector` to broadcast against `leaf` along the dimension `dim`."""
     return jnp.expand_dims(vector, [d for d in range(leaf.ndim) if d != dim])
 
 
 def keep(params, axes):
-    """Every leaf as it is, but only if growth knows what it is."""
+    """The identity map, after the checks of `map_leaves`."""
     return map_leaves(lambda leaf, names, path: leaf, params, axes), axes
 
 
 def without(nodes, modules, path=""):
-    """The nested dict `nodes` without what lies at the given paths, e.g. {"layers/up"}."""
+    """The nested dict `nodes` without the entries at the given paths, e.g. {"layers/up"}."""
     if not isinstance(nodes, dict):
         return nodes
     inside = {name: f"{path}/{name}".removeprefix("/") for name in nodes}
@@ -66,29 +66,29 @@ def without(nodes, modules, path=""):
 
 
 def replace(nodes, path, leaf):
-    """The nested dict `nodes` with another leaf at the path, e.g. "layers/up/kernel"."""
+    """The nested dict `nodes` with a new leaf at the path, e.g. "layers/up/kernel"."""
     name, _, rest = path.partition("/")
     return {**nodes, name: replace(nodes[name], rest, leaf) if rest else leaf}
 
 
 def by_path(nodes, is_leaf=None):
-    """{"layers/up/kernel": leaf} of a tree, in the order of the tree."""
+    """Returns {"layers/up/kernel": leaf} of a tree, in the order of the tree."""
     pairs = jax.tree_util.tree_leaves_with_path(nodes, is_leaf=is_leaf)
     return {tree.path_name(path): leaf for path, leaf in pairs}
 
 
 def is_new(index):
-    """bool [new size]: true for fresh units and for all but the first copy of each old one.
+    """Marks new units, bool [new size]: fresh units, and all but the first copy of each unit.
 
     Args:
-      index: int [new size], of `Growth.sources`.
+      index: int [new size], from `Growth.sources`.
     """
     first = np.unique(index, return_index=True)[1]
     return (np.asarray(index) < 0) | ~np.isin(np.arange(len(index)), first)
 
 
 def check_size(path, axis, given, expected):
-    """The weight must have the size that the table of the old model says."""
+    """Raises `InputError` unless a weight has the size in the old model's size table."""
     if given != expected:
         raise errors.InputError(
             f"growth: axis {axis} of {path} has {given} units where the old sizes say "

@@ -5,7 +5,7 @@ import inspect
 from bertgrow.growth import registry
 from bertgrow.growth.operators import copies
 
-# Sizes that every operator of a dimension accepts, to read from it what it promises.
+# Example sizes that the operators of a dimension accept, to build a `Growth` of each.
 EXAMPLES = {
     "width": (
         dict(mlp=64, heads=4, embed=32, rank=16, light=2),
@@ -22,7 +22,7 @@ RATIOS = {
     "any": "{} at any ratio",
     "whole embed": "mlp, heads at any ratio; embed at whole ratios",
 }
-FOR_ONE = {  # where an operator does not accept them
+FOR_ONE = {  # for operators that do not accept `EXAMPLES`
     ("width", "msg"): (dict(mlp=64, heads=4), dict(mlp=128, heads=8)),
     ("depth", "msg"): (dict(layers=2), dict(layers=4, norm_order="pre")),
 }
@@ -43,7 +43,7 @@ before a run begins, and what to change.
 
 
 def page():
-    """The page as Markdown."""
+    """Returns the page as Markdown."""
     operators = [
         (dimension, name, make)
         for dimension, makers in registry.OPERATORS.items()
@@ -71,7 +71,7 @@ def _row(dimension, name, make):
 
 
 def _moments(growth, rule):
-    """When moments may be exact."""
+    """Condition for exact moments, in words."""
     if growth.exact_if and growth.gradients:
         return "where exact"
     if rule and rule.split == "uneven":
@@ -80,7 +80,7 @@ def _moments(growth, rule):
 
 
 def _section(dimension, name, make):
-    """The docstring up to its arguments, and what it does to the example."""
+    """The operator's docstring up to its arguments, and its effect on the example."""
     growth = make(*_example(dimension, name), dict)
     story = inspect.getdoc(make).partition("\nArgs:")[0].strip()
     return (

@@ -1,4 +1,4 @@
-"""From two size tables to the growth that leads from one model to the other."""
+"""Registry of growth operators, and their selection from two size tables."""
 
 from bertgrow.core import errors, types
 from bertgrow.growth.operators import aki, hyperclone, lemon, lowcost, masked
@@ -6,9 +6,9 @@ from bertgrow.growth.operators import depth as depths
 from bertgrow.growth.operators import length as lengths
 from bertgrow.growth.operators import width as widths
 
-# An operator is a function (old, new, fresh, seed) -> Growth, which raises InputError where
-# the two models do not suit it. To add one, write it in its file, with its paper, and name it
-# here; the contract test finds it by itself.
+# An operator is a function (old, new, fresh, seed) -> Growth. It raises InputError for sizes
+# that it does not support. To add one, write it in a file of its own, cite its paper, and add
+# it here; the contract test then covers it.
 OPERATORS = {
     "width": {
         "equal": widths.equal,
@@ -41,7 +41,7 @@ OPERATORS = {
 }
 
 DIMENSIONS = {"mlp": "width", "heads": "width", "embed": "width", "layers": "depth"}
-# What grows in one way only, in the order to do it: needs no name, and takes none.
+# Axes with one operator only, in the order to apply them. A recipe does not name these.
 ALONE = {
     "rank": ("width", "merge"),
     "light": ("width", "unshare"),
@@ -60,23 +60,24 @@ WHY_NOT = {
 
 
 def between(old, new, *, width="uneven", depth="stack", fresh=None, seed=0):
-    """The operators that lead from one size table to another, in the order to apply them.
+    """Selects the operators that grow one model into another, in the order to apply them.
 
-    Width, then depth, then length, so that copied layers already have their new shapes; what
-    undoes a low-cost form of a layer counts as width and comes after what widens.
-    Only sizes count, so any family of models with these axis names can grow.
+    The order is width, depth, length, so that copied layers already have their new shapes.
+    Operators that remove a low-cost form of a layer count as width and follow the operator
+    that widens. The choice depends only on sizes, so any model family with these axis names
+    can grow.
 
     Args:
-      old: {axis: size} of the trained model, as `Family.sizes` gives it, with `pool`
-        (1 or absent: none) and `length` (rows as fed) where they matter.
-      new: the same of the model to come.
+      old: {axis: size} of the trained model, as `Family.sizes` returns it, with `pool`
+        (1 or absent: no pooling) and `length` (of the input sequences) if they change.
+      new: {axis: size} of the grown model.
       width: operator that widens, e.g. "uneven"; see `OPERATORS`.
       depth: operator that deepens, e.g. "stack".
       fresh: function () -> new parameters, for operators that initialise some.
-      seed: int, for operators that draw anything else.
+      seed: int, for operators that make other random choices.
 
     Returns:
-      Tuple of Growth, empty where the tables agree.
+      Tuple of Growth, empty if the tables are equal.
     """
     old, new = {"pool": 1, **old}, {"pool": 1, **new}
     _check_axes(old, new)
@@ -94,7 +95,7 @@ def between(old, new, *, width="uneven", depth="stack", fresh=None, seed=0):
 
 
 def operator(dimension, name):
-    """The function (old, new, fresh, seed) -> Growth that a recipe may name."""
+    """Returns the operator of this name; raises `InputError` if a recipe cannot name it."""
     known = named(dimension)
     if name not in known:
         raise errors.InputError(
@@ -105,19 +106,19 @@ def operator(dimension, name):
 
 
 def named(dimension):
-    """Operators of a dimension among which a recipe chooses."""
+    """Names of the operators of a dimension that a recipe can choose."""
     return [name for name in OPERATORS[dimension] if (dimension, name) not in ALONE.values()]
 
 
 def apply(growths, params, axes):
-    """The grown tree and its axes: `(tree, axes) -> (tree, axes)` of each in turn."""
+    """Applies `weights` of each growth in turn; returns the grown tree and its axes."""
     for growth in growths:
         params, axes = growth.weights(params, axes)
     return params, axes
 
 
 def compose(growths):
-    """One Growth that does all of `growths` in turn; the identity for none."""
+    """Composes `growths` into one Growth. An empty tuple gives the identity."""
     growths = tuple(growths)
 
     def chain(maps):

@@ -1,4 +1,4 @@
-"""Grows a whole training state: parameters, the optimiser's moments and its counts."""
+"""Grows a train state: parameters, optimiser moments and optimiser counts."""
 
 from bertgrow.core import errors
 from bertgrow.growth import moments as statistics
@@ -8,20 +8,20 @@ POLICIES = ("reset", "copy", "exact", "asymmetric")
 
 
 def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=None):
-    """The state of the grown model; a pure function of `state`, so it can be compiled.
+    """Grows a train state. A pure function of `state`, so it can be compiled.
 
     Args:
-      state: TrainState; `step` and `key` are carried through.
-      growths: tuple of Growth, as `between` gives it.
+      state: TrainState; `step` and `key` are kept.
+      growths: tuple of Growth, as `registry.between` returns it.
       axes: axis names of `state.params`.
       optimizer_init: `init` of the new stage's optimiser.
       moments: "reset": start from zero, as published. "copy": each unit and layer takes
-        what its source had. "exact": what the grown model would have gathered from the same
-        gradients (without dropout and clipping). "asymmetric": as copy, but new units and
-        layers start from zero. Or a policy for each dimension, e.g.
+        the moments of its source. "exact": the moments that the grown model would have from
+        the same gradients (without dropout and clipping). "asymmetric": as "copy", but new
+        units and layers start from zero. Or a policy for each dimension, e.g.
         {"width": "exact", "depth": "copy", "length": "copy"}.
-      counts: "keep" or "reset" the optimiser's other leaves; None does as the moments do.
-        Zero moments under kept counts lack their bias correction.
+      counts: "keep" or "reset" the optimiser's other leaves; None follows `moments`. Zero
+        moments with kept counts lack their bias correction.
 
     Returns:
       TrainState.
@@ -54,7 +54,7 @@ def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=
 
 
 def policies(growths, moments):
-    """The moments policy of each operator, checked: a list of `POLICIES`."""
+    """Returns the checked moments policy of each operator, a list of `POLICIES`."""
     rules = []
     for growth in growths:
         rule = moments.get(growth.dimension) if isinstance(moments, dict) else moments

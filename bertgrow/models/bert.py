@@ -1,4 +1,4 @@
-"""BERT as pure functions: embeddings, stacked layers, and two heads."""
+"""BERT as pure functions: embeddings, stacked layers and two heads."""
 
 import functools
 
@@ -21,17 +21,18 @@ sizes = BertConfig.sizes
 
 @functools.cache  # equal configurations share their compiled functions
 def network(config: BertConfig, *, two_streams=None) -> Network:
-    """The pure functions of one configuration, and the axis names of its parameters.
+    """Builds the pure functions of a configuration and the axis names of its parameters.
 
-    Inputs are as in `Network`. `positions` may be missing: then there are no `mlm_logits`.
-    Beside the outputs named there, `layers` [layers, batch, rows, width] holds every
-    layer's output and `layer_max`, float32 [layers], its largest magnitude; jit drops what
-    nobody reads.
+    Inputs and outputs are those of `Network`. Without `positions` there are no `mlm_logits`.
+    A further output, `layers` [layers, batch, length, width], holds the output of every
+    layer; `layer_max`, float32 [layers], holds its largest magnitude. Under jit, XLA removes
+    unused outputs.
 
     Args:
-      config: what to build.
-      two_streams: whether targets travel apart from the other tokens; by default where
-        `pool` is above 1. With `pool` 1 it changes the order of rows and no output.
+      config: configuration of the model.
+      two_streams: whether prediction targets are separated from the other tokens; by default
+        if `pool` is above 1. With `pool` 1 it changes the order of positions in the encoder,
+        but neither logits nor losses.
     """
     config.check()
     model = Bert(config, config.pool > 1 if two_streams is None else two_streams)
@@ -39,7 +40,7 @@ def network(config: BertConfig, *, two_streams=None) -> Network:
 
 
 class Bert(nn.Module):
-    """BERT (Devlin et al., 2019), and the low-cost encoder of CompoundGrow."""
+    """BERT (Devlin et al., 2019) and the low-cost encoder of CompoundGrow (Gu et al., 2021)."""
 
     config: BertConfig
     two_streams: bool
@@ -54,14 +55,14 @@ class Bert(nn.Module):
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
         if config.frozen_layers:
-            words = jax.lax.stop_gradient(words)  # the head reads them too
+            words = jax.lax.stop_gradient(words)  # the head uses this table too
         run = functools.partial(Encoder(config, name="layers"), salts=on_layers)
         if self.two_streams:
             read = Streams(config, name="resolution")(hidden, mask, inputs)
         else:
             read = hidden, mask
         hidden, stacked, layer_max = run(*read)
-        if config.norm_order == "pre":  # no layer has normalised what it leaves behind
+        if config.norm_order == "pre":  # pre-norm layers do not normalise their output
             final = layers.declare(self, {"final_norm": layers.norm("embed")})
             hidden = layers.layer_norm(final["final_norm"], hidden)
 
@@ -75,7 +76,7 @@ class Bert(nn.Module):
         return outputs
 
     def _targets(self, hidden, positions):
-        """Only masked positions meet the vocabulary: [batch, slots, embed]."""
+        """Hidden states of the masked positions, [batch, max_predictions, embed]."""
         if self.two_streams:
             return hidden[:, hidden.shape[1] - positions.shape[1] :]
         return jnp.take_along_axis(hidden, positions[..., None], axis=1)

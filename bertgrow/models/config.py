@@ -1,4 +1,4 @@
-"""Configuration of a BERT: its sizes and choices."""
+"""Configuration of a BERT model."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ REMAT = ("none", "dots", "full")
 
 @dataclasses.dataclass(frozen=True)
 class BertConfig:
-    """BERT (Devlin et al., 2019), or one of its cheaper forms (Gu et al., 2021)."""
+    """Configuration of BERT (Devlin et al., 2019) or a low-cost form (Gu et al., 2021)."""
 
     vocab_size: int = option(
         30522, "tokens of the vocabulary; 0: as many as the store's has", minimum=0
@@ -84,7 +84,7 @@ class BertConfig:
         return self.width // self.num_heads
 
     def sizes(self):
-        """{axis: size}, which shapes the weights, and `norm_order`; growth compares both."""
+        """Returns {axis: size} of the weights, and `norm_order`. Growth compares both."""
         return {
             "layers": self.num_layers,
             "vocab": self.vocab_size,
@@ -101,7 +101,7 @@ class BertConfig:
         }
 
     def check(self):
-        """Raises `InputError` at the first field that cannot be."""
+        """Raises `InputError` at the first invalid field."""
         fields.check(type(self), fields.values(self))
         check_vocabulary(self)
         fields.divides(self, "num_heads", "width")
@@ -117,7 +117,7 @@ class BertConfig:
 
 
 def check_vocabulary(config):
-    """Raises `InputError` unless a vocabulary is known and holds the padding token."""
+    """Raises `InputError` unless the vocabulary size is set and contains `pad_id`."""
     size = config.vocab_size
     fields.expect(size > 0, "vocab_size", size, "the size of the store's vocabulary")
     fields.expect(0 <= config.pad_id < size, "pad_id", config.pad_id, "less than vocab_size")

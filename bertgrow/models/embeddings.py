@@ -1,4 +1,4 @@
-"""Words, positions and types become vectors, in text order."""
+"""Token, position and segment type embeddings."""
 
 import math
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from bertgrow.models import layers
 from bertgrow.models.config import BertConfig
 
-CUT_DEVIATION = 0.8796256610342398  # of a normal variable cut at two deviations
+CUT_DEVIATION = 0.8796256610342398  # std of a normal variable truncated at two deviations
 WEIGHTS = {
     "words": "vocab embed",
     "positions": "positions embed",
@@ -19,16 +19,25 @@ NORM = {"norm": layers.norm("embed")}
 
 
 class Embeddings(nn.Module):
-    """The three tables, summed, normalised and dropped out.
+    """Sums the three embeddings, then applies LayerNorm and dropout.
 
-    Not normalised where layers are pre-norm: the first of them does it.
+    Pre-norm models have no LayerNorm here, because their first layer begins with one.
     """
 
     config: BertConfig
 
     @nn.compact
     def __call__(self, tokens, types, salt=None):
-        """int32 [batch, length] twice -> [batch, length, embed] and the word table."""
+        """Embeds a batch.
+
+        Args:
+          tokens: int32 [batch, length].
+          types: int32 [batch, length], segment types.
+          salt: dropout seed, uint32 [2, batch], or None.
+
+        Returns:
+          Hidden states [batch, length, embed] and the word table [vocab, embed].
+        """
         config, length = self.config, tokens.shape[1]
         layers.check_length(length, config)
         is_pre = config.norm_order == "pre"
@@ -43,15 +52,16 @@ class Embeddings(nn.Module):
 
 
 def look_up_types(table, types):
-    """[types, embed], int32 [batch, length] -> [batch, length, embed].
+    """Looks up segment types: [types, embed], int32 [batch, length] -> [batch, length, embed].
 
-    A product, because the gradient of a gather of two rows is a slow scatter.
+    Multiplies by a one-hot matrix, because the gradient of a gather from a table of two rows
+    is a slow scatter.
     """
     return jax.nn.one_hot(types, len(table), dtype=jnp.float32) @ table
 
 
 def starts(config):
-    """How the position table starts where `config.positions_init` says so, for `declare`."""
+    """Initialiser of the position table by `config.positions_init`, for `layers.declare`."""
     if config.positions_init == "normal":
         return {}
     deviation = CUT_DEVIATION * config.init_scale
@@ -59,11 +69,11 @@ def starts(config):
 
 
 def sinusoids(amplitude, base=100.0):
-    """Starts a position table as sines and cosines, so that a shift is one linear map.
+    """Initialises a position table with sines and cosines, so that a shift is a linear map.
 
-    With random rows attention learns the way from each position to its neighbour by
-    itself, and a small model stays for long at the unigram frequencies. The published
-    base, 10,000, works less well on short rows.
+    With a random table, attention has to learn the relation between neighbouring positions
+    for each position separately, and a small model predicts unigram frequencies for a long
+    time. The published base, 10,000, works less well on short sequences.
     """
 
     def start(key, shape, dtype):

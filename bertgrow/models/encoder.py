@@ -1,4 +1,4 @@
-"""Transformer layers, post-norm or pre-norm, stacked on one axis and walked by a scan."""
+"""Transformer encoder: a scan over stacked layers, post-norm or pre-norm."""
 
 import functools
 
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from bertgrow.models import layers
 from bertgrow.models.config import BertConfig
 
-ALONE = ()  # queries and keys that match every row with itself
-NEVER = -1e30  # a score that gets no attention; finite, so a row of padding is no NaN
+ALONE = ()  # sentinel in place of queries and keys: identity attention
+NEVER = -1e30  # logit of masked keys; finite, so that a sequence of padding gives no NaN
 WEIGHTS = {
     "query": layers.linear("layers embed_in heads kv", "layers heads kv"),
     "key": layers.linear("layers embed_in heads kv", "layers heads kv"),
@@ -21,7 +21,7 @@ WEIGHTS = {
     "down": layers.linear("layers mlp_in embed", "layers embed"),
     "mlp_norm": layers.norm("layers embed"),
 }
-FACTORISED = {  # both matrices of the FFN as products of two
+FACTORISED = {  # each FFN matrix is a product of two factors
     "up_rank": {"kernel": "layers embed_in rank"},
     "up": layers.linear("layers rank_in mlp", "layers mlp"),
     "down_rank": {"kernel": "layers mlp_in rank"},
@@ -30,7 +30,7 @@ FACTORISED = {  # both matrices of the FFN as products of two
 
 
 class Encoder(nn.Module):
-    """All layers; every weight has a leading axis `layers`."""
+    """All transformer layers. Every weight has a leading axis `layers`."""
 
     config: BertConfig
 
@@ -39,15 +39,16 @@ class Encoder(nn.Module):
         """Runs the layers.
 
         Args:
-          hidden: [batch, rows, embed], the residual stream.
-          mask: bool [batch, rows], false at padding.
-          memory: [batch, keys, embed], what the first layer attends to instead of `hidden`.
+          hidden: [batch, length, embed], the residual stream.
+          mask: bool [batch, length], false at padding.
+          memory: [batch, keys, embed], input of the first layer's keys and values; None:
+            `hidden`.
           memory_mask: bool [batch, keys].
-          salts: uint32 [3 layers, 2, batch], three dropouts a layer, or None.
+          salts: uint32 [3 layers, 2, batch], three dropout seeds per layer, or None.
 
         Returns:
-          [batch, rows, embed]; the layers' outputs, stacked [layers, batch, rows, embed]; and
-          their largest magnitudes, float32 [layers].
+          Hidden states [batch, length, embed]; the outputs of all layers [layers, batch,
+          length, embed]; their largest magnitudes, float32 [layers].
         """
         table = WEIGHTS | FACTORISED if self.config.ffn_rank else WEIGHTS
         weights = layers.declare(self, table)
@@ -56,10 +57,10 @@ class Encoder(nn.Module):
 
 
 def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=None):
-    """Scans `group` over the stacked weights; with a memory the first group runs apart.
+    """Scans `group` over the stacked weights. With a memory, the first group runs separately.
 
-    No gradient reaches the frozen layers or what feeds them. They have a scan of their own, so
-    that there is no backward pass of it and nothing is kept for one.
+    No gradient reaches the frozen layers or the modules below them. Frozen layers have a
+    separate scan, so that it has no backward pass and stores no residuals.
     """
     if salts is not None:
         salts = salts.reshape(config.num_layers, 3, *salts.shape[1:])
@@ -77,7 +78,8 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
         hidden, output = apart(first, hidden, mask, memory, memory_mask, salt)
         outputs.append((output[None], largest(output)[None]))
 
-    # In a scan the compiler sees no two copies to merge, and the guard would cost time.
+    # In a scan, XLA cannot merge the recomputation with the forward pass, so the barriers of
+    # `prevent_cse` are not needed and would cost time.
     inside = remember(step, config.remat, prevent_cse=False)
 
     def body(hidden, layers_of_one):
@@ -88,7 +90,7 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
     for part in parts:
         hidden, rest = jax.lax.scan(body, hidden, part)
         outputs.append(rest)
-    # [groups, layers of one, ...] or [layers, ...]
+    # [groups, layers of a group, ...] or [layers, ...]
     stacked, layer_max = map(jnp.concatenate, zip(*outputs, strict=True))
     return hidden, stacked.reshape(-1, *hidden.shape), layer_max.reshape(-1)
 
@@ -96,10 +98,10 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=N
 def largest(outputs):
     """The largest magnitude of a layer's outputs, without a gradient.
 
-    Reduced inside the scan, so that a reader of these figures keeps no stacked outputs.
+    The scan body calls this, so that the stacked outputs need not be stored for it.
 
     Args:
-      outputs: float [..., batch, rows, embed].
+      outputs: float [..., batch, length, embed].
 
     Returns:
       float32 [...].
@@ -108,18 +110,20 @@ def largest(outputs):
 
 
 def group(weights, hidden, mask, memory, memory_mask, salts, *, config):
-    """`light_every` layers, the last of them with light attention; or a single layer.
+    """Runs `light_every` layers, the last with light attention, or a single layer.
 
     Args:
-      weights: of the group's layers, stacked.
-      hidden: [batch, rows, embed].
-      mask: bool [batch, rows].
-      memory: [batch, keys, embed], what the first layer attends to; None: `hidden`.
+      weights: stacked weights of the group's layers.
+      hidden: [batch, length, embed].
+      mask: bool [batch, length].
+      memory: [batch, keys, embed], input of the first layer's keys and values; None:
+        `hidden`.
       memory_mask: bool [batch, keys], or None.
-      salts: uint32 [layers, 3, 2, batch], or None.
+      salts: dropout seeds, uint32 [layers, 3, 2, batch], or None.
 
     Returns:
-      [batch, rows, embed] and every layer's output [layers, batch, rows, embed].
+      Hidden states [batch, length, embed] and every layer's output [layers, batch, length,
+      embed].
     """
     outputs, matched = [], None
     for at in range(config.light_every or 1):
@@ -132,17 +136,17 @@ def group(weights, hidden, mask, memory, memory_mask, salts, *, config):
             layer, hidden, read, read_mask, salt, config=config,
             matched=matched if is_light else None,
         )  # fmt: skip
-        if read is memory:  # its keys are no rows of the next layer
+        if read is memory:  # its keys are not the positions of the next layer
             matched = ALONE
         outputs.append(hidden)
     return hidden, jnp.stack(outputs)
 
 
 def _alone(weights, hidden, mask, memory, memory_mask, salt, *, config):
-    """`group` of a single layer, without the axis of the group: its output twice.
+    """`group` for a single layer, without the group axis. Returns the output twice.
 
-    A weight that is cut out of a group is another array than the one that came in, and would be
-    kept for the backward pass beside it.
+    Indexing a weight out of a group makes a new array, which would be stored for the backward
+    pass in addition to the stacked one.
     """
     read, read_mask = (hidden, mask) if memory is None else (memory, memory_mask)
     hidden, _ = block(weights, hidden, read, read_mask, salt, config=config)
@@ -150,12 +154,15 @@ def _alone(weights, hidden, mask, memory, memory_mask, salt, *, config):
 
 
 def block(weights, hidden, memory, mask, salt, *, config, matched=None):
-    """One layer: attention, then the FFN, each added to what it reads.
+    """One layer: attention, then the FFN, each with a residual connection.
 
-    Norms lie behind the sums ("post": Devlin et al., 2019; Vaswani et al., 2017, section 3.1)
-    or before what a part reads ("pre": Xiong et al., 2020; Shoeybi et al., 2019, section 5.3),
-    which leaves the sum of all parts, the residual stream, as it is. No dropout between the
-    two products of the FFN. Returns what `attention` matched beside the layer's output.
+    LayerNorm follows each sum ("post": Devlin et al., 2019; Vaswani et al., 2017, section
+    3.1), or precedes attention and the FFN ("pre": Xiong et al., 2020; Shoeybi et al., 2019,
+    section 5.3). "pre" does not normalise the residual stream itself. There is no dropout
+    between the two products of the FFN.
+
+    Returns:
+      The layer's output [batch, length, embed], and the queries and keys of `attention`.
     """
     on_scores, on_attention, on_ffn = (None,) * 3 if salt is None else salt
     drop = functools.partial(layers.dropout, rate=config.dropout)
@@ -181,18 +188,25 @@ def block(weights, hidden, memory, mask, salt, *, config, matched=None):
 
 
 def attention(weights, hidden, memory, mask, salt, rate, matched=None):
-    """Every row of `hidden` reads the rows of `memory` where `mask` [batch, keys] is true.
+    """Multi-head attention from `hidden` to the positions of `memory`.
 
-    Light attention (Gu et al., 2021, released code) reads with the shares that the layer
-    before had, before dropout; its own queries and keys rest. The shares are those of the
-    same products, so the compiler computes them once and no layer has to hand them on.
+    Light attention (Gu et al., 2021, released code) uses the attention probabilities of the
+    previous layer, before dropout. Its own queries and keys are not used. Both layers compute
+    the same products, so the compiler computes them once, and layers need not pass
+    probabilities on.
 
     Args:
-      matched: queries and keys of the layer before, if this one is light; `ALONE` where there
-        are none over the same rows: then each row reads itself.
+      weights: of one layer.
+      hidden: [batch, length, embed], input of the queries.
+      memory: [batch, keys, embed], input of keys and values.
+      mask: bool [batch, keys], false at padding.
+      salt: dropout seed, uint32 [2, batch], or None.
+      rate: dropout rate of attention probabilities.
+      matched: queries and keys of the previous layer if this layer is light, else None.
+        `ALONE` if that layer had other key positions: then each position attends to itself.
 
     Returns:
-      [batch, rows, embed], and the queries and keys [batch, rows or keys, heads, kv].
+      [batch, length, embed], and the queries and keys [batch, length or keys, heads, kv].
     """
     values = layers.dense(weights["value"], memory)
     if matched is None:
@@ -204,20 +218,29 @@ def attention(weights, hidden, memory, mask, salt, rate, matched=None):
 
 
 def _product(weights, name, x):
-    """Through the FFN matrix `name`, whole or the product of two (Gu et al., 2021)."""
+    """Applies the FFN matrix `name`, full or factorised (Gu et al., 2021)."""
     if f"{name}_rank" in weights:
         x = layers.product(x, weights[f"{name}_rank"]["kernel"].astype(x.dtype))
     return layers.dense(weights[name], x)
 
 
 def read(query, keys, values, mask, salt, rate, watch=None):
-    """Softmax attention; scores and shares are computed again in the backward pass.
+    """Softmax attention that recomputes logits and probabilities in the backward pass.
 
-    To keep them would take more memory than all else in a layer. The same holds of what
-    `watch`, a function of the scores, makes of them.
+    To store them would take more memory than the rest of a layer. The backward pass also
+    recomputes the result of the hook.
+
+    Args:
+      query: [batch, length, heads, kv].
+      keys: [batch, keys, heads, kv].
+      values: [batch, keys, heads, kv].
+      mask: bool [batch, keys], false at padding.
+      salt: dropout seed, uint32 [2, batch], or None.
+      rate: dropout rate of attention probabilities.
+      watch: hook, a function of the attention logits, or None.
 
     Returns:
-      [batch, rows, heads, kv], and what `watch` returned, or None.
+      [batch, length, heads, kv], and the result of the hook, or None.
     """
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
@@ -231,12 +254,12 @@ def read(query, keys, values, mask, salt, rate, watch=None):
 
 
 def scores(query, keys, mask):
-    """What the softmax of attention reads: float32 [batch, heads, rows, keys].
+    """Attention logits, float32 [batch, heads, length, keys].
 
     Args:
-      query: [batch, rows, heads, kv].
+      query: [batch, length, heads, kv].
       keys: [batch, keys, heads, kv].
-      mask: bool [batch, keys]; a false key scores `NEVER`.
+      mask: bool [batch, keys]; masked keys get the logit `NEVER`.
     """
     query = query * query.shape[-1] ** -0.5
     products = layers.float32_einsum("bqhk,bmhk->bhqm", query, keys)
@@ -244,7 +267,11 @@ def scores(query, keys, mask):
 
 
 def remember(step, remat, *, prevent_cse):
-    """Keeps everything for the backward pass, the products of weights, or nothing."""
+    """Wraps a layer in `jax.checkpoint` by the remat policy.
+
+    The backward pass stores all intermediate values ("none"), the products with weights
+    ("dots") or only the layer's input ("full").
+    """
     if remat == "none":
         return step
     policies = jax.checkpoint_policies

@@ -1,4 +1,4 @@
-"""Finds a model family by the name that its package registered as an entry point."""
+"""Finds installed model families by entry point name."""
 
 import math
 from importlib.metadata import entry_points
@@ -9,7 +9,7 @@ from bertgrow.core.errors import InputError
 
 
 def find(name):
-    """The `Family` called `name`; an InputError that lists the installed ones otherwise."""
+    """Loads the `Family` called `name`; raises InputError if it is not installed."""
     if name not in names():
         raise InputError(
             f"config.model.family is {name!r}; installed families: {', '.join(names())}"
@@ -18,12 +18,12 @@ def find(name):
 
 
 def names():
-    """The installed families, sorted."""
+    """Names of the installed families, sorted."""
     return sorted({point.name for point in entry_points(group="bertgrow.families")})
 
 
 def shape(family, model):
-    """How large a model is, whatever its family, for the tables of stages."""
+    """Sizes of a model of any family, for tables of stages."""
     sizes = family.sizes(model)
     columns = dict(layers="layers", width="embed", heads="heads", ffn_width="mlp")
     found = {column: sizes[axis] for column, axis in columns.items()}
@@ -31,7 +31,7 @@ def shape(family, model):
 
 
 def parameters(family, model):
-    """{module: how many parameters it has} of a model."""
+    """Returns {module: number of parameters} of a model."""
     shapes = jax.eval_shape(family.network(model).init, jax.random.key(0))
     return {
         name: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(leaves))

@@ -1,4 +1,4 @@
-"""The kind of model that this package brings: BERT, by its entry point."""
+"""The BERT model family, as registered by its entry point."""
 
 from bertgrow.core import flops
 from bertgrow.core.types import Family

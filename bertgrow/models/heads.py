@@ -1,4 +1,4 @@
-"""What reads the encoder: the masked-token head and the next-sentence head."""
+"""Output heads: masked language modelling and next-sentence prediction."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from bertgrow.models import layers
 from bertgrow.models.config import BertConfig
 
-# The norm's output is summed over against the tied word table, whose columns growth of
-# `embed` copies and does not divide: hence `embed_in`, so that the division happens here.
+# The norm's output is multiplied by the tied word table and summed over `embed`. Growth of
+# `embed` copies the columns of that table and does not divide them. The norm therefore has
+# the axis `embed_in`, so that growth divides its weights instead.
 MASKED = {
     **layers.linear("embed_in embed", "embed"),
     "norm": layers.norm("embed_in"),
@@ -16,18 +17,30 @@ MASKED = {
 
 
 class MaskedHead(nn.Module):
-    """Scores every word at the masked positions ("Masked LM", Devlin et al., 2019)."""
+    """Computes logits at the masked positions ("Masked LM", Devlin et al., 2019)."""
 
     config: BertConfig
 
     @nn.compact
     def __call__(self, hidden, words):
-        """[batch, slots, embed], the tied word table -> float32 [batch, slots, vocab]."""
+        """Computes the logits, float32 [batch, max_predictions, vocab].
+
+        Args:
+          hidden: [batch, max_predictions, embed], hidden states of the masked positions.
+          words: [vocab, embed], the tied word table.
+        """
         return masked_logits(layers.declare(self, MASKED), hidden, words, self.config)
 
 
 def masked_logits(weights, hidden, table, config):
-    """[batch, slots, embed] against a table [vocab, embed] -> float32 [batch, slots, vocab]."""
+    """Computes logits, float32 [batch, max_predictions, vocab].
+
+    Args:
+      weights: of the head.
+      hidden: [batch, max_predictions, embed].
+      table: [vocab, embed].
+      config: its `activation` is used.
+    """
     hidden = layers.activation(config)(layers.dense(weights, hidden))
     hidden = layers.layer_norm(weights["norm"], hidden)
     table = table.T.astype(hidden.dtype)
@@ -36,24 +49,24 @@ def masked_logits(weights, hidden, table, config):
 
 
 class Pooler(nn.Module):
-    """The first row through a dense layer and tanh."""
+    """Applies a dense layer and tanh to the first token's hidden state."""
 
     config: BertConfig
 
     @nn.compact
     def __call__(self, first):
-        """[batch, embed] -> [batch, embed]."""
+        """Pools the first token, [batch, embed] -> [batch, embed]."""
         weights = layers.declare(self, layers.linear("embed_in embed", "embed"))
         return jnp.tanh(layers.dense(weights, first))
 
 
 class NextSentence(nn.Module):
-    """Does the second segment follow the first? Class 1 says that it is random."""
+    """Classifies whether the second segment follows the first. Class 1 is a random segment."""
 
     config: BertConfig
 
     @nn.compact
     def __call__(self, pooled):
-        """[batch, embed] -> float32 [batch, 2]."""
+        """Computes logits, [batch, embed] -> float32 [batch, 2]."""
         weights = layers.declare(self, layers.linear("embed_in classes", "classes"))
         return layers.dense(weights, pooled.astype(jnp.float32))

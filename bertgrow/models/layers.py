@@ -1,8 +1,8 @@
-"""Weights by the names of their axes, and the small operations a block is made of.
+"""Declares weights by axis names, and defines the basic operations of a layer.
 
-Precision, said once: parameters are float32. Products run in the dtype of the activations,
-float32 or bfloat16, to which a weight is cast where it is used. Norms, softmax, logits and
-losses are float32.
+Precision of all models: parameters are float32. Products run in the dtype of the activations,
+float32 or bfloat16; weights are cast to it at each use. Norms, softmax, logits and losses are
+float32.
 """
 
 import functools
@@ -16,7 +16,7 @@ from bertgrow.core import errors, tree
 
 EPSILON = 1e-12
 ACTIVATIONS = {
-    # JAX's own form goes through erfc, whose branches take twice the time on a CPU.
+    # jax.nn.gelu uses erfc, whose branches take twice the time on a CPU.
     "gelu": lambda x: x * (0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5))),
     "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
     "relu": jax.nn.relu,
@@ -25,14 +25,15 @@ ACTIVATIONS = {
 
 
 def activation(config):
-    """The function named by `config.activation`; the backward pass keeps its input only."""
+    """The function named by `config.activation`. The backward pass stores only its input."""
     return jax.checkpoint(ACTIVATIONS[config.activation], prevent_cse=False)
 
 
 def truncated_normal(scale):
-    """Normal values cut at two deviations and not rescaled, as BERT starts (sigma 0.02).
+    """Initialiser of BERT (sigma 0.02): normal values truncated at two deviations.
 
-    What is left has 0.88 of the deviation; Flax's own initializer divides that out.
+    Truncation reduces the standard deviation to 0.88 of `scale`. Flax's initialiser corrects
+    for this; BERT's, and this one, do not.
     """
 
     def start(key, shape, dtype):
@@ -42,16 +43,17 @@ def truncated_normal(scale):
 
 
 def declare(module, table, **starts):
-    """Declares the weights of a module and returns them, shaped like `table`.
+    """Declares the weights of a module and returns them in the structure of `table`.
 
-    A leaf of `table` names the axes of one weight, e.g. "vocab embed"; their sizes follow
-    from `module.config.sizes()`. How it starts follows from its own name, or from `starts`.
+    A leaf of `table` names the axes of one weight, e.g. "vocab embed".
+    `module.config.sizes()` gives their sizes. The name of the weight selects its initialiser;
+    `starts` overrides it.
     """
     starts = _starts(module.config) | starts
     lengths = module.config.sizes() | {"classes": 2}
 
     def make(key, name, entry):
-        if isinstance(entry, dict):  # one leaf of it at most is random
+        if isinstance(entry, dict):  # at most one leaf uses the key
             return {leaf: make(key, leaf, axes) for leaf, axes in entry.items()}
         names = tuple(entry.split())
         shape = tuple(lengths[tree.base(axis)] for axis in names)
@@ -71,26 +73,26 @@ def _starts(config):
 
 
 def linear(kernel, bias):
-    """The table of a kernel and a bias."""
+    """Axis table of a dense layer: kernel and bias."""
     return {"kernel": kernel, "bias": bias}
 
 
 def norm(axes):
-    """The table of a layer norm."""
+    """Axis table of a layer norm: scale and bias."""
     return {"scale": axes, "bias": axes}
 
 
 def dense(weights, x, dims=1):
-    """Sums the last `dims` axes of `x` over the kernel's first, and adds the bias."""
+    """Dense layer: contracts the last `dims` axes of `x` with the kernel's first axes."""
     kernel, bias = (weights[name].astype(x.dtype) for name in ("kernel", "bias"))
     summed = product(x, kernel, dims)
     return summed + _lift(bias, summed)
 
 
 def product(x, kernel, dims=1, multiply=jnp.matmul):
-    """`tensordot` by one product of two matrices, which XLA does faster on a CPU.
+    """`tensordot` as one product of two matrices, which is faster on a CPU.
 
-    `multiply` is the product of two matrices, e.g. `float32_matmul`.
+    `multiply` multiplies two matrices, e.g. `float32_matmul`.
     """
     rows, columns = x.shape[: x.ndim - dims], kernel.shape[dims:]
     matrix = kernel.reshape(-1, math.prod(columns))
@@ -101,9 +103,9 @@ def product(x, kernel, dims=1, multiply=jnp.matmul):
 def float32_einsum(equation, x, y):
     """`einsum` of two arrays, summed and returned in float32.
 
-    The gradient of the result is cast to the dtype of `x` and `y` before the products of the
-    backward pass. Without the cast these mix float32 with bfloat16, which no matrix unit does,
-    and the gradient, as large as all logits, is stored in float32.
+    The backward pass casts the gradient of the result to the dtype of `x` and `y` before its
+    products. Without the cast, these would mix float32 with bfloat16, which no matrix unit
+    supports, and the gradient, as large as all logits, would be stored in float32.
     """
     return jnp.einsum(equation, x, y, preferred_element_type=jnp.float32)
 
@@ -125,7 +127,7 @@ float32_matmul = functools.partial(float32_einsum, "ij,jk->ik")
 def layer_norm(weights, x):
     """Layer normalisation over the last axis in float32, returned in the dtype of `x`.
 
-    The backward pass keeps `x` only; otherwise it would keep three float32 copies.
+    The backward pass stores only `x`. Otherwise it would store three float32 copies.
     """
     wide = x.astype(jnp.float32)
     centred = wide - wide.mean(axis=-1, keepdims=True)
@@ -139,20 +141,21 @@ def _lift(vector, like):
 
 
 def salts(key, num, batch):
-    """Randomness for `num` dropouts: uint32 [num, 2, batch] in one draw, or None."""
+    """Draws `num` dropout seeds at once, uint32 [num, 2, batch]; None without a key."""
     return None if key is None else jax.random.bits(key, (num, 2, batch), jnp.uint32)
 
 
 def dropout(x, salt, rate):
-    """Zeroes a share `rate` of `x` and scales up the rest; nothing without a salt.
+    """Dropout: zeroes a fraction `rate` of `x` and scales up the rest.
 
-    A hash of the place in the row and of the row's two random words decides. To draw
-    every element from a key would cost more than the layer on a CPU; this costs no more
-    than the multiplication, so the backward pass does it again and stores no mask.
+    A hash of an element's index and of the two seed words of its sequence selects the
+    elements. On a CPU, drawing a random number for every element from a key would cost more
+    than the layer. The hash costs no more than the multiplication, so the backward pass
+    computes it again and stores no mask.
 
     Args:
       x: float [batch, ...].
-      salt: uint32 [2, batch], or None.
+      salt: dropout seed, uint32 [2, batch]; None: no dropout.
       rate: at least 0 and below 1.
     """
     if salt is None or rate == 0:
@@ -169,7 +172,7 @@ def _drop(x, salt, rate):
 
 
 def _mixed(word):
-    """A bijection of 32-bit words in which every input bit moves every output bit."""
+    """Hashes 32-bit words by a bijection in which each input bit affects all output bits."""
     word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
     word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
     return word ^ (word >> 16)
@@ -183,7 +186,7 @@ def compute_dtype(config):
 
 
 def check_length(length, config):
-    """Raises `InputError` where a row is longer than the position table."""
+    """Raises `InputError` if a sequence is longer than the position table."""
     if length > config.max_length:
         raise errors.InputError(
             f"rows of {length} tokens, but max_length is {config.max_length}: "

@@ -1,7 +1,8 @@
-"""The low-cost encoder's two streams: kept tokens are pooled, prediction targets are not.
+"""Embedding pooling of the low-cost encoder: pools all tokens except prediction targets.
 
-"Embedding pooling" of CompoundGrow (Gu et al., 2021): the first layer's queries are the
-pooled tokens and the targets, its keys and values all tokens; later layers see short rows.
+"Embedding pooling" of CompoundGrow (Gu et al., 2021). The queries of the first layer are the
+pooled tokens and the targets; its keys and values are all tokens. Later layers process only
+the shorter sequence.
 """
 
 import flax.linen as nn
@@ -14,17 +15,25 @@ from bertgrow.models.config import BertConfig
 
 
 class Streams(nn.Module):
-    """Parts embedded rows in two and pools one; holds a weight only for `concat`."""
+    """Splits a sequence into kept tokens and targets, and pools the kept tokens.
+
+    It has weights only for `concat`.
+    """
 
     config: BertConfig
 
     @nn.compact
     def __call__(self, hidden, mask, inputs):
-        """[batch, length, embed], bool [batch, length] -> what `Encoder` takes.
+        """Computes the inputs of `Encoder`.
+
+        Args:
+          hidden: [batch, length, embed].
+          mask: bool [batch, length], false at padding.
+          inputs: as in `partition`.
 
         Returns:
-          rows [batch, rows, embed] and their mask: pooled kept tokens, then targets.
-          memory [batch, length, embed] and its mask: kept tokens unpooled, then targets.
+          Queries [batch, queries, embed] and their mask: pooled kept tokens, then targets.
+          Memory [batch, length, embed] and its mask: unpooled kept tokens, then targets.
         """
         config = self.config
         order, num_kept = partition(hidden.shape[1], inputs)
@@ -47,18 +56,21 @@ class Streams(nn.Module):
 
 
 def partition(length, inputs):
-    """The order that puts targets last, one slot each.
+    """Computes the order that moves the prediction targets to the end of each sequence.
 
-    An unused slot takes one of the row's last tokens that are no targets, so padding
-    first, and no token is lost.
+    `max_predictions` positions go to the end in every sequence. If a sequence has fewer
+    targets, its last tokens that are not targets fill up the rest. These are padding tokens
+    first. No token is lost.
 
     Args:
-      length: tokens a row.
-      inputs: `positions` int32 [batch, slots], ascending where `weights` are above 0.
+      length: tokens of a sequence.
+      inputs: `positions` int32 [batch, max_predictions], ascending where `weights` of the
+        same shape are above 0.
 
     Returns:
-      int32 [batch, length], kept positions in text order, then targets in their slots'
-      order, then what fills the slots (None without `positions`); and how many are kept.
+      int32 [batch, length]: kept positions in text order, then targets in the order of
+      `positions`, then the positions that fill up; None without `positions`.
+      The number of kept positions, int.
     """
     positions = inputs.get("positions")
     if positions is None:
@@ -69,7 +81,7 @@ def partition(length, inputs):
             f"rows of {length} tokens have no room for {slots} predictions beside [CLS]: "
             "lengthen the rows or lower max_predictions"
         )
-    counts = (inputs["weights"] > 0).astype(jnp.int32)  # [batch, slots]
+    counts = (inputs["weights"] > 0).astype(jnp.int32)  # [batch, max_predictions]
     at = positions[..., None] == jnp.arange(length)[None, None]
     is_target = (at & (counts[..., None] > 0)).any(axis=1)  # [batch, length]
     from_end = jnp.cumsum(~is_target[:, ::-1], axis=1)[:, ::-1]
@@ -79,14 +91,14 @@ def partition(length, inputs):
 
 
 def pool(kept, size, mode):
-    """Pools along the second axis, window and stride `size`; the first entry stays alone.
+    """Pools along the second axis with window and stride `size`, except the first entry.
 
-    Windows lie as TensorFlow's SAME padding lays them. `mean` divides by what a window
-    holds, padding tokens included, as published.
+    The windows are those of TensorFlow's SAME padding. `mean` divides by the number of tokens
+    in a window, padding tokens included, as published.
 
     Args:
       kept: [batch, tokens, ...].
-      size: int; with 1 nothing changes.
+      size: int; 1 returns `kept` unchanged.
       mode: "mean", "max" or "any" (bool).
 
     Returns:
@@ -110,7 +122,10 @@ def pool(kept, size, mode):
 
 
 def join(kept, size):
-    """[batch, tokens, ...] -> [batch, tokens / size, size, ...], [CLS] in the first."""
+    """Splits tokens into windows: [batch, tokens, ...] -> [batch, tokens / size, size, ...].
+
+    The first window includes [CLS].
+    """
     batch, num, *rest = kept.shape
     if num % size:
         raise errors.InputError(

@@ -1,4 +1,4 @@
-"""A Flax module becomes pure functions over plain trees."""
+"""Converts a Flax module to pure functions of plain parameter trees."""
 
 import flax.linen as nn
 import jax
@@ -8,17 +8,18 @@ from bertgrow.core.types import Network
 
 
 def network(model, inputs):
-    """The `Network` of a module called as `model(inputs, key)`.
+    """Builds the `Network` of a module that is called as `model(inputs, key)`.
 
     Args:
-      model: its weights are declared by `layers.declare`, so that their axes have names.
-      inputs: an example that reaches every weight, e.g. `example`.
+      model: Flax module; `layers.declare` declares its weights, so that their axes have
+        names.
+      inputs: example inputs for which the forward pass uses every weight, e.g. `example`.
     """
 
     def boxed(key):
         return model.init(key, inputs)["params"]
 
-    @jax.jit  # drops the forward pass over the example
+    @jax.jit  # removes the forward pass over the example
     def init(key):
         return nn.meta.unbox(boxed(key))
 
@@ -30,7 +31,7 @@ def network(model, inputs):
 
 
 def example(length):
-    """A row of `length` tokens with one prediction."""
+    """Example inputs: one sequence of `length` tokens with one masked position."""
     tokens = jnp.ones((1, length), jnp.int32)
     slot = jnp.zeros((1, 1), jnp.int32)
     return {

@@ -1,1 +1,1 @@
-"""Growth operators, one method a file; the registry in growth/registry.py lists them."""
+"""Growth operators, grouped by method. growth/registry.py lists them."""

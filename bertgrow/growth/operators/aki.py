@@ -1,4 +1,4 @@
-"""Width growth whose new units come from the layer above (AKI of bert2BERT)."""
+"""Width growth with new units from the layer above (AKI of bert2BERT)."""
 
 import functools
 
@@ -11,12 +11,12 @@ from bertgrow.growth.operators import width
 
 
 def aki(old, new, fresh=None, seed=0):
-    """Old units first; the new units of a layer are those of the layer above it.
+    """Keeps the old units first and copies the new units of a layer from the layer above.
 
-    "Advanced knowledge initialization" of bert2BERT (Chen et al., 2022): copies from the same
-    layer stay tied, and neighbouring layers do similar work, so new units are taken from
-    there. Incoming weights and shares are those of `fpi`, here at any ratio; the last layer
-    and what is no layer copy themselves.
+    "Advanced knowledge initialization" of bert2BERT (Chen et al., 2022). Copies from the same
+    layer stay tied; neighbouring layers have similar functions, so the new units come from
+    the next layer. Incoming weights and fractions of outgoing weights are those of `fpi`, here
+    at any ratio. The last layer, and weights outside the layers, copy their own units.
     """
     growth = width.widen(old, new, rule="aki")
     if not growth.changes:
@@ -37,7 +37,7 @@ def aki(old, new, fresh=None, seed=0):
 
 
 def _from_above(params, axes, *, changes):
-    """New output units of each layer become those of the layer above."""
+    """Replaces the new output units of each layer by those of the layer above."""
 
     def at_leaf(leaf, names, path):
         if "layers" not in names:

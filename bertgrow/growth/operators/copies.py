@@ -1,4 +1,4 @@
-"""Which old unit each unit of a wider axis copies, and what it keeps of outgoing weights."""
+"""Source unit of each copy on a wider axis, and its fraction of the outgoing weights."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ import numpy as np
 
 
 class Rule(NamedTuple):
-    """How one method widens."""
+    """Rule by which a method widens an axis."""
 
-    order: str  # copies lie "beside" their original, "behind" all old units, or are "drawn"
-    split: str  # of outgoing weights: "equal", or "uneven", which tells copies apart
-    ratios: str  # that it takes: "whole"; "any"; "whole embed", and any elsewhere
+    order: str  # copies are "beside" their original, "behind" all old units, or "drawn"
+    split: str  # of outgoing weights: "equal", or "uneven", which breaks the symmetry
+    ratios: str  # that it supports: "whole"; "any"; "whole embed": any for other axes
     paper: str
     low_cost: str = ""
-    fills: bool = False  # `embed` beyond a whole ratio is no copy
+    fills: bool = False  # units of `embed` beyond a whole ratio are not copies
 
 
 NET2NET = "Chen et al. (2016), Net2Net"
@@ -44,10 +44,10 @@ def is_whole(old, new):
 
 
 def sources(name, axis, old, new, seed=0):
-    """int [new]: the old unit that each new unit of `axis` copies; -1: none.
+    """Returns the old unit that each new unit of `axis` copies, int [new]; -1: no copy.
 
-    E.g. [0, 0, 1, 1] where copies lie beside their original, [0, 1, 0, 1] behind all. Only
-    units that are "drawn" depend on `seed`.
+    E.g. [0, 0, 1, 1] for copies "beside" their original, [0, 1, 0, 1] for copies "behind" all
+    old units. Only the order "drawn" depends on `seed`.
     """
     rule, units = RULES[name], np.arange(new)
     if rule.order == "beside":
@@ -59,11 +59,11 @@ def sources(name, axis, old, new, seed=0):
 
 
 def shares(name, index):
-    """float [new]: what each copy keeps of an outgoing weight.
+    """Returns the fraction of an outgoing weight that each copy keeps, float [new].
 
-    A unit with c copies: 1/c each, or where the split is uneven (2j + 1) / c^2 for copy j,
-    e.g. 1/4 and 3/4. Powers of two keep the sum exact in floating point too. A unit that
-    copies none keeps all.
+    For a unit with c copies, an equal split gives each copy 1/c, and an uneven split gives
+    copy j (2j + 1) / c^2, e.g. 1/4 and 3/4. If c is a power of two, the sum is exact in
+    floating point too. A unit that is not a copy keeps the whole weight.
     """
     unit = np.where(index < 0, np.arange(len(index)) + index.max() + 1, index)
     number = np.bincount(unit)[unit]
@@ -76,11 +76,11 @@ def shares(name, index):
 
 
 def take(leaf, dim, index):
-    """Unit `index[i]` along `dim` becomes unit i.
+    """Copies units along `dim`: new unit i is old unit `index[i]`.
 
-    Where all units are repeated equally often, beside their original or behind all, by
-    broadcast and reshape: beside, every copy stays on the shard of its original, while a
-    `take` along a sharded axis gathers the axis on every device.
+    If all units are repeated equally often in the order "beside" or "behind", this uses
+    broadcast and reshape. With "beside", every copy stays on the shard of its original; a
+    `take` along a sharded axis would gather the axis on every device.
     """
     old, new = leaf.shape[dim], len(index)
     units, times = np.arange(old), new // old
@@ -96,10 +96,10 @@ def take(leaf, dim, index):
 
 
 def _drawn(old, new, seed):
-    """The old units, then all of them in random order, round after round.
+    """Returns the old units, followed by random permutations of them, cut to `new` units.
 
-    Net2Net draws each unit anew; without replacement all of them have equally many copies
-    at whole ratios, without which LayerNorm does not give the same outputs.
+    Net2Net draws with replacement. Drawing without replacement gives all units equally many
+    copies at whole ratios, which LayerNorm needs to give the same outputs.
     """
     random = np.random.default_rng((seed, old, new))
     rounds = [random.permutation(old) for _ in range(new // old)]

@@ -1,4 +1,4 @@
-"""Depth growth: the axis `layers` is indexed anew, everything else stays."""
+"""Depth growth: copies or adds layers along the axis `layers`."""
 
 import functools
 
@@ -10,10 +10,11 @@ from bertgrow.growth import named_tree
 
 
 def stack(old, new, fresh=None, seed=0):
-    """The old layers over again: layer i copies layer i mod n, e.g. [0, 1, 2, 0, 1, 2].
+    """Repeats the stack of old layers: layer i copies layer i mod n, e.g. [0, 1, 2, 0, 1, 2].
 
-    StackBERT (Gong et al., 2019), which doubles; here to any depth, from one layer too, as
-    in CompoundGrow (Gu et al., 2021) and G_stack (Du et al., 2024).
+    StackBERT (Gong et al., 2019), which doubles the depth. Here the new depth can be any, and
+    the old model can have one layer, as in CompoundGrow (Gu et al., 2021) and G_stack (Du et
+    al., 2024).
     """
     index = np.arange(new["layers"]) % old["layers"]
     source = "Gong et al. (2019), StackBERT, section 3; Gu et al. (2021), section 3"
@@ -21,7 +22,7 @@ def stack(old, new, fresh=None, seed=0):
 
 
 def interleave(old, new, fresh=None, seed=0):
-    """Copies of a layer beside it: layer i copies layer i n // N, e.g. [0, 0, 1, 1, 2, 2].
+    """Inserts copies after each layer: layer i copies layer i n // N, e.g. [0, 0, 1, 1, 2, 2].
 
     The layer map of AutoProg (Li et al., 2022).
     """
@@ -30,18 +31,18 @@ def interleave(old, new, fresh=None, seed=0):
 
 
 def gradual(old, new, fresh=None, seed=0):
-    """A copy of the last layers on top, e.g. [0, 1, 2, 3, 2, 3].
+    """Adds copies of the last layers on top, e.g. [0, 1, 2, 3, 2, 3].
 
-    Gradual stacking (Reddi et al., 2023), which adds a block of as many layers each time.
+    Gradual stacking (Reddi et al., 2023), which adds a block of the same size each time.
     """
     return _topped("gradual", old, new, "Reddi et al. (2023), gradual stacking")
 
 
 def midas(old, new, fresh=None, seed=0):
-    """A copy of the middle block behind it, e.g. [0, 1, 2, 3, 2, 3, 4, 5].
+    """Inserts a copy of the middle block after it, e.g. [0, 1, 2, 3, 2, 3, 4, 5].
 
-    MIDAS (Saunshi et al., 2024). Blocks are as large as what is added; of an even number of
-    blocks the middle one is the lower.
+    MIDAS (Saunshi et al., 2024). The block size is the number of added layers. If the number
+    of blocks is even, this copies the lower of the two middle blocks.
     """
     before, added = old["layers"], new["layers"] - old["layers"]
     if added > 0 and before % added:
@@ -56,39 +57,40 @@ def midas(old, new, fresh=None, seed=0):
 
 
 def mslt(old, new, fresh=None, seed=0):
-    """The map of `gradual`, for a stage that trains only what is new: [0, 1, 2, 1, 2].
+    """Copies layers as `gradual`, for stages that train only the new layers: [0, 1, 2, 1, 2].
 
-    Multi-stage layerwise training (Yang et al., 2020, "Progressively stacking 2.0"), of which
-    this is the growth. The method also trains only the new layers and the heads, by
-    `frozen_layers` in the stage that grows, and all layers in a last stage.
+    The growth of multi-stage layerwise training (Yang et al., 2020, "Progressively stacking
+    2.0"). The method also trains only the new layers and the heads after each growth; set
+    `frozen_layers` in that stage. A last stage trains all layers.
     """
     source = "Yang et al. (2020), Progressively stacking 2.0, section 3"
     return _topped("mslt", old, new, source)
 
 
 def random(old, new, fresh=None, seed=0):
-    """The old layers, and freshly initialised ones on top; their moments start at zero.
+    """Adds freshly initialised layers on top. Their moments start at zero.
 
-    The control to which Gong et al. (2019) compare stacking.
+    The baseline that Gong et al. (2019) compare with stacking.
 
     Args:
       old: {axis: size}.
       new: {axis: size}.
-      fresh: function () -> parameters of the new model, called where growth runs, so that
-        under jit no weights are captured as constants.
+      fresh: function () -> parameters of the new model. It is called inside the growth, so
+        that jit captures no weights as constants.
     """
     return _on_top("random", old, new, fresh, "Gong et al. (2019), StackBERT, section 3")
 
 
 def identity(old, new, fresh=None, seed=0):
-    """The old layers, and fresh ones on top that add nothing: their output matrices are zero.
+    """Adds fresh layers on top with zero output matrices.
 
-    "Layer addition" of Gesmundo and Maile (2023). A pre-norm layer that adds
-    nothing is the identity; a post-norm one still normalises what it passes on.
+    "Layer addition" of Gesmundo and Maile (2023). Such a layer adds zero to the residual
+    stream. A pre-norm layer is then the identity; a post-norm layer still normalises its
+    input.
 
     Args:
       old: {axis: size} and `norm_order`.
-      new: the same.
+      new: the same for the grown model.
       fresh: as for `random`.
     """
     growth = _on_top("identity", old, new, fresh, "Gesmundo and Maile (2023), layer addition")
@@ -127,7 +129,7 @@ def _on_top(name, old, new, fresh, source):
 
 
 def _topped(name, old, new, source):
-    """Copies of the last layers on top, at most of all that there are."""
+    """Adds copies of the last layers on top, at most of all old layers."""
     before, added = old["layers"], new["layers"] - old["layers"]
     if added > before:
         raise errors.InputError(
@@ -180,7 +182,7 @@ def _check_light(name, new, index):
 
 
 def _restack(params, axes, *, old, index):
-    """The axis `layers` is never sharded, so taking along it moves nothing."""
+    """Indexes the axis `layers`. It is never sharded, so this moves no data between devices."""
 
     def grow(leaf, names, path):
         if "layers" not in names:
@@ -193,7 +195,7 @@ def _restack(params, axes, *, old, index):
 
 
 def _append(params, axes, *, old, new, source):
-    """Layers `old` to `new` of `source` on top, or zeros where it is None."""
+    """Adds layers `old` to `new` of `source` on top, or zeros if `source` is None."""
 
     def grow(leaf, names, path):
         if "layers" not in names or new == old:
@@ -215,7 +217,7 @@ def _append(params, axes, *, old, new, source):
 
 
 def _silence(params, axes, *, first):
-    """Zero in layers from `first` on for what adds to the residual stream."""
+    """Sets to zero, from layer `first` on, the modules that add to the residual stream."""
     specs = named_tree.by_path(axes, is_leaf=tree.is_spec)
     writers = {path.rpartition("/")[0] for path, names in specs.items() if _writes(names)}
 
@@ -230,6 +232,6 @@ def _silence(params, axes, *, first):
 
 
 def _writes(names):
-    """Whether a layer's matrix has `embed` for its output."""
+    """Whether `embed` is the output axis of a layer's matrix."""
     sums = any(name.endswith("_in") for name in names)
     return sums and "layers" in names and "embed" in names

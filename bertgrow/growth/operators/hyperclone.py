@@ -1,4 +1,4 @@
-"""Width growth by tiles that noise tells apart (HyperCloning)."""
+"""Width growth by tiling with noise that cancels (HyperCloning)."""
 
 import functools
 import zlib
@@ -10,17 +10,18 @@ from bertgrow.core import keys, tree
 from bertgrow.growth import named_tree
 from bertgrow.growth.operators import width
 
-SIGNAL_TO_NOISE = 10.0  # of powers, the 10 dB of the paper
+SIGNAL_TO_NOISE = 10.0  # ratio of powers, the 10 dB of the paper
 
 
 def hyperclone(old, new, fresh=None, seed=0):
-    """The model tiled as by `fpi`, and noise in the tiles of a matrix that sums to zero.
+    """Tiles the weights as `fpi` and adds noise to the tiles that sums to zero over them.
 
-    HyperCloning (Samragh et al., 2024), symmetric with noise: all tiles of a matrix read
-    equal inputs, so noise that cancels over them changes nothing, and copies part at the
-    first step. Its power is a tenth of the matrix's, 10 dB. For more than two tiles, where
-    they add pairs, we subtract the mean. Without noise it is `fpi`. Heads keep their
-    size and grow in number, as they advise.
+    HyperCloning (Samragh et al., 2024), symmetric with noise. All tiles of a matrix have
+    equal inputs, so noise that cancels over the tiles does not change the outputs. The noise
+    breaks the symmetry of the copies: they differ after the first step. Its power is a tenth
+    of the matrix's, 10 dB. For more than two tiles the paper adds pairs of noise; this
+    subtracts the mean instead. Without noise the result is that of `fpi`. Heads keep their
+    size and grow in number, as the paper advises.
     """
     growth = width.widen(old, new, rule="hyperclone")
     if not growth.changes:
@@ -47,7 +48,7 @@ def _with_noise(params, axes, *, changes, seed):
 
 
 def _cancelling(key, shape, dim, old, new):
-    """Normal values, float32 of `shape`, whose sum over the tiles along `dim` is zero."""
+    """Draws normal values, float32 of `shape`, with zero sum over the tiles along `dim`."""
     tiles = new // old
     noise = jax.random.normal(key, (*shape[:dim], tiles, old, *shape[dim + 1 :]))
     noise = noise - noise.mean(axis=dim, keepdims=True)

@@ -1,4 +1,4 @@
-"""Width growth that passes LayerNorm at any ratio (LEMON)."""
+"""Width growth that is exact through LayerNorm at any ratio (LEMON)."""
 
 import functools
 
@@ -11,17 +11,18 @@ from bertgrow.growth.operators import copies, width
 
 
 def lemon(old, new, fresh=None, seed=0):
-    """Whole tiles of the old units with uneven shares; the rest of `embed` holds their mean.
+    """Tiles the old units with uneven fractions and fills the rest of `embed` with their mean.
 
-    LEMON (Wang et al., 2024): a vector tiled q times and filled up with its mean has the mean
-    it had and s = q n / N of its variance, so LayerNorm gives the tiles as they were once its
-    scale is multiplied by sqrt(s), and zero where it is filled. Its epsilon of 1e-12 would be
-    multiplied by s too: to keep it moves outputs by less than float32 resolves.
+    LEMON (Wang et al., 2024). A vector that is tiled q times and filled up with its mean
+    keeps its mean and has s = q n / N of its variance. If the scale of LayerNorm is multiplied
+    by sqrt(s), the outputs of the tiles do not change, and those of the filled units are zero.
+    An exact growth would also multiply its epsilon of 1e-12 by s; to keep epsilon changes
+    outputs by less than the precision of float32.
 
-    At other than whole ratios this needs a residual stream that is only added to: pre-norm
-    layers stay exact, and post-norm layers, whose norm would have to write a mean, do not.
-    Neither does the head of masked tokens, where an activation lies before the norm: hence
-    the claim, which is about its logits.
+    At ratios that are not whole numbers, this needs a residual stream to which layers only
+    add. Pre-norm layers stay exact. Post-norm layers do not, because their norm would have to
+    output a mean. The masked-token head does not either, because an activation precedes its
+    norm. The claim is about the logits of this head, and is therefore "no" there.
     """
     growth = width.widen(old, new, rule="lemon")
     before, after = growth.changes.get("embed", (1, 1))
@@ -36,7 +37,7 @@ def lemon(old, new, fresh=None, seed=0):
 
 
 def _fill(params, axes, *, old, index):
-    """Gives all that writes to or reads from the filled units of `embed` its values."""
+    """Sets the weights whose inputs or outputs are the filled units of `embed`."""
     norms = _norms(axes)
     scale = float(np.sqrt((index >= 0).mean()))  # sqrt(s)
 
@@ -51,7 +52,7 @@ def _fill(params, axes, *, old, index):
                 tile = jnp.take(leaf, np.arange(old), axis=dim)
                 leaf = _filled(leaf, dim, index, tile.mean(axis=dim, keepdims=True))
             if not width.is_output(name) and "layers" not in names:
-                # Layers read zeros here and keep what they had, to have a gradient.
+                # In layers the inputs are zero here; their weights stay, to get a gradient.
                 leaf = _filled(leaf, dim, index, 0)
         return leaf
 
@@ -59,7 +60,7 @@ def _fill(params, axes, *, old, index):
 
 
 def _empty(params, axes, *, index):
-    """Statistics of filled units start at zero."""
+    """Sets the optimiser statistics of filled units to zero."""
 
     def at_leaf(leaf, names, path):
         for dim, name in enumerate(names):

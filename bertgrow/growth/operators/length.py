@@ -1,4 +1,4 @@
-"""Length growth: the same weights read more positions."""
+"""Length growth: the same weights process more positions."""
 
 import functools
 
@@ -12,10 +12,10 @@ SOURCE = "Gu et al. (2021), section 3, input length"
 
 
 def unpool(old, new, fresh=None, seed=0):
-    """Removes the pooling of the input. Weights stay, but they now see other inputs.
+    """Removes the pooling of the input. Weights stay, but their inputs change.
 
-    The dense layer that merged pooled neighbours (pooling by concatenation) has nothing
-    left to read and is dropped: every module that holds a weight with a `pool` axis.
+    Drops the dense layer that merged neighbours (pooling by concatenation), i.e. every module
+    that has a weight with a `pool` axis. It has no input any more.
     """
     before, after = old["pool"], new["pool"]
     if after > before:
@@ -45,9 +45,10 @@ def unpool(old, new, fresh=None, seed=0):
 
 
 def lengthen(old, new, fresh=None, seed=0):
-    """Longer rows with the same weights: rows of the old length give the same outputs.
+    """Uses longer sequences with the same weights.
 
-    Positions beyond the old length have never been trained.
+    Sequences of the old length give the same outputs. Positions beyond the old length are
+    untrained.
     """
     before, after = old["length"], new["length"]
     if after < before:
@@ -75,12 +76,12 @@ def lengthen(old, new, fresh=None, seed=0):
 
 
 def extend(old, new, fresh=None, seed=0):
-    """A longer position table: the old rows, then the same rows over again.
+    """Lengthens the position table by repeating the old positions.
 
-    As Longformer starts from a shorter model (Beltagy et al., 2020, section 5): the same
-    distances between neighbours, except where one copy meets the next. Rows of the old
-    length read the old rows alone, so nothing changes for them, and their gradients are none
-    in the new rows.
+    Longformer initialises its table so from a shorter model (Beltagy et al., 2020, section
+    5). Neighbouring positions keep their relation, except at the borders between copies.
+    Sequences of the old length use only the old positions: their outputs do not change, and
+    they give the new positions no gradient.
     """
     before, after = old["positions"], new["positions"]
     if after < before:
@@ -107,7 +108,7 @@ def extend(old, new, fresh=None, seed=0):
 
 
 def _extend(params, axes, *, old, index, is_empty=False):
-    """Rows of the table by `index`; `is_empty`: zero where that is a second time."""
+    """Indexes the position table by `index`. With `is_empty`, copied positions are zero."""
 
     def at_leaf(leaf, names, path):
         if "positions" not in names:
@@ -122,7 +123,7 @@ def _extend(params, axes, *, old, index, is_empty=False):
 
 
 def _pooling_modules(axes, after):
-    """Paths of the modules that hold a weight with a `pool` axis, e.g. {"resolution"}."""
+    """Paths of the modules that have a weight with a `pool` axis, e.g. {"resolution"}."""
     modules = set()
     for path, spec in named_tree.by_path(axes, is_leaf=tree.is_spec).items():
         if any(tree.base(axis) == "pool" for axis in spec):

@@ -1,14 +1,14 @@
-"""Learned linear growth (LiGO; Wang et al., 2023): big weights as a linear map of small ones.
+"""Learned linear growth (LiGO; Wang et al., 2023): large weights as linear maps of small ones.
 
-Every weight of the big model is `B (sum_j w_j W_j) A^T` of the small model's layers W_j. The
-maps are learned on the loss of the big model for some hundred steps, while the small weights
-rest in `Task.frozen`; then `merge` makes the big weights, and the maps are forgotten.
+Every weight of the large model is `B (sum_j w_j W_j) A^T` of the small model's layers W_j. The
+maps are trained on the loss of the large model for some hundred steps. The small weights stay
+frozen in `Task.frozen`. Then `merge` computes the large weights, and the maps are discarded.
 
-The maps of an axis serve all weights, as the paper's embedding map does; each dense layer and
-norm has its own mix of layers. The paper has maps of their own for queries, keys and values,
-where one map of whole heads serves all here, and uses the transpose of the outgoing map where
-a weight sums over an axis. Here that side has a map too, so that widening starts exact at whole
-ratios.
+All weights share the maps of an axis, as they share the embedding map in the paper. Each dense
+layer and norm has its own mix of layers. This differs from the paper in two points. The paper
+has separate maps for queries, keys and values; here they share one map of whole heads. The
+paper uses the transpose of the outgoing map if a weight sums over an axis; here the summed side
+has its own map, so that widening is exact at the start at whole ratios.
 """
 
 import jax
@@ -19,17 +19,17 @@ from bertgrow.core import errors, tree, types
 from bertgrow.growth import named_tree
 
 WIDTH = ("embed", "heads", "mlp")
-NOISE = 0.03  # of the released code, on the mix of layers
+NOISE = 0.03  # from the released code, where it is added to the mix of layers
 
 
 def task(base, axes, old, new):
-    """What a stage of learned growth learns: the maps, on the loss of the big model.
+    """Builds the task of a learned-growth stage: trains the maps on the large model's loss.
 
     Args:
-      base: Task of the big model.
-      axes: axis names of the small model's parameters, which `frozen` is to hold.
+      base: Task of the large model.
+      axes: axis names of the small model's parameters, which `frozen` must hold.
       old: {axis: size} of the small model.
-      new: the same of the big one.
+      new: {axis: size} of the large model.
     """
 
     def loss(operator, frozen, inputs, key, step):
@@ -48,18 +48,18 @@ def task(base, axes, old, new):
 
 
 def init(key, axes, old, new, *, noise=NOISE):
-    """The maps at the start: copies of units beside their original, stacked layers, and noise.
+    """Initialises the maps: units copied beside their original, stacked layers, plus noise.
 
     Args:
       key: random key.
       axes: axis names of the small model's parameters.
       old: {axis: size} of the small model.
-      new: the same of the big one.
-      noise: norm of what is added to a row, in norms of the row.
+      new: {axis: size} of the large model.
+      noise: norm of the noise added to a row of a map, relative to the norm of the row.
 
     Returns:
       {"width": {axis: {"out": [new, old], "in": [new, old]}}, "depth": {module: [new, old]}},
-      of what changes. Rows of "in" have the share of each copy.
+      with only the axes that change. The rows of "in" hold the fraction of each copy.
     """
 
     def at_leaf(path, names):
@@ -85,7 +85,10 @@ def init(key, axes, old, new, *, noise=NOISE):
 
 
 def operator_axes(axes, old, new):
-    """Axis names of the maps, in the structure of `init`; an InputError where none can be."""
+    """Axis names of the maps in the structure of `init`.
+
+    Raises `InputError` if LiGO cannot grow one size table into the other.
+    """
     changed = [axis for axis in old if old[axis] != new.get(axis, old[axis])]
     for axis in changed:
         if axis not in (*WIDTH, "layers") or new[axis] < old[axis]:
@@ -112,10 +115,10 @@ def operator_axes(axes, old, new):
 
 
 def merge(operator, small, axes):
-    """The big model's parameters.
+    """Computes the large model's parameters.
 
     Args:
-      operator: as `init` gives it.
+      operator: the maps, in the structure of `init`.
       small: the small model's parameters.
       axes: their axis names, and those of the result.
     """
@@ -132,7 +135,7 @@ def merge(operator, small, axes):
 
 
 def flops(operator, small, axes):
-    """FLOPs of one merge, by shapes; its backward pass takes twice as many."""
+    """FLOPs of one merge, from shapes. Its backward pass takes twice as many."""
     total = 0
 
     def at_leaf(leaf, names, path):
@@ -150,7 +153,7 @@ def flops(operator, small, axes):
 
 
 def _map_of(operator, name, path):
-    """The map of one axis of one weight; None where the axis does not grow."""
+    """The map of one axis of one weight, or None if the axis does not grow."""
     if name == "layers":
         return operator["depth"].get(_module(path))
     sides = operator["width"].get(tree.base(name))
@@ -158,5 +161,5 @@ def _map_of(operator, name, path):
 
 
 def _module(path):
-    """`layers.query` of `layers/query/kernel`: one mix for a kernel and its bias."""
+    """`layers.query` for `layers/query/kernel`: a kernel and its bias share one mix."""
     return path.rpartition("/")[0].replace("/", ".")

@@ -1,4 +1,4 @@
-"""Width growth that turns a low-cost form of a layer into the whole one."""
+"""Width growth that converts a low-cost form of a layer to the full form."""
 
 import functools
 
@@ -11,10 +11,10 @@ from bertgrow.growth import named_tree
 
 
 def merge(old, new, fresh=None, seed=0):
-    """A factorised FFN becomes whole: each matrix is the product of its two factors.
+    """Merges a factorised FFN: each matrix is the product of its two factors.
 
-    FFN factorisation of CompoundGrow (Gu et al., 2021), which chose sharing in its place. The
-    whole matrix had no moments: its slots start from zero.
+    FFN factorisation of CompoundGrow (Gu et al., 2021). The paper uses parameter sharing
+    instead. The full matrix has no earlier moments, so they start at zero.
     """
     _check_falls("rank", "ffn_rank", old, new)
     return _growth(
@@ -25,10 +25,10 @@ def merge(old, new, fresh=None, seed=0):
 
 
 def unshare(old, new, fresh=None, seed=0):
-    """Layers with light attention get queries and keys, copied from the layer before each.
+    """Gives light layers the query and key weights of the previous layer.
 
-    After the released code of CompoundGrow (Gu et al., 2021): the same matrices, that now
-    read the layer's own input and not that of the layer before.
+    After the released code of CompoundGrow (Gu et al., 2021). The matrices are the same, but
+    their input is now the layer's own input and not that of the previous layer.
     """
     _check_falls("light", "light_every", old, new)
     copy = functools.partial(_copy_matched, every=old["light"])
@@ -65,9 +65,9 @@ def _check_falls(axis, field, old, new):
 
 
 def _merge(params, axes, *, is_empty=False):
-    """`up_rank/kernel` [.., a, rank] times `up/kernel` [.., rank, b] becomes `up/kernel`.
+    """Replaces `up/kernel` by `up_rank/kernel` [.., a, rank] times `up/kernel` [.., rank, b].
 
-    `is_empty`: zeros in its place.
+    With `is_empty`, the new `up/kernel` is zero.
     """
     named_tree.keep(params, axes)
     specs, leaves = named_tree.by_path(axes, is_leaf=tree.is_spec), named_tree.by_path(params)
@@ -86,7 +86,7 @@ def _merge(params, axes, *, is_empty=False):
 
 
 def _copy_matched(params, axes, *, every):
-    """Queries and keys of each light layer are those of the layer before it."""
+    """Copies the query and key weights of each light layer from the previous layer."""
 
     def at_leaf(leaf, names, path):
         if "layers" not in names or path.split("/")[-2] not in ("query", "key"):

@@ -1,9 +1,10 @@
-"""Masked structural growth (MSG, Yao et al., 2024): what is new is hidden, then let in slowly.
+"""Masked structural growth (MSG, Yao et al., 2024): a mask ramps in new units and layers.
 
-New units and layers start anyhow, multiplied by a mask that rises from 0 to 1 over the first
-steps of the stage. At 0 the model is the old one, exactly; at 1 it is the plain grown model, so
-the merge in the end is the identity. Here the mask multiplies the weights that sum over the new
-units, or that a new layer adds to the residual stream: a pure function of the parameters.
+New units and layers have any initial values. A mask that multiplies them rises from 0 to 1 over
+the first steps of the stage. At mask 0 the outputs are exactly those of the old model. At mask
+1 the model is the plain grown model, so no merge is needed at the end. Here the mask multiplies
+the weights that sum over the new units, or the weights by which a new layer adds to the
+residual stream. This makes masking a pure function of the parameters.
 """
 
 import functools
@@ -16,16 +17,17 @@ from bertgrow.core import errors, tree, types
 from bertgrow.growth import named_tree
 from bertgrow.growth.operators import depth
 
-AXES = {"mlp": "ffn_width", "heads": "num_heads"}  # and the recipe's field
+AXES = {"mlp": "ffn_width", "heads": "num_heads"}  # axis: field of the recipe
 SOURCE = "Yao et al. (2024), Masked structural growth, section 3"
 
 
 def wider(old, new, fresh=None, seed=0):
-    """Freshly initialised units behind the old ones, which the model meets little by little.
+    """Adds freshly initialised units behind the old ones and ramps them in by a mask.
 
-    MSG (Yao et al., 2024) for `mlp` and `heads`, at any ratio; it needs `ramp`, the steps
-    until the mask is 1. For `embed` the paper masks the mean and variance of every LayerNorm,
-    which this model does not. The optimiser keeps the moments of old units ("copy").
+    MSG (Yao et al., 2024) for `mlp` and `heads`, at any ratio. It needs `ramp`, the number of
+    steps until the mask is 1. For `embed` the paper masks the mean and variance of every
+    LayerNorm, which this model does not support. The optimiser keeps the moments of old units
+    ("copy").
     """
     changes = {a: (old[a], new[a]) for a in AXES if a in old and old[a] != new[a]}
     for axis, (before, after) in changes.items():
@@ -45,11 +47,12 @@ def wider(old, new, fresh=None, seed=0):
 
 
 def deeper(old, new, fresh=None, seed=0):
-    """Freshly initialised layers on top, which the model meets little by little.
+    """Adds freshly initialised layers on top and ramps them in by a mask.
 
-    MSG (Yao et al., 2024), `m f(x) + (1 - m) x`, for pre-LN models (`norm_order` "pre"), where
-    a layer only adds to the residual stream and masking what it adds is the same. A post-LN
-    layer normalises what it leaves behind and cannot be hidden by its weights.
+    MSG (Yao et al., 2024), `m f(x) + (1 - m) x`, for pre-norm models (`norm_order` "pre").
+    There a layer only adds to the residual stream, and masking the added term is equivalent.
+    A post-norm layer normalises its output, so masking its weights cannot make it the
+    identity.
     """
     changes = depth.stack(old, new).changes
     if changes and new.get("norm_order") != "pre":
@@ -61,13 +64,13 @@ def deeper(old, new, fresh=None, seed=0):
 
 
 def hide(params, axes, masks, share):
-    """The parameters with everything new multiplied by `share`, 0 to hide it and 1 to merge.
+    """Multiplies the new parts of the parameters by the mask value `share`.
 
     Args:
       params: of the grown model.
       axes: their axis names.
-      masks: {axis: bool [size]}, true where new, as in `Growth.masks`.
-      share: float scalar, traced or not.
+      masks: {axis: bool [size]}, true at new units or layers, as in `Growth.masks`.
+      share: float scalar from 0 (fully masked) to 1 (no mask), traced or not.
     """
     if not masks:
         return params
@@ -85,13 +88,13 @@ def hide(params, axes, masks, share):
 
 
 def ramped(task, masks, *, start, ramp):
-    """`task`, whose model shows its new parts by the share (step - start) / ramp, at most 1.
+    """Returns `task` with the mask value (step - start) / ramp, from 0 to 1.
 
     Args:
       task: Task of the grown model.
-      masks: of `Growth.masks`.
+      masks: from `Growth.masks`.
       start: step of the growth.
-      ramp: steps until nothing is hidden any more.
+      ramp: steps until the mask value is 1.
     """
 
     def view(params, step):
@@ -102,7 +105,7 @@ def ramped(task, masks, *, start, ramp):
 
 
 def _adds(path, axes):
-    """Whether a weight is of a dense layer that adds to the residual stream, e.g. `down`."""
+    """Whether a weight is in a dense layer that adds to the residual stream, e.g. `down`."""
     module = functools.reduce(lambda node, key: node[key.key], path[:-1], axes)
     kernel = tuple(module.get("kernel", ())) if isinstance(module, dict) else ()
     return len(kernel) > 1 and kernel[-1] == "embed"
@@ -125,7 +128,7 @@ def _growth(dimension, changes, fresh, describe):
         weights=lambda params, axes: enlarge(
             params, axes, source=named_tree.by_path(fresh()) if changes else None
         ),
-        gradients=copies,  # what is hidden gets no gradient
+        gradients=copies,  # masked units get no gradient
         copies=copies,
         describe=describe,
         source=SOURCE,
@@ -138,7 +141,7 @@ def _growth(dimension, changes, fresh, describe):
 
 
 def _enlarge(params, axes, *, changes, source):
-    """Old weights in the lower corner of those of `source`, or of zeros where it is None."""
+    """Writes the old weights to the first units of `source`, or of zeros if it is None."""
 
     def grow(leaf, names, path):
         shape = list(leaf.shape)

@@ -1,8 +1,8 @@
-"""Width growth that leaves the function unchanged (Net2Net, Chen et al., 2016).
+"""Width growth that preserves the model's outputs (Net2Net, Chen et al., 2016).
 
-A wider axis is an (index, share): new unit `i` is old unit `index[i]`, and wherever a
-weight sums over the axis each copy keeps its `share` of the old weight; the shares of all
-copies of a unit sum to one.
+An index and a fraction per unit define a wider axis. New unit `i` copies old unit `index[i]`.
+In a weight that sums over the axis, each copy keeps its fraction of the old weight. The
+fractions of all copies of a unit sum to one.
 """
 
 import functools
@@ -14,73 +14,77 @@ from bertgrow.core import errors, tree, types
 from bertgrow.growth import named_tree
 from bertgrow.growth.operators import copies
 
-AXES = {"mlp": "ffn_width", "heads": "num_heads", "embed": "width"}  # and the recipe's field
+AXES = {"mlp": "ffn_width", "heads": "num_heads", "embed": "width"}  # axis: recipe field
 WHOLE_EMBED = "embed keeps its width or grows by a whole factor"
 
 
 def equal(old, new, fresh=None, seed=0):
-    """Every copy keeps the same share, as published: copies stay tied for ever.
+    """Copies units beside their original; all copies of a unit have equal fractions.
 
-    Equal copies get equal gradients, so they stay equal under any optimiser: the grown
-    model never uses its new room unless dropout or rounding tells the copies apart.
+    This is the published form. Equal copies get equal gradients, so they stay equal under any
+    optimiser. The grown model cannot use its new capacity unless dropout or rounding breaks
+    the symmetry.
     """
     return widen(old, new, rule="equal")
 
 
 def uneven(old, new, fresh=None, seed=0):
-    """Copies keep different shares: still exact, and copies part at the first step.
+    """Copies units beside their original; copies of a unit have different fractions.
 
-    Has no dual where `embed` grows: LayerNorm averages its units with equal weight, so the
-    gradient of a copy of the residual stream is not its share of the old gradient.
+    The growth is still exact, and copies differ after the first step. There is no dual map if
+    `embed` grows: LayerNorm averages its units with equal weight, so the gradient of a copy in
+    the residual stream is not its fraction of the old gradient.
     """
     return widen(old, new, rule="uneven")
 
 
 def fpi(old, new, fresh=None, seed=0):
-    """Old units first, then all of them over again: unit i copies unit i mod n.
+    """Repeats all units in order behind the old ones: unit i copies unit i mod n.
 
-    bert2BERT's function-preserving initialisation (Chen et al., 2022), which keeps old units
-    where they are and divides by the number of copies; it draws which units to repeat, we
-    repeat all of them in order, since only whole ratios pass LayerNorm unharmed. The same
-    model as `equal` but for the order of its units; sharded axes have to move units for it.
+    bert2BERT's function-preserving initialisation (Chen et al., 2022). It keeps the old units
+    in place and divides by the number of copies. The paper draws the units to repeat; this
+    repeats all of them in order, because only whole ratios are exact through LayerNorm. The
+    result is that of `equal` with another order of units. On sharded axes, units have to move
+    between devices.
     """
     return widen(old, new, rule="fpi")
 
 
 def sparkling(old, new, fresh=None, seed=0):
-    """Copies with equal shares whose symmetry the optimiser breaks, not the weights.
+    """Copies units with equal fractions; the optimiser breaks the symmetry of copies.
 
-    SPARKLING (Yu et al., 2026) keeps the RMS of all activations, resets the moments of the
-    new units alone and warms up their rate alone: the first is the weights here, the second
-    the moments policy "asymmetric", which it needs, the third `rewarmup_new`. After
-    its abstract: they speak of a small jump of the loss, and plain copies at whole ratios,
-    which keep every activation, have none.
+    SPARKLING (Yu et al., 2026) keeps the RMS of all activations, resets only the moments of
+    the new units, and warms up only their learning rate. Here the first is a property of the
+    weights, the second is the moments policy "asymmetric", which is required, and the third is
+    `rewarmup_new`. This follows the abstract of the paper. The paper reports a small jump of
+    the loss; plain copies at whole ratios, as here, keep every activation and cause none.
     """
     return widen(old, new, rule="sparkling")._replace(needs="asymmetric")
 
 
 def net2net(old, new, fresh=None, seed=0):
-    """Old units first, then units drawn at random, at any ratio.
+    """Adds randomly drawn copies behind the old units, at any ratio.
 
-    Net2WiderNet (Chen et al., 2016). We draw without replacement until all units have had
-    their turn, the same ones for the same seed and sizes. Where some units of `embed` get more
-    copies than others, LayerNorm weighs them more: then the function changes.
+    Net2WiderNet (Chen et al., 2016). This draws without replacement until all units are
+    drawn, and then starts again. The same seed and sizes give the same units. If some units of
+    `embed` get more copies than others, LayerNorm gives them more weight, and the outputs
+    change.
     """
     return widen(old, new, rule="net2net", seed=seed)._replace(seed=seed)
 
 
 def widen(old, new, *, rule, seed=0):
-    """Growth of `mlp`, `heads` and `embed`, all at once, by one of `copies.RULES`.
+    """Grows `mlp`, `heads` and `embed` together by one of `copies.RULES`.
 
     Args:
       old: {axis: size} of the trained model.
-      new: {axis: size} of the model to come.
-      rule: e.g. "equal".
-      seed: int, of a rule that draws its units.
+      new: {axis: size} of the grown model.
+      rule: name of the rule, e.g. "equal".
+      seed: int, for a rule that draws units.
 
     Returns:
-      Growth; exact for post-norm and pre-norm models where every unit of `embed` is copied
-      equally often.
+      Growth; exact for post-norm and pre-norm models if every unit of `embed` has equally
+      many copies.
     """
     changes = {a: (old[a], new[a]) for a in AXES if a in old and old[a] != new[a]}
     for axis, (before, after) in changes.items():
@@ -107,7 +111,7 @@ def widen(old, new, *, rule, seed=0):
 
 
 def check(axis, before, after, rule):
-    """InputError where `axis` cannot go from `before` to `after` units."""
+    """Raises `InputError` if `rule` cannot grow `axis` from `before` to `after` units."""
     field, ratios = AXES[axis], copies.RULES[rule].ratios
     if after < before:
         raise errors.InputError(
@@ -133,7 +137,7 @@ def is_output(name):
 
 
 def _spread(params, axes, *, index, changes, rule, split):
-    """Copies along every axis in `changes`; multiplies by share where `split(axis name)`."""
+    """Copies units along all axes in `changes`; multiplies by fractions if `split(name)`."""
 
     def grow(leaf, names, path):
         for dim, name in enumerate(names):
