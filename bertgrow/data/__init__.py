@@ -1,1 +1,1 @@
-"""From text to addressable rows of tokens."""
+"""Data: from text to token stores and training batches."""
