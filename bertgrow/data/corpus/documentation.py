@@ -35,7 +35,7 @@ def weight(name):
 
 
 def read(name):
-    """Reads the docstrings of a module in source order, one paragraph per line; "" if too short."""
+    """Reads the docstrings of a module, one paragraph per line; "" if they are too short."""
     source = locate(name).read_bytes()
     if b'"""' not in source and b"'''" not in source:
         return ""
