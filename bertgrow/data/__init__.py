@@ -1,1 +1,1 @@
-"""Data: from text to token stores and training batches."""
+"""Builds token stores from text, and training batches from token stores."""

@@ -66,9 +66,10 @@ def lamb(
 
 
 def is_matrix(names):
-    """Whether a leaf has weight decay and a trust ratio: a matrix or an embedding table.
+    """Returns whether a leaf has weight decay and a trust ratio.
 
-    False for biases, norms and the output bias, also when they are stacked.
+    True for weights that sum over an axis and for embedding tables. False for biases, norms
+    and the output bias, also when they are stacked.
     """
     own = [name for name in names if name not in STACKED]
     sums = any(name.endswith("_in") for name in own)

@@ -13,7 +13,7 @@ NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def modules():
-    """Lists the names of all Python files, e.g. `stdlib/ast.py`, sorted."""
+    """Lists all Python files of the corpus as sorted names, e.g. `stdlib/ast.py`."""
     found = set()
     for key, root in _roots().items():
         for path in root.rglob("*.py"):

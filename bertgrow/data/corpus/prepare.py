@@ -1,4 +1,4 @@
-"""`bertgrow prepare`: trains a vocabulary and builds a token store from text."""
+"""Trains a vocabulary and builds a token store from text."""
 
 import contextlib
 import errno

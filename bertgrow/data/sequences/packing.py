@@ -88,7 +88,7 @@ class _Packer:
         return self.ahead
 
     def _consecutive(self):
-        """Takes the next pieces up to the first that does not fit; also returns the room."""
+        """Takes the next pieces until one does not fit; returns them and the remaining room."""
         left, number, before = self.length - 1, 0, -1
         for piece, size in zip(self.ahead, self.sizes, strict=True):
             cost = size + (self.document[piece] != before)

@@ -130,7 +130,7 @@ def host_rows(batch, hosts, host):
 
 
 def block_rows(blocks, epoch, block, row, length, kind, vocab):
-    """Reads sequences of one block of a Corpus; `ids` has the row in its second column only."""
+    """Reads sequences of one block of a Corpus; sets the row in column 1 of `ids` only."""
     plan, order = blocks.plan(epoch, block, length, kind)
     planned = order[row]
     text = blocks.text(epoch, block)

@@ -242,7 +242,7 @@ class Checkpoints:
             return reader.restore(self.path / str(step), args=wanted).state
 
     def _compare(self, step, target):
-        """Raises an InputError for the first array with another shape or dtype, or missing.
+        """Raises an InputError for the first array that is missing or differs.
 
         Orbax alone would cast to another dtype silently.
         """
