@@ -1,1 +1,1 @@
-"""From text to addressable rows of tokens."""
+"""Builds token stores from text, and training batches from token stores."""

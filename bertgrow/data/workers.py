@@ -1,4 +1,4 @@
-"""Worker processes that are spawned, die with their parent, and hold a bounded queue."""
+"""Pool of spawned worker processes with a bounded queue; workers end with their parent."""
 
 import collections
 import concurrent.futures
@@ -11,17 +11,17 @@ import sys
 
 
 def cores():
-    """How many cores this process may use."""
+    """Returns the number of CPU cores available to this process."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def die_with_parent(parent):
-    """Asks Linux to kill this process when its parent ends, however the parent ends."""
+    """On Linux, kills this process when its parent ends for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it ended before we asked
+        if os.getppid() != parent:  # the parent ended before the call
             os._exit(1)
 
 
@@ -29,13 +29,13 @@ def die_with_parent(parent):
 def pool(number):
     """Yields `run(function, items)`, an iterator of results in the order of the items.
 
-    With one worker all happens in this process. At most two items more than there are
-    workers are under way, so that a long stream of items needs little memory.
+    One worker means no extra process: the functions run in this process. At most
+    `number + 2` items are in flight, so a long stream of items needs little memory.
     """
     if number <= 1:
         yield map
         return
-    context = multiprocessing.get_context("spawn")  # never fork: JAX has threads
+    context = multiprocessing.get_context("spawn")  # fork is unsafe: JAX uses threads
     executor = concurrent.futures.ProcessPoolExecutor(
         number, context, initializer=_begin, initargs=(os.getpid(),)
     )
@@ -57,6 +57,6 @@ def pool(number):
 
 def _begin(parent):
     die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    # One worker a core: threads inside a worker would only get in each other's way.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    # There is one worker per core, so extra threads in a worker would only compete.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -1,1 +1,1 @@
-"""The jitted step, the loop around it, and what keeps its work safe."""
+"""Training: the jitted step, the loop, optimizers, shardings and checkpoints."""

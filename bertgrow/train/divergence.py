@@ -1,4 +1,4 @@
-"""A run whose numbers are no longer numbers stops, and says where."""
+"""Stops a run when its loss or gradient norm is NaN or infinite."""
 
 import math
 
@@ -6,17 +6,17 @@ from bertgrow.core import errors
 
 
 def check_finite(metrics, *, step, position, rows, checkpoint=None):
-    """Raises CheckFailed when the loss or the norm of the gradients is not finite.
+    """Raises CheckFailed if the loss or the gradient norm is not finite.
 
-    The norm counts too: a step with a finite loss and an infinite gradient leaves parameters
-    that must not be saved. Check a step before saving it.
+    The norm is checked too, because a step with a finite loss and an infinite gradient gives
+    parameters that must not be saved. Check a step before saving it.
 
     Args:
-      metrics: of that step; `loss` and `grad_norm` are looked at.
+      metrics: metrics of that step; `loss` and `grad_norm` are checked.
       step: int, `StepInfo.step`.
-      position: {"row": n, ...}, where the data stand after the step.
-      rows: int, rows a step.
-      checkpoint: int, the last good one; None if there is none.
+      position: {"row": n, ...}, data position after the step.
+      rows: int, sequences per step.
+      checkpoint: int, step of the last good checkpoint; None if there is none.
     """
     for name in ("loss", "grad_norm"):
         value = float(metrics.get(name, 0.0))

@@ -1,4 +1,4 @@
-"""What two runs must share for their numbers to be equal to the bit."""
+"""Records the hardware and software that two runs must share to be bit-identical."""
 
 import importlib.metadata
 import os
@@ -10,9 +10,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax")
 
 
 def describe(mesh=None):
-    """A dict for JSON: devices, processes, threads, versions, flags, mesh.
+    """Returns a JSON dict: devices, processes, threads, versions, flags, mesh.
 
-    The number of threads is part of the numerics on a CPU: sums are split among them.
+    On a CPU the number of threads affects the numerics, because sums are split among them.
     """
     devices = jax.devices()
     return {
@@ -30,9 +30,10 @@ def describe(mesh=None):
 
 
 def differences(saved, now):
-    """What differs, in words: `threads: 2 then, 1 now`. Bits are promised when it is empty.
+    """Lists the differences as text, e.g. `threads: 2 then, 1 now`.
 
-    Processor and threads count only where the devices are CPUs.
+    Runs with an empty list are bit-identical. Processor and threads are compared only if the
+    devices are CPUs.
     """
     on_cpu = saved.get("device") == now.get("device") == "cpu"
     hosts = set() if on_cpu else {"processor", "threads"}
@@ -44,7 +45,7 @@ def differences(saved, now):
 
 
 def _processor():
-    """The model where the system tells it: instruction sets differ, and so do last bits."""
+    """Returns the CPU model; the instruction set affects the last bits of results."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
             for line in stream:

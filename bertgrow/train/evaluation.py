@@ -1,4 +1,4 @@
-"""Held-out figures: sums over batches, divided once at the end."""
+"""Held-out evaluation: sums metrics over batches and divides once at the end."""
 
 import functools
 
@@ -11,20 +11,22 @@ from bertgrow.train import loop, sharding
 def evaluate(
     task, params, batches, *, now=0, mesh=None, accumulate=1, step=None, stop=lambda: False
 ):
-    """Means over held-out batches.
+    """Computes the means of the metrics over held-out batches.
 
     Args:
-      task: Task; `task.evaluate` gives {name: (sum or sums, count)} for a batch.
-      params: on `mesh`.
-      batches: iterable of dicts of NumPy rows of this process, all of one shape.
+      task: Task; `task.evaluate` returns {name: (sum or sums, count)} for a batch.
+      params: parameter tree on `mesh`.
+      batches: iterable of dicts of NumPy arrays, this process's part of each batch; all
+        batches have the same shape.
       now: step of the run, for `task.view`.
       mesh, accumulate: as in `loop.steps`.
-      step: what `compile_evaluation` returned; compiled here when not given.
-      stop: asked before every batch, e.g. `lambda: request.requested`; with several
-        processes all must answer alike, or they wait for one another forever.
+      step: compiled function from `compile_evaluation`; compiled here by default.
+      stop: function called before every batch; true stops the evaluation, e.g.
+        `lambda: request.requested`. With several processes it must return the same value in
+        all of them; otherwise they deadlock.
 
     Returns:
-      {name: float, or a list of them}, or None when it was stopped.
+      {name: float or list of floats}, or None if it was stopped.
     """
     mesh = mesh or sharding.make_mesh()
     frozen, sums = loop.on_mesh(task.frozen, mesh), []
@@ -34,16 +36,16 @@ def evaluate(
         batch = sharding.put(rows, mesh)
         step = step or compile_evaluation(task, params, batch, mesh, accumulate=accumulate)
         sums.append(step(params, frozen, batch, np.int32(now)))
-        if len(sums) > 1:  # reading one batch late never makes the devices wait
+        if len(sums) > 1:  # reading one batch late keeps the devices busy
             sums[-2] = jax.device_get(sums[-2])
     return {name: _mean([each[name] for each in sums]) for name in (sums[0] if sums else {})}
 
 
 def make_evaluation(task, accumulate=1):
-    """`scores(params, frozen, batch, now) -> {name: (sum, count)}`, a pure function.
+    """Makes the pure function `scores(params, frozen, batch, now) -> {name: (sum, count)}`.
 
-    The batch is evaluated in `accumulate` slices, the micro-batches of the training step, so
-    that evaluation needs no more memory than one of them takes. `now` is the step of the run.
+    The batch is evaluated in `accumulate` micro-batches, as in the training step, so that
+    evaluation needs the memory of one micro-batch only. `now` is the step of the run.
     """
 
     def scores(params, frozen, batch, now):
@@ -58,10 +60,10 @@ def make_evaluation(task, accumulate=1):
 
 
 def compile_evaluation(task, params, batch, mesh, *, accumulate=1):
-    """`make_evaluation` compiled ahead of time; arguments as in `loop.compile_step`.
+    """Compiles `make_evaluation` ahead of time; arguments as in `loop.compile_step`.
 
     Returns:
-      The function (params, frozen, batch, now), `now` being the step of the run.
+      The compiled function (params, frozen, batch, now); `now` is the step of the run.
     """
     for leaf in jax.tree.leaves(batch):
         sharding.check_batch(leaf.shape[0], mesh, accumulate)
@@ -76,14 +78,14 @@ def compile_evaluation(task, params, batch, mesh, *, accumulate=1):
 
 
 def _together(sums, counts):
-    """The (sum, count) of slices [slices, ...]; the greatest where nothing is counted."""
+    """Adds the (sum, count) of slices [slices, ...]; takes the maximum if count is None."""
     if counts is None:
         return sums.max(axis=0), None
     return sums.sum(axis=0), counts.sum(axis=0)
 
 
 def _mean(pairs):
-    """Sum of sums over sum of counts, in float64; the greatest where nothing is counted."""
+    """Divides total sum by total count in float64; takes the maximum if count is None."""
     sums, counts = zip(*jax.device_get(pairs), strict=True)
     sums = np.array(sums, np.float64)
     if counts[0] is None:

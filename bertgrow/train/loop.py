@@ -1,8 +1,7 @@
-"""One stage of training, as a generator: `for info in steps(...)`.
+"""Training loop of one stage, as a generator: `for info in steps(...)`.
 
-Order inside the loop: the step is sent, the next batch is put on the devices while it runs,
-then the loop yields. Metrics are device scalars; a reader who looks at them one step late
-never makes the devices wait.
+Each iteration dispatches the step, puts the next batch on the devices while the step runs, and
+then yields. Metrics are device scalars. Reading them one step late keeps the devices busy.
 """
 
 import jax
@@ -19,14 +18,14 @@ def steps(task, state, batches, optimizer, *, until, mesh=None, accumulate=1, st
 
     Args:
       task: Task.
-      state: TrainState on `mesh`; it is donated, so use the one in StepInfo from then on.
-      batches: iterator of batches (dicts of NumPy rows of this process), or of pairs
-        (batch, position), position being where the data stand after that batch.
+      state: TrainState on `mesh`; it is donated, so use the state in StepInfo afterwards.
+      batches: iterator of batches (dicts of NumPy arrays, this process's part), or of pairs
+        (batch, position), where position is the data position after that batch.
       optimizer: optax transformation whose `update` takes `step`.
-      until: int, step of the run at which to end.
-      mesh: of `sharding.make_mesh`; all devices along `data` when not given.
-      accumulate: int, slices in which a batch is worked off.
-      step: what `compile_step` returned; compiled here when not given.
+      until: int, last step, counted over the run.
+      mesh: from `sharding.make_mesh`; by default all devices along `data`.
+      accumulate: int, number of micro-batches per batch.
+      step: compiled function from `compile_step`; compiled here by default.
     """
     mesh = mesh or sharding.make_mesh()
     now, batches = int(state.step), iter(batches)
@@ -43,11 +42,12 @@ def steps(task, state, batches, optimizer, *, until, mesh=None, accumulate=1, st
 
 
 def make_step(task, optimizer, accumulate=1):
-    """`step(state, frozen, batch) -> (state, metrics)`, a pure function.
+    """Makes the pure function `step(state, frozen, batch) -> (state, metrics)`.
 
-    Metrics: `loss`, those of the task, `grad_norm` before clipping, and `rate` when the
-    optimizer keeps it. Any optax transformation will do, whether it takes `step` or not.
-    The dropout key is derived from `state.key` and `state.step`; `state.key` never changes.
+    The metrics are `loss`, those of the task, `grad_norm` before clipping, and `rate` (the
+    learning rate) if the optimizer state has it. The optimizer is any optax transformation,
+    with or without the argument `step`. The dropout key is derived from `state.key` and
+    `state.step`; `state.key` is constant.
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
@@ -71,10 +71,11 @@ def make_step(task, optimizer, accumulate=1):
 
 
 def gradients_of(task, params, frozen, inputs, key, step, accumulate=1):
-    """Gradients and metrics of one batch, summed over slices worked off one by one.
+    """Computes gradients and metrics of one batch, summed over its micro-batches.
 
-    Weights of predictions sum to one over the whole batch (`Task.prepare`), so the sum over
-    slices is what one big batch gives, but for dropout and rounding.
+    The weights of predictions sum to one over the whole batch (`Task.prepare`). The sum over
+    micro-batches therefore equals the result of the whole batch, except for dropout and
+    rounding.
     """
 
     def loss_of(params, inputs, key):
@@ -101,10 +102,10 @@ def gradients_of(task, params, frozen, inputs, key, step, accumulate=1):
 
 
 def micro_batches(batch, accumulate):
-    """Every leaf [batch, ...] as [accumulate, batch / accumulate, ...].
+    """Reshapes every leaf [batch, ...] to [accumulate, batch / accumulate, ...].
 
-    Slice i takes rows i, i + accumulate, ...: every device cuts the rows it holds, while
-    consecutive rows would all have to move to other devices.
+    Micro-batch i has the sequences i, i + accumulate, ... Each device then splits its own
+    sequences. Micro-batches of consecutive sequences would move them between devices.
     """
 
     def cut(leaf):
@@ -115,15 +116,15 @@ def micro_batches(batch, accumulate):
 
 
 def compile_step(task, optimizer, state, batch, mesh, *, accumulate=1):
-    """Compiles the step of a stage ahead of time, at a moment of the caller's choice.
+    """Compiles the training step of a stage ahead of time.
 
     Args:
       state: TrainState of arrays, or of `state_shapes`.
       batch: the global batch, arrays or shapes.
 
     Returns:
-      `step(state, frozen, batch) -> (state, metrics)`. It never traces again: other shapes
-      or shardings are an error. `state` is donated.
+      `step(state, frozen, batch) -> (state, metrics)`. It does not retrace: other shapes or
+      shardings raise an error. `state` is donated.
     """
     for leaf in jax.tree.leaves(batch):
         sharding.check_batch(leaf.shape[0], mesh, accumulate)
@@ -140,12 +141,12 @@ def compile_step(task, optimizer, state, batch, mesh, *, accumulate=1):
 
 
 def initial_state(task, optimizer, key, shardings):
-    """The first TrainState, made in place on the devices; `shardings` as `state_shardings`."""
+    """Creates the first TrainState on the devices, with shardings from `state_shardings`."""
     return jax.jit(_new(task, optimizer), out_shardings=shardings)(key)
 
 
 def state_shapes(task, optimizer, mesh):
-    """A TrainState of shapes with shardings: to compile for, and to restore into."""
+    """Returns a TrainState of shapes with shardings, for compilation and for restoring."""
     shapes = jax.eval_shape(_new(task, optimizer), jax.random.key(0))
     return jax.tree.map(
         lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
@@ -155,7 +156,7 @@ def state_shapes(task, optimizer, mesh):
 
 
 def on_mesh(frozen, mesh):
-    """Arrays as they are when they live on the mesh, else a copy on every device."""
+    """Replicates arrays over the mesh, except those that are already on its devices."""
 
     def place(leaf):
         where = getattr(leaf, "sharding", None)
@@ -169,14 +170,14 @@ def on_mesh(frozen, mesh):
 def _new(task, optimizer):
     def new(key):
         params = task.init(keys.derive(key, keys.Purpose.PARAMS))
-        first = jnp.zeros((), jnp.int32)  # a Python int here would trace the step twice
+        first = jnp.zeros((), jnp.int32)  # an array: a Python int would trace the step twice
         return TrainState(first, params, optimizer.init(params), key)
 
     return new
 
 
 def _fetch(batches, mesh, step):
-    """The next batch on the devices, and its position."""
+    """Puts the next batch on the devices; returns it with its position."""
     item = next(batches, None)
     if item is None:
         raise errors.InputError(f"the data ended after step {step}; give more or fewer steps")

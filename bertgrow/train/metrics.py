@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one object a line, and the same figures for TensorBoard."""
+"""Reads and writes `metrics.jsonl`, one JSON object per line; also writes TensorBoard."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import os
 from bertgrow.core import errors
 from bertgrow.train.checkpoints import checksums
 
-# What may differ between two equal runs.
+# Metrics that may differ between two equal runs.
 WALL_CLOCK = (
     "seconds",
     "compile_seconds",
@@ -16,14 +16,14 @@ WALL_CLOCK = (
     "utilization",
 )
 
-CHANGE = "change"  # `split` of a row that says which field of the recipe changed
+CHANGE = "change"  # `split` of a row that records a changed field of the recipe
 
 
 class Writer:
-    """Appends rows to a file, and each row's figures to TensorBoard when a folder is given.
+    """Appends rows of metrics to a file, and to TensorBoard if a folder is given.
 
-    Before a checkpoint of step s is saved, write all rows up to s and call `sync`: after a
-    restart the file is cut at s, and what was missing there would never be written.
+    Before saving the checkpoint of step s, write all rows up to s and call `sync`. A restart
+    cuts the file at s and continues from there, so rows that were missing stay missing.
     """
 
     def __init__(self, path, *, tensorboard=None):
@@ -31,7 +31,7 @@ class Writer:
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
         self._board = None
         if tensorboard is not None:
-            import tensorboardX  # slow to import, and only wanted here
+            import tensorboardX  # slow to import, and used only here
 
             self._board = tensorboardX.SummaryWriter(os.fspath(tensorboard))
 
@@ -54,7 +54,7 @@ class Writer:
                 )
 
     def sync(self):
-        """What is written survives a power cut."""
+        """Flushes all rows to disk, so that they survive a power failure."""
         os.fsync(self._file.fileno())
         if self._board is not None:
             self._board.flush()
@@ -66,15 +66,15 @@ class Writer:
 
 
 def read(path):
-    """The rows of a file. A last line cut short by a kill is left out."""
+    """Reads the rows of a file; skips a last line that a killed process left incomplete."""
     return list(_rows(path))
 
 
 def cut(path, step):
-    """Drops, atomically, every row after `step` and a last line cut short.
+    """Removes all rows after `step`, and an incomplete last line, atomically.
 
-    For a restart from the checkpoint of that step; the rows are then written again. A file
-    that does not exist stays so.
+    Used at a restart from the checkpoint of that step; training then writes the rows again.
+    Does nothing if the file does not exist.
     """
     if not os.path.exists(path):
         return
@@ -83,10 +83,10 @@ def cut(path, step):
 
 
 def differences(one, other):
-    """What differs between the rows of two runs, in words; nothing when they are equal.
+    """Lists the differences between the rows of two runs as text; empty if they are equal.
 
-    Every figure must be equal to the bit, but those of `WALL_CLOCK`. Rows of changed fields
-    hold no figures and do not count.
+    All metrics except those in `WALL_CLOCK` must be bit-identical. Rows of changed recipe
+    fields contain no metrics and are ignored.
     """
     found = []
     one, other = ([row for row in rows if row.get("split") != CHANGE] for rows in (one, other))
@@ -94,7 +94,7 @@ def differences(one, other):
         found.append(f"{len(one)} rows and {len(other)} rows")
     for a, b in zip(one, other, strict=False):
         for name in sorted((a.keys() | b.keys()) - set(WALL_CLOCK)):
-            # As text, so that NaN equals NaN; repr and back loses no bit.
+            # Compare as text, so that NaN equals NaN; float repr is exact.
             left, right = (json.dumps(row.get(name), sort_keys=True) for row in (a, b))
             if left != right:
                 found.append(f"step {a.get('step')} {name}: {left} and {right}")
@@ -102,7 +102,7 @@ def differences(one, other):
 
 
 def _figures(row):
-    """(name, number) of all figures but the step; a list has a name for each of its numbers."""
+    """Yields (name, number) of all metrics except the step; list items are numbered."""
     for name, value in row.items():
         if isinstance(value, list):
             yield from ((f"{name}/{place:02d}", each) for place, each in enumerate(value))
@@ -114,7 +114,7 @@ def _rows(path):
     with open(path, encoding="utf-8", errors="replace") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.endswith("\n"):
-                return  # the process was killed while it wrote this one
+                return  # the process was killed while it wrote this line
             try:
                 yield json.loads(line)
             except ValueError as error:

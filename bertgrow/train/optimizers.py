@@ -1,9 +1,9 @@
-"""AdamW and LAMB, told by axis names what to decay and what one slice is.
+"""AdamW and LAMB for stacked layers: axis names select weight decay and trust ratios.
 
-A leaf with an axis `layers` or `ffn` stacks many weights; the number of its dimensions, or
-its norm, says nothing about any one of them. The names do.
+A leaf with an axis `layers` or `ffn` stacks many weights. Its number of dimensions and its
+norm are not those of one weight, so these optimizers use the axis names.
 
-`update` takes the run's step: `optimizer.update(gradients, state, params, step=step)`.
+`update` takes the step of the run: `optimizer.update(gradients, state, params, step=step)`.
 """
 
 from typing import Any, NamedTuple
@@ -26,13 +26,14 @@ def adamw(
 
     Args:
       axes: the parameter tree with a `jax.P` of axis names at every leaf.
-      rate: function of the run's step.
-      b1, b2, eps: of Adam; eps 1e-6 as in Devlin et al. (2019).
-      decay: of the weights that `is_matrix` finds; times the rate.
-      clip: largest global norm of the gradients; None for no clipping.
-      bias_correction: whether the moments are corrected for their start at zero.
-      rate_by_axis: see `scale_by_axis`; None for one rate everywhere.
-      frozen: names of the modules that do not learn, see `freeze`.
+      rate: learning rate, a function of the run's step.
+      b1, b2, eps: parameters of Adam; eps 1e-6 as in Devlin et al. (2019).
+      decay: weight decay of the weights selected by `is_matrix`; multiplied by the learning
+        rate.
+      clip: maximum global norm of the gradients; None for no clipping.
+      bias_correction: whether to correct the moments for their initial zeros.
+      rate_by_axis: see `scale_by_axis`; None for the same learning rate everywhere.
+      frozen: names of modules that are not trained, see `freeze`.
     """
     chain = optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
@@ -48,9 +49,9 @@ def lamb(
     axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_correction=True,
     rate_by_axis=None, frozen=(),
 ):  # fmt: skip
-    """LAMB (You et al., 2020, algorithm 2), with one trust ratio for each layer's weight.
+    """LAMB (You et al., 2020, algorithm 2), with one trust ratio per weight of each layer.
 
-    Arguments as in `adamw`. Biases and norms take the plain Adam step, as in the authors'
+    Arguments as in `adamw`. Biases and norms use the plain Adam update, as in the authors'
     code.
     """
     chain = optax.chain(
@@ -65,9 +66,10 @@ def lamb(
 
 
 def is_matrix(names):
-    """True for what decays and has a trust ratio: weights that sum over an axis, and tables.
+    """Returns whether a leaf has weight decay and a trust ratio.
 
-    Never biases, norms or the output bias, however many axes stacking gives them.
+    True for weights that sum over an axis and for embedding tables. False for biases, norms
+    and the output bias, also when they are stacked.
     """
     own = [name for name in names if name not in STACKED]
     sums = any(name.endswith("_in") for name in own)
@@ -75,7 +77,7 @@ def is_matrix(names):
 
 
 def scale_by_adam(b1, b2, eps, bias_correction):
-    """`optax.scale_by_adam`, with or without the correction; its state is the same."""
+    """`optax.scale_by_adam` with optional bias correction and the same state."""
 
     def update(gradients, state, params=None):
         del params
@@ -93,7 +95,7 @@ def scale_by_adam(b1, b2, eps, bias_correction):
 
 
 def add_decay(axes, decay):
-    """Adds `decay` times the weight to the update of every matrix and table."""
+    """Adds `decay` times the weight to the update of every matrix and embedding table."""
 
     def update(updates, params):
         def at_leaf(pair, names):
@@ -106,7 +108,7 @@ def add_decay(axes, decay):
 
 
 def scale_by_trust(axes):
-    """Gives the update of every matrix and table, per slice, the norm of its weight."""
+    """Scales updates of matrices and tables to the norm of their weight, per slice."""
 
     def update(updates, params):
         def at_leaf(pair, names):
@@ -122,8 +124,8 @@ def trust_ratio(update, weight, names):
     """Norm of the weight over norm of the update, for each slice of the stacked axes.
 
     Returns:
-      float, the shape of `weight` with 1 at all axes but `layers` and `ffn`; 1.0 where one of
-      the norms is zero.
+      float, the shape of `weight` with size 1 at all axes except `layers` and `ffn`; 1.0 where
+      one of the norms is zero.
     """
     inner = tuple(dim for dim, name in enumerate(names) if name not in STACKED)
 
@@ -136,16 +138,17 @@ def trust_ratio(update, weight, names):
 
 
 def scale_by_axis(axes, rate_by_axis):
-    """Multiplies updates by a factor for each unit of an axis, a function of the step.
+    """Multiplies updates by a factor for each index of an axis, a function of the step.
 
-    For new channels and layers that warm up again after growth, and for layers that are
-    frozen or have not been reached yet. A leaf with several of the axes takes all factors.
-    Decay is scaled as well: at factor zero nothing moves. Moments go on gathering.
+    Used to warm up new channels and layers after growth, and for layers that are frozen or
+    not trained yet. A leaf with several of the axes is multiplied by all their factors.
+    Weight decay is scaled as well, so weights with factor zero are constant. Moments are still
+    updated.
 
     Args:
       axes: the parameter tree with a `jax.P` of axis names at every leaf.
       rate_by_axis: {axis: function step -> float [size]}, e.g. {"layers": lambda step: ...};
-        holds for the axis and for its `_in` side.
+        applies to the axis and to its `_in` variant.
     """
 
     def update(updates, state, params=None, *, step=None, **extra):
@@ -166,16 +169,16 @@ def scale_by_axis(axes, rate_by_axis):
 
 
 def freeze(optimizer, axes, modules):
-    """`optimizer`, which leaves every weight of some modules as it is.
+    """Wraps `optimizer` so that the weights of some modules are constant.
 
-    Their gradients are taken for zero, so that they do not count when the others are clipped
-    and leave no moments; their updates are zero, whatever decay wants. The state keeps its
-    structure, so moments carry over to a stage that freezes other modules.
+    Gradients of these modules are set to zero, so they do not affect clipping or moments.
+    Updates of these modules are set to zero, so weight decay has no effect. The state keeps
+    its structure, so moments carry over to a stage that freezes other modules.
 
     Args:
       optimizer: optax transformation.
       axes: the parameter tree with a `jax.P` of axis names at every leaf.
-      modules: names at the top of the tree, e.g. ("embeddings",).
+      modules: top-level names in the parameter tree, e.g. ("embeddings",).
     """
     for name in modules:
         if name not in axes:
@@ -197,13 +200,13 @@ def freeze(optimizer, axes, modules):
 
 
 class RateState(NamedTuple):
-    """The rate of the last update, so that the loop can report it."""
+    """Learning rate of the last update, for the metrics."""
 
     rate: Any  # float32 scalar
 
 
 def scale_by_rate(rate):
-    """Multiplies by minus the rate at the run's step, which `update` is given as `step`."""
+    """Multiplies updates by minus the learning rate at `step`, an argument of `update`."""
 
     def init(params):
         del params
@@ -218,7 +221,7 @@ def scale_by_rate(rate):
 
 
 def _map_pairs(function, updates, params, axes):
-    """`function((update, weight), names)` at every leaf."""
+    """Maps `function((update, weight), names)` over all leaves."""
 
     def at_leaf(names, step, weight):
         return function((step, weight), tuple(names))

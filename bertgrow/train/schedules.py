@@ -1,24 +1,25 @@
-"""The learning rate as a pure function of the run's step, `TrainState.step`.
+"""Learning-rate schedules: pure functions of the run's step, `TrainState.step`.
 
 Each function returns `rate(step)`, where `step` counts the updates already made. The update
-that makes step s into s + 1 uses the schedule's value at s + 1, so that the first update of
-a run, and of a stage, has a rate above zero.
+from step s to s + 1 uses the schedule's value at s + 1, so that the first update of a run,
+and of a stage, has a learning rate above zero.
 """
 
 import jax.numpy as jnp
 
 
 def default(*, peak, total, start=0, warmup=0):
-    """One line down to zero over the whole run, with a short re-warm-up in each stage.
+    """Linear decay to zero over the whole run, with a short warm-up in each stage.
 
     In the stage that starts at step s_k and warms up for w_k steps, the value at step s is
-    `peak * (1 - s / S) * min(1, (s - s_k) / w_k)`, S being the steps of all stages.
+    `peak * (1 - s / S) * min(1, (s - s_k) / w_k)`, where S is the number of steps of all
+    stages.
 
     Args:
-      peak: the rate from which the line starts.
-      total: steps of the whole run, over all stages.
+      peak: learning rate at the start of the decay.
+      total: number of steps of all stages.
       start: step at which this stage starts.
-      warmup: steps of this stage's warm-up; 0 for none.
+      warmup: warm-up steps of this stage; 0 for none.
     """
 
     def rate(step):
@@ -29,12 +30,12 @@ def default(*, peak, total, start=0, warmup=0):
 
 
 def published(*, peak, end, decay_steps, warmup, start=0):
-    """The restart per stage of the published code; steps count from the stage's start.
+    """Schedule of the published code, which restarts in every stage.
 
-    Linear decay from `peak` to `end` over `decay_steps`. Warm-up climbs to the decay curve's
-    value at the last warm-up step, so that `peak` itself is never quite reached (Gu et al.,
-    2021, TensorFlow Model Garden). That code warms up from a first rate of zero; see the
-    module's note on where we differ.
+    Linear decay from `peak` to `end` over `decay_steps`, counted from the start of the stage.
+    Warm-up rises to the value of the decay at the last warm-up step, so the learning rate
+    stays a little below `peak` (Gu et al., 2021, TensorFlow Model Garden). In that code the
+    first update has learning rate zero; here it is above zero (see the module docstring).
     """
 
     def decayed(steps):
@@ -49,7 +50,7 @@ def published(*, peak, end, decay_steps, warmup, start=0):
 
 
 def wsd(*, peak, total, decay_steps, start=0, warmup=0):
-    """Warm-up, stable, decay: constant until the last `decay_steps` of the run, then linear.
+    """Warm-up, stable, decay: constant, then linear to zero in the last `decay_steps`.
 
     Every stage warms up again, as in `default`.
     """
@@ -63,28 +64,28 @@ def wsd(*, peak, total, decay_steps, start=0, warmup=0):
 
 
 def rewind(rate, steps):
-    """`rate` with its clock set back by `steps`, so that a grown model is placed earlier on it.
+    """Delays the schedule `rate` by `steps`, so that a grown model is earlier on it.
 
-    "restart_steps" of Shen et al. (2022), "Staged training", section 4: a grown model learns
-    at the rate of a large one that has come as far in its own run. Where the clock is set
-    back by R steps in the run, a schedule of `total - R` steps still ends with the run.
+    "restart_steps" of Shen et al. (2022), "Staged training", section 4: a grown model gets the
+    learning rate of a large model that is equally far in its own run. If a run is delayed by R
+    steps, a schedule of `total - R` steps still ends with the run.
 
     Args:
-      rate: function of a step; its `start` is a step of the clock too.
-      steps: how far the clock is behind the run's step.
+      rate: function of the delayed step; its `start` is also a delayed step.
+      steps: number of steps by which the schedule is behind the run.
     """
     return lambda step: rate(step - steps)
 
 
 def rewarm(is_new, *, start, warmup):
-    """The factors of a grown axis: new units rise from 1 / warmup to 1, old ones stay at 1.
+    """Learning-rate factors of a grown axis: new units rise from 1 / warmup to 1, others are 1.
 
-    The re-warm-up of new channels alone of SPARKLING (Yu et al., 2026).
+    SPARKLING (Yu et al., 2026) warms up only the new channels in this way.
 
     Args:
-      is_new: bool [size].
+      is_new: bool [size], true at new units.
       start: step of the growth.
-      warmup: steps until new units learn as fast as the old.
+      warmup: steps until the factor of new units is 1.
 
     Returns:
       A function step -> float [size], for `optimizers.scale_by_axis`.
@@ -93,5 +94,5 @@ def rewarm(is_new, *, start, warmup):
 
 
 def _ramp(steps, warmup):
-    """Rises from 1 / warmup at the first step of a stage to 1."""
+    """Linear warm-up from 1 / warmup at the first step of a stage to 1."""
     return jnp.clip(steps / max(warmup, 1), 0, 1)

@@ -1,4 +1,4 @@
-"""Where arrays live: axis names of weights -> axes of a mesh `data x fsdp x tensor`."""
+"""Sharding rules: map axis names of weights to axes of a mesh `data x fsdp x tensor`."""
 
 import math
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from jax.sharding import NamedSharding
 from bertgrow.core import errors, tree
 from bertgrow.core.types import TrainState
 
-MESH = {"data": -1, "fsdp": 1, "tensor": 1}  # -1: all the devices that the others leave
+MESH = {"data": -1, "fsdp": 1, "tensor": 1}  # -1: all remaining devices
 
-# Layers are walked in order and never divided; an axis not named here stays whole.
+# Axes not listed here are not sharded, e.g. `layers`: layers are computed one by one.
 RULES = {
     "embed": "fsdp",
     "body": "fsdp",
@@ -27,20 +27,20 @@ BATCH = jax.P(("data", "fsdp"))
 
 
 def make_mesh(spec=None, devices=None):
-    """A mesh from {"data": -1, "fsdp": 1, "tensor": 1}; -1 takes the devices that are left."""
+    """Makes a mesh, e.g. from {"data": -1, "fsdp": 1}; -1 takes the remaining devices."""
     devices = jax.devices() if devices is None else devices
     shape, types = _sizes(spec, len(devices)), (jax.sharding.AxisType.Auto,) * len(MESH)
     return jax.make_mesh(tuple(shape.values()), tuple(MESH), axis_types=types, devices=devices)
 
 
 def abstract_mesh(spec, num_devices):
-    """The same mesh without its devices, to plan for a machine that is not here."""
+    """Makes the same mesh without devices, to plan for another machine."""
     shape, types = _sizes(spec, num_devices), (jax.sharding.AxisType.Auto,) * len(MESH)
     return jax.sharding.AbstractMesh(tuple(shape.values()), tuple(MESH), axis_types=types)
 
 
 def _sizes(spec, num_devices):
-    """{mesh axis: devices along it}, in the order of `MESH`."""
+    """Returns {mesh axis: number of devices}, in the order of `MESH`."""
     spec = MESH | dict(spec or {})
     if set(spec) != set(MESH):
         raise errors.InputError(f"mesh has axes {sorted(spec)}; choose among {sorted(MESH)}")
@@ -58,7 +58,7 @@ def _sizes(spec, num_devices):
 
 
 def spec_of(shape, names, mesh, rules=RULES):
-    """The `jax.P` of one leaf: each mesh axis is used once, by the first axis it divides."""
+    """Returns the `jax.P` of a leaf. Each mesh axis shards the first axis that it divides."""
     taken, spec = set(), []
     for size, name in zip(shape, names, strict=True):
         along = rules.get(tree.base(name))
@@ -70,7 +70,7 @@ def spec_of(shape, names, mesh, rules=RULES):
 
 
 def shardings(shapes, axes, mesh, rules=RULES):
-    """A NamedSharding for every leaf of a parameter tree (arrays or shapes)."""
+    """Returns a NamedSharding for every leaf of a parameter tree (arrays or shapes)."""
 
     def at_leaf(leaf, names):
         return NamedSharding(mesh, spec_of(leaf.shape, names, mesh, rules))
@@ -79,7 +79,7 @@ def shardings(shapes, axes, mesh, rules=RULES):
 
 
 def state_shardings(task, optimizer, mesh, rules=RULES):
-    """A NamedSharding for every leaf of a TrainState; moments lie with their weights."""
+    """Returns the NamedShardings of a TrainState; moments are sharded like their weights."""
     params = jax.eval_shape(task.init, jax.random.key(0))
     opt_state = jax.eval_shape(optimizer.init, params)
     where, everywhere = shardings(params, task.axes, mesh, rules), replicated(mesh)
@@ -98,12 +98,12 @@ def replicated(mesh):
 
 
 def batch_sharding(mesh):
-    """Rows are divided over `data` and `fsdp`."""
+    """Returns the sharding of a batch: sequences are divided over `data` and `fsdp`."""
     return NamedSharding(mesh, BATCH)
 
 
 class Whole(NamedTuple):
-    """An axis that a rule would divide and the mesh does not."""
+    """An axis that has a sharding rule but is not divisible by the mesh axis."""
 
     path: str
     axis: str
@@ -113,7 +113,7 @@ class Whole(NamedTuple):
 
 
 def whole(axes, shapes, mesh, rules=RULES):
-    """Lists the axes that stay whole because the mesh does not divide their size."""
+    """Lists the axes that are not sharded because the mesh axis does not divide their size."""
     found = []
 
     def at_leaf(path, names, leaf):
@@ -128,7 +128,7 @@ def whole(axes, shapes, mesh, rules=RULES):
 
 
 def check_batch(batch, mesh, accumulate=1):
-    """An InputError for a global batch that cannot be cut into equal parts."""
+    """Raises an InputError if a global batch cannot be divided into equal parts."""
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
     if batch % (devices * accumulate):
         cut = f" and {accumulate} slices" if accumulate > 1 else ""
@@ -140,7 +140,7 @@ def check_batch(batch, mesh, accumulate=1):
 
 
 def put(batch, mesh):
-    """This process's rows of a global batch (NumPy) -> arrays over all devices."""
+    """Makes global arrays on the mesh from this process's part of a batch (NumPy arrays)."""
     where = batch_sharding(mesh)
     rows = {len(leaf) for leaf in jax.tree.leaves(batch)}
     for count in rows:

@@ -1,9 +1,9 @@
-"""Being asked to stop: SIGTERM, SIGINT or a time limit, seen wherever the program is.
+"""Graceful stop on SIGTERM, SIGINT or a time limit, also during long C++ calls.
 
-Python runs a signal handler only between two bytecodes of the main thread, so not during a
-long compilation. The number of a signal is written to a pipe by C at once; a thread waits at
-its other end. It sets `requested`, which the story checks at steps and evaluations, and in
-sections where everything is saved already it ends the process itself.
+Python runs signal handlers only between two bytecodes of the main thread, so not during a
+long compilation. But the C signal handler writes the signal number to a pipe at once, and a
+thread reads that pipe. The thread sets `requested`, which the trainer checks at steps and
+evaluations. In sections where everything is already saved, the thread ends the process.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from jax.experimental import multihost_utils
 
 from bertgrow.core import errors
 
-STOPPED = 75  # exit code: everything is saved, the run was stopped early
-BOUND = 5.0  # seconds, or one step where that takes longer, until all processes know
+STOPPED = 75  # exit code of a run that was stopped early, with everything saved
+BOUND = 5.0  # seconds (or one step if longer) until all processes get a request
 DAY = 86_400.0  # seconds
 CLEAR_LINE, SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"
-ONE_REQUEST = 0.5  # seconds; supervisors often send the same signal twice
+ONE_REQUEST = 0.5  # seconds; supervisors often send a signal twice, which counts as one
 
 
 class StopRequest:
-    """Turns signals and a time limit into one request, while it is entered.
+    """Context manager that turns signals and a time limit into one stop request.
 
         with StopRequest(resume="bertgrow pretrain ...") as stop:
             with stop.uninterruptible(checkpoints.wait):
@@ -36,14 +36,15 @@ class StopRequest:
             for info in loop.steps(...):
                 if stop.requested: ...  # save, then raise errors.Stopped
 
-    A second signal ends the process at once. Outside the main thread, where Python allows no
-    handlers, only the time limit works.
+    A second signal ends the process at once. Python allows signal handlers in the main thread
+    only; in other threads only the time limit works.
 
     Args:
-      resume: command that continues the run, for the last line printed.
+      resume: command that continues the run, printed in the last line.
       time_limit: seconds after which to stop; None for no limit.
-      start: `time.monotonic()` from which the limit counts; now when not given.
-      signals: which to take; () in a notebook, whose interrupt button is a SIGINT.
+      start: `time.monotonic()` value from which the limit counts; by default the time of
+        entering the context.
+      signals: signals to handle; () in a notebook, where the interrupt button sends SIGINT.
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class StopRequest:
     ):  # fmt: skip
         self.resume, self.reason = resume, None
         self._start = start
-        self._exits = []  # functions that put the terminal in order
+        self._exits = []  # functions that restore the terminal
         self._signals = signals
         self._limit = time_limit
-        self._first = None  # when the first signal came
-        self._section = None  # what to call before leaving, where nothing can be lost
+        self._first = None  # time of the first signal
+        self._section = None  # function to call before exit, inside an uninterruptible section
         self._lock = threading.Lock()
 
     @property
@@ -86,12 +87,16 @@ class StopRequest:
 
     @contextlib.contextmanager
     def uninterruptible(self, finish=lambda: None):
-        """Marks a section in which everything is saved: a request there ends the process.
+        """Marks a section in which everything is saved: a stop request ends the process there.
 
-        For compilation, growth and preparation of data, which may be long and deaf.
+        Used for compilation, growth and data preparation, which may be long and cannot check
+        `requested`.
 
         Args:
-          finish: called before leaving, e.g. `Checkpoints.wait` for a save in flight.
+          finish: called before the exit, e.g. `Checkpoints.wait` for a save in progress.
+
+        Raises:
+          Stopped: the stop was requested before the section.
         """
         with self._lock:
             self._section = None if self.requested else finish
@@ -101,13 +106,13 @@ class StopRequest:
         try:
             yield
         finally:
-            with self._lock:  # not given back when the watcher is about to end the process
+            with self._lock:  # blocks while the watcher thread ends the process
                 self._section = None
 
     @contextlib.contextmanager
     def calls_at_exit(self, function):
-        """Calls a function, such as the one that removes a progress bar, if the process ends
-        in another thread in the meantime."""
+        """Calls `function`, e.g. to remove a progress bar, if another thread ends the process
+        inside this context."""
         self._exits.append(function)
         try:
             yield
@@ -115,7 +120,7 @@ class StopRequest:
             self._exits.remove(function)
 
     def message(self):
-        """One line: why the run stops, and the command that continues."""
+        """Returns one line with the reason for the stop and the command that continues."""
         continues = f"; continue with: {self.resume}" if self.resume else ""
         return f"stopped early ({self.reason}), everything is saved{continues}"
 
@@ -124,7 +129,7 @@ class StopRequest:
         end = None if self._limit is None else start + self._limit
         while True:
             left = None if end is None else max(0, end - time.monotonic())
-            wait = None if left is None else min(left, DAY)  # select refuses long waits
+            wait = None if left is None else min(left, DAY)  # select rejects very long timeouts
             ready, _, _ = select.select([self._read], [], [], wait)
             if not ready and left > DAY:
                 continue
@@ -148,19 +153,19 @@ class StopRequest:
 
     def _request(self, reason):
         if self.requested:
-            return  # without the lock, which `_leave` may hold while a save is finished
+            return  # before taking the lock: `_leave` may hold it during a save
         with self._lock:
             self.reason = reason
             if self._section is not None:
                 self._leave()
 
     def _leave(self):
-        """Ends the process from the watcher's thread; the main thread may be deep in C++."""
-        # A signal during a long wait for the save must still be able to end it.
+        """Ends the process from the watcher thread; the main thread may be inside C++ code."""
+        # A second signal can still end the process during a long wait for the save.
         threading.Thread(target=self._watch_again, daemon=True).start()
         try:
             self._section()
-        except BaseException as error:  # noqa: BLE001 - the process ends here, whatever it is
+        except BaseException as error:  # noqa: BLE001 - the process ends here on any error
             message = f"stopped early, and the last save failed: {error}"
             code = 2 if isinstance(error, errors.InputError) else 1
         else:
@@ -169,10 +174,11 @@ class StopRequest:
         os._exit(code)
 
     def _end_output(self, message):
-        """Puts the terminal in order and prints a last line.
+        """Restores the terminal and prints a last line.
 
-        In a thread with a deadline: the main thread may hold a lock of the terminal. To the
-        stream itself: a progress bar replaces `sys.stderr` by one that breaks lines.
+        The exit functions run in a thread with a timeout, because the main thread may hold a
+        lock of the terminal. The line goes to `sys.__stderr__`, because a progress bar replaces
+        `sys.stderr` by a stream that breaks lines.
         """
         ending = threading.Thread(target=self._call_exits, daemon=True)
         ending.start()
@@ -197,15 +203,15 @@ class StopRequest:
 class Agreement:
     """Stops all processes at the same step, within `BOUND` seconds of the first request.
 
-    Processes compare their requests only at some steps, since that waits until the devices
-    have worked off all steps so far. How many steps lie between two such steps follows from
-    the seconds a step takes in process 0, which travel with the requests: so all processes
-    know the next one. One process alone compares nothing and never waits.
+    Processes exchange their requests only at some steps, because the exchange waits until the
+    devices have finished all earlier steps. The interval between two exchanges is computed
+    from the step time of process 0, which is sent with the requests, so it is equal in all
+    processes. A single process exchanges nothing and does not wait.
 
     Args:
-      processes: how many there are.
+      processes: number of processes; by default `jax.process_count()`.
       gather: function (float64 [2] of this process) -> float64 [processes, 2].
-      clock: seconds.
+      clock: function that returns the time in seconds.
     """
 
     def __init__(self, processes=None, *, gather=None, clock=time.monotonic):
@@ -215,16 +221,16 @@ class Agreement:
         self.begin(0)
 
     def begin(self, step):
-        """Compares again after the next step: those of another stage take another time."""
+        """Schedules an exchange after the next step: each stage has its own step time."""
         self._last, self._next, self._mark = step, step + 1, self._clock()
 
     def stops(self, step, requested, arrays=()):
-        """Whether to stop after this step, the same answer in every process.
+        """Returns whether to stop after this step; the result is equal in all processes.
 
         Args:
-          step: int, of the run; to be asked after every step.
-          requested: whether this process was asked to stop.
-          arrays: of that step, on the devices; its time is not over before they are there.
+          step: int, step of the run; call this method after every step.
+          requested: whether this process has a stop request.
+          arrays: arrays that the step computes; the step time is measured when they are ready.
         """
         if self.processes == 1:
             return requested
@@ -234,7 +240,7 @@ class Agreement:
         seconds = (self._clock() - self._mark) / (step - self._last)
         rows = np.asarray(self._gather(np.array([requested, seconds])))
         wanted = int(BOUND / 2 / max(float(rows[0, 1]), 1e-6))  # half: steps may get slower
-        # At most twice as many as were measured: one step alone tells little.
+        # At most twice the measured number of steps: one step is a rough measurement.
         count = max(1, min(wanted, 2 * (step - self._last)))
         self.begin(step)
         self._next = step + count
@@ -242,4 +248,4 @@ class Agreement:
 
 
 def _pass(*_):
-    """Its presence alone keeps the default action away; the pipe carries the news."""
+    """Empty handler that replaces the default action; the wakeup pipe delivers the signal."""

@@ -1,1 +1,1 @@
-"""Text to token store: sources, vocabulary, shards."""
+"""Builds token stores from text: sources, vocabularies, shards."""

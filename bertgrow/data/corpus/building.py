@@ -1,4 +1,4 @@
-"""How a store comes to be in its folder: all at once, by one process, or not at all."""
+"""Writes a token store into its folder atomically, under a lock for one process."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ UNFINISHED = "unfinished"
 
 @contextlib.contextmanager
 def only_one(output):
-    """Holds the folder for this process; another one waits for its turn."""
+    """Locks the folder for this process; other processes wait for the lock."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         handle = os.open(output, os.O_RDONLY)
@@ -39,7 +39,7 @@ def only_one(output):
 
 
 def folder(output, made_from):
-    """Where the parts of this very store are built; those of any other are thrown away."""
+    """Returns the working folder of this store; deletes working folders of other stores."""
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
     work = output / UNFINISHED / key
     if work.exists():
@@ -52,7 +52,7 @@ def folder(output, made_from):
 
 
 def write(work, run, plan, paths, tokenizer):
-    """Writes shards, indices and vocabulary into `work/store`; returns what they are."""
+    """Writes shards, indices and vocabulary into `work/store`; returns their metadata."""
     built = work / "store"
     shutil.rmtree(built, ignore_errors=True)
     built.mkdir()
@@ -114,7 +114,7 @@ def _write_shard(task):
 
 
 def finish(output, work, meta):
-    """Moves the files into place, writes store.json last, and clears the workshop."""
+    """Moves the files into `output`, writes store.json last, and removes the working folder."""
     for pattern in ("vocab.*", *(f"{split}[.-]*" for split in shards.SPLITS)):
         for old in output.glob(pattern):
             old.unlink()
@@ -137,7 +137,7 @@ def finish(output, work, meta):
 
 
 def clear(output):
-    """Removes what an earlier run may have left beside a finished store."""
+    """Removes the working folders that an earlier run left beside a finished store."""
     shutil.rmtree(output / UNFINISHED, ignore_errors=True)
 
 

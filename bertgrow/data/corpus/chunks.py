@@ -1,4 +1,4 @@
-"""Chunks of raw documents, what the workers make of them, and which documents are sampled."""
+"""Groups raw documents into chunks, samples them, and defines the worker tasks."""
 
 import functools
 import hashlib
@@ -10,11 +10,11 @@ from typing import NamedTuple
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import parts, vocabulary
 
-CHARACTERS = 2**21  # of raw text in a chunk
+CHARACTERS = 2**21  # of raw text per chunk
 
 
 class Chunk(NamedTuple):
-    """A task for a worker: raw documents and how to read them."""
+    """Raw documents of one worker task, and the function that reads them."""
 
     read: Callable
     raws: list
@@ -22,7 +22,7 @@ class Chunk(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """The rest of the task where tokens are wanted: by which vocabulary, and where to."""
+    """A tokenisation task: a chunk, the vocabulary file and the output folder."""
 
     chunk: Chunk
     vocab: Path
@@ -44,11 +44,12 @@ def grouped(source, bad, language):
 
 
 def sample(sources, bad, language, *, characters):
-    """Chunks of the documents with the smallest hashes: the same ones in any order.
+    """Yields chunks of the documents with the smallest hashes.
 
-    Holds `characters` of text, not more, however long the sources are.
+    The sample does not depend on the order of the documents. Memory holds about
+    `characters` of text, for sources of any length.
     """
-    heap, total = [], 0  # the largest hash comes first, to be pushed out first
+    heap, total = [], 0  # largest hash first, so that it is removed first
     for number, source in enumerate(sources):
         for raw in source.raw(bad):
             key = int.from_bytes(hashlib.blake2b(raw.encode(), digest_size=8).digest())
@@ -64,13 +65,13 @@ def sample(sources, bad, language, *, characters):
 
 
 def sentences(chunk):
-    """All sentences of a chunk; runs in a worker."""
+    """Returns all sentences of a chunk; runs in a worker."""
     texts = [chunk.read(raw) for raw in chunk.raws]
     return [s for text in texts for s in parts.sentences(text, chunk.language)]
 
 
 def make_part(recipe):
-    """Writes the part of a chunk, returns how many characters it read; runs in a worker."""
+    """Tokenises a chunk and writes its part; returns the characters read. Runs in a worker."""
     texts = [recipe.chunk.read(raw) for raw in recipe.chunk.raws]
     part = parts.tokenise(texts, _tokenizer(recipe.vocab, recipe.cased), recipe.chunk.language)
     parts.write(part, recipe.target)
@@ -78,7 +79,7 @@ def make_part(recipe):
 
 
 def bad_bytes(policy):
-    """What to call at bytes that are not UTF-8, and the list of messages that it fills."""
+    """Returns a handler of bytes that are not UTF-8, and the list of messages it fills."""
     skipped = []
 
     def bad(message):

@@ -1,4 +1,4 @@
-"""The default corpus: docstrings of the standard library and of the installed packages."""
+"""Default corpus: docstrings of the standard library and of the installed packages."""
 
 import ast
 import functools
@@ -6,14 +6,14 @@ import sysconfig
 import warnings
 from pathlib import Path
 
-SHORTEST = 200  # characters; modules that say less are left out
-SHARE = 8  # a module is about this many times as long as its documentation
+SHORTEST = 200  # characters; modules with less documentation are skipped
+SHARE = 8  # estimated size of a module divided by that of its docstrings
 PACKAGES = ("site-packages", "dist-packages")
 NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def modules():
-    """Names of all Python files that may document something, sorted, e.g. `stdlib/ast.py`."""
+    """Lists all Python files of the corpus as sorted names, e.g. `stdlib/ast.py`."""
     found = set()
     for key, root in _roots().items():
         for path in root.rglob("*.py"):
@@ -24,36 +24,36 @@ def modules():
 
 
 def locate(name):
-    """The path of a module that `modules` named."""
+    """Returns the path of a name from `modules`."""
     key, inner = name.split("/", 1)
     return _roots()[key] / inner
 
 
 def weight(name):
-    """About how many characters of documentation a module has, without reading it."""
+    """Estimates how many characters of documentation a module has, from its file size."""
     return locate(name).stat().st_size // SHARE
 
 
 def read(name):
-    """One module's docstrings in the order of the source, a paragraph a line, or ""."""
+    """Reads the docstrings of a module, one paragraph per line; "" if they are too short."""
     source = locate(name).read_bytes()
     if b'"""' not in source and b"'''" not in source:
         return ""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other people's escapes are not our business
+            warnings.simplefilter("ignore")  # third-party code may have invalid escapes
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     text = "\n".join(line for doc in _docstrings(tree) for line in paragraphs(doc))
-    # A lone surrogate written as an escape is not text.
+    # A lone surrogate, written as an escape, cannot be encoded as UTF-8; drop it.
     text = text.encode(errors="ignore").decode()
     return text if len(text) >= SHORTEST else ""
 
 
 @functools.cache
 def _roots():
-    """{"stdlib": path, "purelib": path, "platlib": path where it is another}."""
+    """Returns {"stdlib": path, "purelib": path, "platlib": path}, without repeated paths."""
     roots = {}
     for key in ("stdlib", "purelib", "platlib"):
         path = Path(sysconfig.get_path(key)).resolve()
@@ -63,14 +63,14 @@ def _roots():
 
 
 def paragraphs(docstring):
-    """Undoes the wrapping of lines: one line for each block between blank lines."""
+    """Joins wrapped lines: returns one line for each block between blank lines."""
     blocks = "\n".join(line.strip() for line in docstring.splitlines()).split("\n\n")
     lines = (" ".join(block.split()) for block in blocks)
     return [line for line in lines if line and not line.startswith(">>>")]
 
 
 def _docstrings(node):
-    """Docstrings of a node and of the classes and functions inside it, in source order."""
+    """Yields the docstrings of a node and of its nested definitions, in source order."""
     if isinstance(node, NODES):
         docstring = ast.get_docstring(node)
         if docstring:

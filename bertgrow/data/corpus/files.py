@@ -1,4 +1,4 @@
-"""Opening plain and compressed files, with damage told in one line."""
+"""Opens plain and compressed files, and reports damaged ones as an `InputError`."""
 
 import contextlib
 import gzip
@@ -17,12 +17,12 @@ DAMAGE = (EOFError, OSError, lzma.LZMAError, zlib.error, zstandard.ZstdError)
 
 
 def compression(path):
-    """`.gz`, `.xz`, `.zst` or nothing."""
+    """Returns the compression suffix of a path: `.gz`, `.xz`, `.zst` or ""."""
     return path.suffix if path.suffix in COMPRESSIONS else ""
 
 
 def open_bytes(path):
-    """A stream of the file's bytes, decompressed by its last suffix."""
+    """Opens a file as a stream of bytes; its last suffix selects the decompression."""
     match compression(path):
         case ".gz":
             return gzip.open(path, "rb")
@@ -34,7 +34,7 @@ def open_bytes(path):
 
 
 def open_seekable(path):
-    """As `open_bytes`, through a temporary file where the bytes are compressed."""
+    """As `open_bytes`, but seekable: compressed files are unpacked to a temporary file."""
     if not compression(path):
         return open(path, "rb")
     copy = tempfile.TemporaryFile()  # noqa: SIM115
@@ -46,7 +46,7 @@ def open_seekable(path):
 
 @contextlib.contextmanager
 def damage_reported(path):
-    """Turns what a damaged or unreadable file raises into one line."""
+    """Turns the exceptions of a damaged or unreadable file into an `InputError`."""
     try:
         yield
     except DAMAGE as error:
@@ -56,7 +56,7 @@ def damage_reported(path):
 
 
 def _open_zst(path):
-    # A .zst file may be several frames, one after another; by default only the first is read.
+    # A .zst file may have several frames; by default only the first frame is read.
     stream = zstandard.ZstdDecompressor().stream_reader(
         path.open("rb"), read_across_frames=True, closefd=True
     )

@@ -1,4 +1,4 @@
-"""The first half of preparing: a chunk of documents becomes a part of tokens on disk."""
+"""Tokenises chunks of documents into parts on disk, the first half of `bertgrow prepare`."""
 
 import hashlib
 import shutil
@@ -8,26 +8,26 @@ from typing import NamedTuple
 import numpy as np
 
 DIGEST = np.dtype([("place", "<u8"), ("side", "<u8")])  # 128 bits of a document's hash
-ENCODE_AT_ONCE = 512  # sentences; the tokenizer's own objects are far larger than the ids
+ENCODE_AT_ONCE = 512  # sentences; the tokenizer's result objects are far larger than the ids
 
 
 class Part(NamedTuple):
-    """Documents of one chunk, sorted by hash."""
+    """The tokenised documents of one chunk, sorted by hash."""
 
     digests: np.ndarray  # DIGEST [documents]
-    sentences: np.ndarray  # int32 [documents], how many sentences each has
-    lengths: np.ndarray  # int32 [all sentences], tokens
+    sentences: np.ndarray  # int32 [documents], number of sentences in each
+    lengths: np.ndarray  # int32 [all sentences], number of tokens in each
     tokens: np.ndarray  # uint16 or uint32 [all tokens]
-    counts: np.ndarray  # int64 [2]: words, documents without any token
+    counts: np.ndarray  # int64 [2]: words, documents without tokens
 
 
 def digest(text):
-    """What decides where a document goes: `place` in the store, `side` of the split."""
+    """Hashes a document: `place` sets its place in the store, `side` sets its split."""
     return np.frombuffer(hashlib.blake2b(text.encode(), digest_size=16).digest(), DIGEST)[0]
 
 
 def sentences(text, language):
-    """The sentences of a text whose lines are paragraphs (or sentences already)."""
+    """Splits a text into sentences; each line of it is a paragraph or a sentence."""
     import sentencex
 
     found = (sentencex.segment(language, line) for line in text.split("\n") if line.strip())
@@ -35,7 +35,7 @@ def sentences(text, language):
 
 
 def tokenise(texts, tokenizer, language):
-    """The part of a chunk of texts."""
+    """Tokenises the texts of a chunk; returns a `Part`."""
     documents = sorted(
         ((digest(text), text) for text in texts if text), key=lambda d: tuple(d[0])
     )
@@ -55,12 +55,12 @@ def tokenise(texts, tokenizer, language):
 
 
 def id_type(size):
-    """The smallest of the two types on disk that holds `size` pieces."""
+    """Returns the on-disk type of token ids: uint16 if `size` tokens fit, else uint32."""
     return np.dtype("<u2" if size <= 2**16 else "<u4")
 
 
 def write(part, path):
-    """Writes a part so that the folder exists only when it is whole."""
+    """Writes a part atomically: the folder exists only once the part is complete."""
     unfinished = path.with_name(path.name + ".tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -70,7 +70,7 @@ def write(part, path):
 
 
 def read(path):
-    """The part in a folder."""
+    """Reads the part in a folder."""
     return Part(**{name: np.load(Path(path) / f"{name}.npy") for name in Part._fields})
 
 

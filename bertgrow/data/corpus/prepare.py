@@ -1,4 +1,4 @@
-"""Text in, vocabulary and token store out."""
+"""Trains a vocabulary and builds a token store from text."""
 
 import contextlib
 import errno
@@ -20,8 +20,8 @@ from bertgrow.data.corpus import (
     vocabulary_training,
 )
 
-SAMPLE_PER_PIECE = 2048  # characters of text to train a vocabulary on, for each piece ...
-SAMPLE_LIMIT = 2**24  # ... but no more than this: training needs about 50 bytes a character
+SAMPLE_PER_PIECE = 2048  # characters of training text per token of the vocabulary ...
+SAMPLE_LIMIT = 2**24  # ... up to this limit: training needs about 50 bytes per character
 
 EPILOG = """example:
   bertgrow prepare --input 'wiki/*.txt.xz' --vocab vocab.txt --output stores/wiki
@@ -82,10 +82,11 @@ def prepare(
     on_bad_bytes="stop",
     workers=None,
 ):
-    """Makes the token store in `output`, or finds it there already made; returns it opened.
+    """Builds the token store in `output` and opens it.
 
-    The flags of `bertgrow prepare`, with the same meaning. What an interrupted run has
-    finished is used again.
+    A finished store of the same inputs and options is opened, and not built again. The
+    arguments are the flags of `bertgrow prepare`. A repeated call continues an interrupted
+    one and reuses its finished parts.
     """
     begun = time.monotonic()
     if not 0 < held_out < 1:
@@ -120,7 +121,7 @@ def prepare(
 
 
 class _Job(NamedTuple):
-    """What the steps of one run share."""
+    """Values that all steps of one run use."""
 
     work: Path
     sources: list
@@ -129,7 +130,7 @@ class _Job(NamedTuple):
 
 
 def _trained(job, run, size, kind, cased):
-    """The trained vocabulary, or the one that an interrupted run has trained."""
+    """Trains a vocabulary, or loads the one of an interrupted run."""
     for name in ("vocab.txt", "vocab.model"):
         if (job.work / name).exists():
             return vocabulary.load(job.work / name, cased=cased)
@@ -143,7 +144,7 @@ def _trained(job, run, size, kind, cased):
 
 
 def _tokenise(job, run, tokenizer):
-    """Makes all parts; returns their paths in order, documents skipped, characters read."""
+    """Writes all parts; returns their paths in order, documents skipped, characters read."""
     vocab = job.work / tokenizer.file_name
     if not vocab.exists():
         unfinished = job.work / "vocab.tmp"
@@ -184,7 +185,7 @@ def _existing(output, made_from):
 
 @contextlib.contextmanager
 def _troubles_told(output):
-    """Turns a full or forbidden disk, and the death of a worker, into one line."""
+    """Turns storage errors (full, not writable) and a dead worker into an `InputError`."""
     try:
         yield
     except OSError as error:

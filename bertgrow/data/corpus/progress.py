@@ -1,4 +1,4 @@
-"""Progress on stderr: a rich line on a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: a live line on a terminal, else a plain line every few seconds."""
 
 import contextlib
 import sys
@@ -13,14 +13,15 @@ def say(line):
 
 @contextlib.contextmanager
 def shown(label, unit=""):
-    """Shows a phase of the work; yields `advance(amount)`, which adds to its sum.
+    """Shows the progress of one phase; yields `advance(amount)`, which adds to its total.
 
-    A terminal shows a spinner, the sum with its rate, and the time; the line goes when the
-    phase ends. Elsewhere the label is printed once, and the sum every `EVERY` seconds.
+    A terminal shows a spinner, the total, the speed and the time. The line is cleared when
+    the phase ends. If stderr is not a terminal, the total is printed at most every `EVERY`
+    seconds. A phase without a unit prints its label once, at the start.
 
     Args:
-      label: of the phase, e.g. "tokenising".
-      unit: of the sum; "" where there is none.
+      label: name of the phase, e.g. "tokenising".
+      unit: unit of the total; "" if the phase counts nothing.
     """
     begun = time.monotonic()
     if sys.stderr.isatty():

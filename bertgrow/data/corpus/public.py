@@ -1,4 +1,4 @@
-"""Documents of a TFDS data set, local or public."""
+"""Reads documents from a TFDS data set, local or public."""
 
 import importlib.util
 import re
@@ -11,18 +11,19 @@ VERSION = re.compile(r"\d+\.\d+\.\d+|\d+\.\*\.\*")
 def open_dataset(given):
     """Opens `tfds:NAME[:split]`.
 
-    A data set written here before (ArrayRecord) opens without TensorFlow; the public
-    catalogue needs it.
+    A local data set in ArrayRecord format opens without TensorFlow. The public catalogue
+    needs TensorFlow.
 
     Returns:
-      What identifies the data, and `texts(bad) -> iterator of texts`.
+      A string that identifies the data (name, split, size), and
+      `texts(bad) -> iterator of texts`.
     """
     import tensorflow_datasets as tfds
 
     name, split = _parse(given)
     try:
         data = tfds.data_source(name, split=split)
-    except Exception as error:  # TFDS raises many kinds, and they have no common parent
+    except Exception as error:  # TFDS raises many exception types without a common base
         raise InputError(_advice(given, error)) from error
     info = data.dataset_info
     if "text" not in (info.features or {}):
@@ -49,7 +50,7 @@ def _parse(given):
 
 def _advice(given, error):
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    line = lines[0][:200]  # the others list every data set that TFDS has ever heard of
+    line = lines[0][:200]  # the other lines list all data sets of TFDS
     if "split" in line or importlib.util.find_spec("tensorflow"):
         return f"{given}: {line}; check the name and the split"
     return (

@@ -1,9 +1,9 @@
-"""The second half of preparing: parts are merged into shards, sorted by document hash.
+"""Merges parts into shards sorted by document hash, the second half of `bertgrow prepare`.
 
-A shard is an ArrayRecord file; a record is a document: the number of its sentences and
-their lengths (uint32), then its token ids. Where a document goes follows from its hash and
-the size of the corpus alone, so neither the order of the inputs nor the number of workers
-changes a byte.
+A shard is an ArrayRecord file with one document per record: the number of its sentences and
+their lengths (uint32), then its token ids. The place of a document depends only on its hash
+and on the size of the corpus. The order of the inputs and the number of workers therefore do
+not change the files.
 """
 
 from typing import NamedTuple
@@ -15,40 +15,40 @@ from bertgrow.data.corpus import parts
 
 SHARD_TOKENS = 2**23
 SPLITS = ("train", "held_out")
-MIN_DOCUMENTS = 2  # of each split: a random second segment comes from another document
-MIN_TOKENS = 64 * 64  # of each split: the smoke recipes evaluate 64 sequences of 64 tokens
+MIN_DOCUMENTS = 2  # in each split: a random second segment needs another document
+MIN_TOKENS = 64 * 64  # in each split: the smoke recipes evaluate 64 sequences of 64 tokens
 
 
 class Place(NamedTuple):
-    """Where the documents of one shard are found: arrays in the order of the shard."""
+    """Location of the documents of one shard, in the order of the shard."""
 
-    part: np.ndarray  # int32 [documents]
-    document: np.ndarray  # int32 [documents], its number inside the part
+    part: np.ndarray  # int32 [documents], number of the part
+    document: np.ndarray  # int32 [documents], index inside the part
 
 
 class Plan(NamedTuple):
-    """Which shards are to be written."""
+    """The shards to write, and counts for the summary."""
 
     shards: dict  # {split: [Place]}
-    duplicates: int  # documents equal to another and left out
+    duplicates: int  # documents removed because an equal one is kept
     words: int
-    empty: int  # documents without any token
-    added: int  # documents held out beyond the share, to reach the minimum of the split
+    empty: int  # documents without tokens
+    added: int  # documents held out beyond the fraction, to reach the minimum of the split
 
 
 def plan(paths, *, held_out):
-    """Decides split, shard and order of every document from the digests of all parts.
+    """Assigns every document to a split, a shard and a place, from the digests of all parts.
 
     Args:
-      paths: the parts, in the order of the text.
-      held_out: share of the documents, between 0 and 1. More are held out where it gives less
-        than `MIN_DOCUMENTS` or `MIN_TOKENS`.
+      paths: folders of the parts, in the order of the text.
+      held_out: fraction of the documents to hold out, between 0 and 1. More are held out if
+        it gives fewer than `MIN_DOCUMENTS` documents or `MIN_TOKENS` tokens.
 
     Raises:
-      InputError: the text is too small for two splits of that size.
+      InputError: the text is too small for two splits of the minimum size.
     """
     digests, tokens, part, document, counts = _table(paths)
-    order = np.lexsort((digests["side"], digests["place"]))  # equal documents: the first part's
+    order = np.lexsort((digests["side"], digests["place"]))  # of equals, keep the first
     same = digests[order][1:] == digests[order][:-1]
     order = order[np.concatenate([[True], ~same])] if len(order) else order
     digests, tokens = digests[order], tokens[order]
@@ -68,18 +68,18 @@ def plan(paths, *, held_out):
 
 
 def choose_held_out(side, tokens, share):
-    """Which documents are held out: those with the smallest hashes.
+    """Selects the held-out documents: those with the smallest hashes.
 
     Args:
       side: uint64 [documents], hashes.
-      tokens: int [documents].
-      share: of the documents.
+      tokens: int [documents], number of tokens in each.
+      share: fraction of the documents to hold out.
 
     Returns:
-      bool [documents], and how many of them the minimum adds to the share.
+      bool [documents], and how many documents the minimum adds to the fraction.
 
     Raises:
-      InputError: either split would have less than the minimum.
+      InputError: one of the splits is smaller than the minimum.
     """
     by_hash = np.argsort(side)
     by_share = int((side < np.uint64(share * (2**64 - 2**11))).sum())
@@ -104,11 +104,11 @@ def _check_minimum(is_held_out, tokens):
 
 
 def write(place, paths, target, *, size):
-    """Writes one shard; returns what the index keeps of it.
+    """Writes one shard; returns its entries in the index.
 
     Returns:
-      int64 [documents], sentences of each; uint32 [sentences], tokens of each;
-      int64 [size], how often each piece occurs.
+      int64 [documents], number of sentences in each; uint32 [sentences], number of tokens
+      in each; int64 [size], count of each token of the vocabulary.
     """
     from array_record.python import array_record_module
 
@@ -132,7 +132,7 @@ def write(place, paths, target, *, size):
 
 
 def _table(paths):
-    """Of all documents of all parts: digest, tokens, part, place in it; and summed counts."""
+    """Digest, tokens, part number and index of all documents, and the summed counts."""
     digests, tokens, sizes, counts = (
         [np.zeros(0, parts.DIGEST)],
         [np.zeros(0, int)],

@@ -1,4 +1,4 @@
-"""Inputs become sources, and sources give documents: texts with a paragraph a line.
+"""Opens inputs as sources of documents; a document is a text with one paragraph per line.
 
 An input is a path or glob of `.txt`, `.jsonl` or `.parquet` (each also `.gz .xz .zst`),
 `tfds:NAME[:split]`, or `docs`, the documentation of the installed Python packages.
@@ -14,27 +14,28 @@ from typing import NamedTuple
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import documentation, files, public
 
-LONGEST = 2**20  # characters; a longer document is cut at a line end, so that memory is bounded
+LONGEST = 2**20  # characters; longer documents are cut at line ends, to bound memory
 FORMATS = (".txt", ".jsonl", ".parquet")
 
 
 class Source(NamedTuple):
-    """A thing that holds documents.
+    """A source of documents.
 
-    `raw(bad) -> iterator` gives what is cheap to pass to a worker, in a fixed order;
-    `read(raw) -> text` runs in the worker; `weight(raw)` is about how many characters that
-    text has. `bad(message)` hears of every document whose bytes are not UTF-8, and may raise.
+    `raw(bad) -> iterator` yields raw documents in a fixed order; each is cheap to send to a
+    worker. `read(raw) -> text` runs in the worker. `weight(raw)` estimates the number of
+    characters of that text. `bad(message)` is called for every document whose bytes are not
+    UTF-8, and may raise.
     """
 
-    name: str  # kept in store.json, so without the folder
-    fingerprint: str  # sha256 of everything inside
+    name: str  # file name without its folder, since store.json keeps it
+    fingerprint: str  # sha256 of the content
     raw: Callable
     read: Callable
     weight: Callable
 
 
 def find(inputs):
-    """The sources behind a list of inputs, every file once, in a fixed order."""
+    """Returns the sources of a list of inputs in a fixed order, each content once."""
     found = []
     for given in inputs:
         if given == "docs":
@@ -108,12 +109,12 @@ def _file(path):
 
 
 def same(raw):
-    """The reader of sources whose raw documents are texts already."""
+    """Returns `raw`: the `read` function of sources whose raw documents are texts."""
     return raw
 
 
 def lines_to_texts(path, bad):
-    """Documents of a text file: runs of lines between blank lines."""
+    """Yields the documents of a text file: runs of lines between blank lines."""
     lines, size, first = [], 0, 1
     with files.open_bytes(path) as stream:
         for number, line in enumerate(stream, 1):
@@ -132,7 +133,7 @@ def lines_to_texts(path, bad):
 
 
 def json_texts(path, bad):
-    """Documents of a JSON-lines file: the string "text" of every line."""
+    """Yields the documents of a JSON-lines file: the field "text" of every line."""
     with files.open_bytes(path) as stream:
         for number, line in enumerate(stream, 1):
             for text in _decoded([line.strip()], path, number, bad):
@@ -141,7 +142,7 @@ def json_texts(path, bad):
 
 
 def parquet_texts(path, bad):
-    """Documents of a Parquet file: its column "text"."""
+    """Yields the documents of a Parquet file: its column "text"."""
     import pyarrow
     from pyarrow import parquet
 
@@ -156,7 +157,7 @@ def parquet_texts(path, bad):
             )
         row = 0
         for batch in table.iter_batches(batch_size=256, columns=["text"]):
-            # As bytes: a string column may hold what is not UTF-8.
+            # Cast to bytes: a string column may hold bytes that are not valid UTF-8.
             for value in batch.column(0).cast(pyarrow.binary()):
                 row += 1
                 if value.is_valid:
@@ -188,7 +189,7 @@ def _decoded(lines, path, first, bad):
 
 
 def _bounded(texts):
-    """Drops blank texts and cuts the very long ones at line ends."""
+    """Drops blank texts and cuts texts longer than `LONGEST` at line ends."""
     for text in texts:
         while len(text) > LONGEST:
             end = text.rfind("\n", 0, LONGEST) + 1 or LONGEST

@@ -1,14 +1,14 @@
-"""A token store: tokenised sentences grouped in documents, in a folder.
+"""Token store: a folder of tokenised sentences grouped into documents.
 
-    store.json                    what it is; written last, so without it nothing is finished
-    vocab.txt | vocab.model       its own copy of the vocabulary
-    SPLIT-00000-of-00005.array_record   a record is a document (see shards.py)
-    SPLIT.documents.npy           int64 [documents + 1], the first sentence of each document
-    SPLIT.sentences.npy           uint32 [sentences], tokens of each sentence
-    SPLIT.unigrams.npy            int64 [vocabulary], how often each piece occurs
+    store.json                    metadata; written last, so a store without it is unfinished
+    vocab.txt | vocab.model       a copy of the vocabulary
+    SPLIT-00000-of-00005.array_record   one document per record (see shards.py)
+    SPLIT.documents.npy           int64 [documents + 1], index of the first sentence of each
+    SPLIT.sentences.npy           uint32 [sentences], number of tokens in each
+    SPLIT.unigrams.npy            int64 [vocabulary], count of each token
 
-Splits are `train` and `held_out`. Where words start is not stored: `store.vocab.starts`
-says it of every piece.
+The splits are `train` and `held_out`. Word starts are not stored: `store.vocab.starts` gives
+them for every token of the vocabulary.
 """
 
 import functools
@@ -25,7 +25,7 @@ FORMAT, VERSION = "bertgrow token store", 1
 
 
 class Split:
-    """One side of a store: its sidecar index in memory, its documents read on demand."""
+    """One split of a store. The index is in memory; documents are read on demand."""
 
     def __init__(self, folder, name, meta, dtype):
         self.name, self.dtype = name, dtype
@@ -40,16 +40,16 @@ class Split:
         return len(self.documents) - 1
 
     def __getstate__(self):
-        return {**self.__dict__, "_readers": {}}  # readers do not travel to other processes
+        return {**self.__dict__, "_readers": {}}  # readers cannot be pickled
 
     @functools.cached_property
     def sizes(self):
-        """int64 [documents], tokens of each."""
+        """int64 [documents], number of tokens in each."""
         ends = np.concatenate([[0], np.cumsum(self.sentences, dtype=np.int64)])
         return np.diff(ends[self.documents])
 
     def read(self, documents):
-        """Token ids of some documents, a list of arrays in the order asked for."""
+        """Reads the token ids of documents; returns a list of arrays in the given order."""
         documents = np.asarray(documents, np.int64)
         found = [None] * len(documents)
         shard = np.searchsorted(self.shard_starts, documents, side="right") - 1
@@ -74,7 +74,7 @@ class Split:
 
 
 class Store:
-    """An opened store: `meta`, `hash`, `vocab`, and the splits `train` and `held_out`."""
+    """An open token store: `meta`, `hash`, `vocab`, and the splits `train` and `held_out`."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
@@ -101,7 +101,7 @@ class Store:
         return self.tokenizer.vocab._replace(hash=self.meta["vocab"]["hash"])
 
     def __getstate__(self):
-        # A tokenizer does not travel to other processes; it is loaded again where needed.
+        # A tokenizer cannot be pickled; other processes load it again when they need it.
         return {key: value for key, value in self.__dict__.items() if key != "tokenizer"}
 
     def _check_sizes(self):
@@ -116,10 +116,11 @@ class Store:
 
 
 def unigram_cross_entropy(store):
-    """Nats per held-out token under the training frequencies, add-one smoothed.
+    """Cross-entropy of a unigram model, in nats per held-out token.
 
-    What a model reaches that knows how frequent words are and nothing of their neighbours.
-    Special pieces count on neither side: they are never masked.
+    The unigram model uses the token frequencies of the training split with add-one smoothing.
+    It is the loss of a model that ignores context. Special tokens are excluded from both
+    splits, because they are never masked.
     """
     ordinary = ~store.vocab.special
     counts = store.train.unigrams[ordinary] + 1
@@ -128,7 +129,7 @@ def unigram_cross_entropy(store):
 
 
 def content_hash(files):
-    """The identity of a store: sha256 over the checksums of its files."""
+    """Content hash of a store: sha256 over the checksums of its files."""
     text = json.dumps({name: about["sha256"] for name, about in sorted(files.items())})
     return hashlib.sha256(text.encode()).hexdigest()
 

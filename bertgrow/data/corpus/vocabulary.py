@@ -1,7 +1,7 @@
-"""Vocabularies: pieces of words, and the tokenizers that find them in sentences.
+"""Vocabularies and their tokenizers.
 
-WordPiece (`vocab.txt`) goes through `tokenizers` and equals Google's tokenizer (Devlin et
-al., 2019); `.model` files go through SentencePiece.
+WordPiece files (`vocab.txt`) use `tokenizers` and give the ids of Google's tokenizer (Devlin
+et al., 2019). `.model` files use SentencePiece.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ from bertgrow.core import types
 from bertgrow.core.errors import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-FOREIGN = {"[PAD]": "<pad>", "[UNK]": "<unk>"}  # what other SentencePiece models call them
-LONGEST_WORD = 200  # characters; Google's limit, where `tokenizers` has 100 by default
+FOREIGN = {"[PAD]": "<pad>", "[UNK]": "<unk>"}  # their names in other SentencePiece models
+LONGEST_WORD = 200  # characters; Google's limit (the default of `tokenizers` is 100)
 
 
 class Tokenizer(NamedTuple):
-    """A vocabulary with its tokenizer. `content` is the file that `load` reads again."""
+    """A vocabulary with its tokenizer. `content` holds the bytes of the file for `load`."""
 
     kind: str  # "wordpiece" or "sentencepiece"
     cased: bool
     pieces: list
     vocab: types.Vocab
-    hash: str  # sha256 of what decides the ids
+    hash: str  # sha256 of all that determines the ids
     content: bytes
     encode_flat: Callable  # sentences -> (ids [tokens], lengths int32 [sentences])
 
@@ -38,15 +38,15 @@ class Tokenizer(NamedTuple):
         return "vocab.txt" if self.kind == "wordpiece" else "vocab.model"
 
     def encode(self, sentences):
-        """Ids of every sentence, without [CLS] and [SEP]: a list of int32 arrays."""
+        """Encodes sentences, without [CLS] and [SEP]; returns a list of int32 arrays."""
         ids, lengths = self.encode_flat(sentences)
         return np.split(ids, np.cumsum(lengths)[:-1]) if len(sentences) else []
 
 
 def load(path, *, cased=False):
-    """Reads `vocab.txt` or a SentencePiece `.model`; missing special pieces come last.
+    """Reads `vocab.txt` or a SentencePiece `.model`; appends missing special tokens.
 
-    `cased` is for WordPiece only: a `.model` carries its own normalisation.
+    `cased` applies to WordPiece only: a `.model` contains its own normalisation.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,13 +58,13 @@ def load(path, *, cased=False):
 
 
 def wordpiece(content, *, cased=False, name="vocab.txt"):
-    """The tokenizer of a WordPiece vocabulary, one piece a line."""
+    """Builds the tokenizer of a WordPiece vocabulary, which has one token per line."""
     import tokenizers
 
     pieces = _lines(content, name)
     pieces += [piece for piece in SPECIAL if piece not in set(pieces)]
     table = {piece: number for number, piece in enumerate(pieces)}
-    # The special pieces are not registered as such: "[MASK]" in a text is ordinary text.
+    # Special tokens are not registered with the tokenizer: "[MASK]" in a text is plain text.
     model = tokenizers.models.WordPiece(
         table, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD
     )
@@ -89,7 +89,7 @@ def wordpiece(content, *, cased=False, name="vocab.txt"):
 
 
 def sentencepiece(content, *, name="vocab.model"):
-    """The tokenizer of a SentencePiece model."""
+    """Builds the tokenizer of a SentencePiece model."""
     import sentencepiece as sp
 
     try:
@@ -152,7 +152,7 @@ def _lines(content, name):
 
 
 def _is_punctuation(piece):
-    # As in WordPiece, where a punctuation mark is a word of its own.
+    # As in WordPiece, where every punctuation mark is a separate word.
     return all(unicodedata.category(letter)[0] in "PS" for letter in piece)
 
 

@@ -1,4 +1,4 @@
-"""Training a vocabulary on a sample of sentences: the same sentences give the same bytes."""
+"""Trains a vocabulary on sample sentences. Equal sentences give equal bytes."""
 
 import collections
 import io
@@ -7,18 +7,18 @@ from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import vocabulary
 
 KINDS = ("unigram", "bpe", "wordpiece")
-COVERAGE = 0.9995  # share of the characters of the sample that get a piece; the rest is [UNK]
-THREADS = 4  # sums of floats depend on their number, so it is not the number of cores
+COVERAGE = 0.9995  # fraction of the characters that are in the vocabulary; others are [UNK]
+THREADS = 4  # fixed: float sums depend on it, so the number of cores would change results
 
 
 def train(sentences, *, size, kind="unigram", cased=False):
-    """A vocabulary of `size` pieces; [PAD] [UNK] [CLS] [SEP] [MASK] are 0 to 4.
+    """Trains a vocabulary of `size` tokens; [PAD] [UNK] [CLS] [SEP] [MASK] are 0 to 4.
 
     Args:
-      sentences: list of str; their order counts, so sort it.
-      size: number of pieces; few sentences may give fewer.
+      sentences: list of str. The result depends on their order, so pass a fixed order.
+      size: number of tokens in the vocabulary; a small sample may give fewer.
       kind: "unigram" (Kudo, 2018) or "bpe" by SentencePiece, or "wordpiece".
-      cased: keep upper case and accents.
+      cased: whether to keep upper case and accents.
     """
     if kind not in KINDS:
         raise InputError(f"--vocab-kind {kind}: expected one of {', '.join(KINDS)}")
@@ -58,11 +58,11 @@ def _sentencepiece(sentences, size, kind, cased):
 
 
 def _wordpiece(sentences, size, cased):
-    """WordPiece by `tokenizers`, made deterministic.
+    """Trains WordPiece with `tokenizers`, deterministically.
 
-    Its trainer numbers the pieces "##x" of single letters in the order of a hash table with
-    a random seed, and ties between merges follow those numbers. Naming all letters
-    beforehand, sorted, leaves nothing to chance.
+    The trainer of `tokenizers` numbers the single-letter tokens "##x" in the order of a hash
+    table with a random seed, and breaks ties between merges by these numbers. This function
+    passes all letters in sorted order, so the result is always the same.
     """
     import tokenizers
 
@@ -93,7 +93,7 @@ def _wordpiece(sentences, size, cased):
 
 
 def _alphabet(words, room):
-    """The letters that deserve a piece, and those of them that also stand inside a word."""
+    """Returns the letters of the vocabulary, and those that also occur inside a word."""
     letters, inner = collections.Counter(), set()
     for word, count in words.items():
         for letter in word:
@@ -110,7 +110,7 @@ def _alphabet(words, room):
 
 
 def _repeated(words):
-    """The words as lines of text, each as often as it was counted."""
+    """Yields lines of text in which each word occurs as often as its count."""
     for word, count in sorted(words.items()):
         for start in range(0, count, 1000):
             yield " ".join([word] * min(1000, count - start))

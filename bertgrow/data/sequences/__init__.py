@@ -1,1 +1,1 @@
-"""Token store to training batches: packing, pairs, mixing, masking."""
+"""Builds training batches from token stores: packing, pairs, mixing, masking."""

@@ -1,4 +1,4 @@
-"""One split of a store as blocks of rows: permuted, planned, shuffled, read."""
+"""Divides one split of a store into blocks of shuffled sequences."""
 
 import functools
 
@@ -6,17 +6,17 @@ import numpy as np
 
 from bertgrow.data.sequences import assembly, mixing, packing, pairs
 
-DOCUMENTS, ROWS, PAIRS = range(3)  # what a random number is for
+DOCUMENTS, ROWS, PAIRS = range(3)  # purposes of random numbers
 
 
 class Corpus:
     """The blocks of every epoch of a split.
 
     Args:
-      split: a store's Split.
-      seed: ints that all draws follow from; None keeps the stored order.
-      block_tokens: about how many tokens a block has.
-      epochs: after so many comes the first again; 0: every epoch is another.
+      split: the `Split` of a store.
+      seed: tuple of ints, seed of all random choices; None keeps the stored order.
+      block_tokens: approximate number of tokens per block.
+      epochs: number of distinct epochs before the first repeats; 0: no epoch repeats.
     """
 
     def __init__(self, split, *, seed, block_tokens, epochs=0):
@@ -27,15 +27,15 @@ class Corpus:
         self.text = functools.lru_cache(4)(self._text)
 
     def next(self, epoch, block):
-        """The (epoch, block) after this one."""
+        """Returns the (epoch, block) after the given one."""
         if block + 1 < len(self.blocks(epoch)):
             return epoch, block + 1
         return (epoch + 1) % self.epochs if self.epochs else epoch + 1, 0
 
     def _blocks(self, epoch):
-        """The documents of every block: a list of int64 arrays.
+        """Returns the documents of every block: a list of int64 arrays.
 
-        A block has at least two documents where the split has, for the sake of pairs.
+        A block has at least two documents if the split has, because pairs need two.
         """
         order = self._order(len(self.split), DOCUMENTS, epoch)
         sizes = self.split.sizes[order]
@@ -49,7 +49,7 @@ class Corpus:
         return np.split(order, cuts[1:])
 
     def _plan(self, epoch, block, length, kind):
-        """The Plan of a block and the shuffled order of its rows."""
+        """Returns the `Plan` of a block and the shuffled order of its sequences."""
         documents = self.blocks(epoch)[block]
         firsts = self.split.documents
         counts = firsts[documents + 1] - firsts[documents]
@@ -62,7 +62,7 @@ class Corpus:
         return plan, self._order(len(plan), ROWS, epoch, block)
 
     def _text(self, epoch, block):
-        """The tokens of a block's documents, one after another."""
+        """Returns the concatenated tokens of the documents of a block."""
         return np.concatenate(self.split.read(self.blocks(epoch)[block]))
 
     def _order(self, number, *purpose):

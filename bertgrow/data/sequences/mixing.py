@@ -1,12 +1,12 @@
-"""Random numbers that are pure functions of integers, the same on any host and any version."""
+"""Random numbers as pure functions of integers, equal on every host and NumPy version."""
 
 import numpy as np
 
 
 def mix(*values):
-    """A hash of integers or arrays of integers: uint64, evenly spread.
+    """Hashes integers or arrays of integers to uniformly distributed uint64.
 
-    The finaliser of SplitMix64 (Steele, Lea and Flood, 2014), applied after each value.
+    Applies the finaliser of SplitMix64 (Steele, Lea and Flood, 2014) after each value.
     """
     state = np.zeros(1, np.uint64)
     for value in values:
@@ -19,10 +19,10 @@ def mix(*values):
 
 
 def order(number, *seeds):
-    """A permutation of `range(number)` that follows from the seeds: int64 [number]."""
+    """Returns the permutation of `range(number)` for the given seeds: int64 [number]."""
     return np.argsort(mix(*seeds, np.arange(number)), kind="stable")
 
 
 def shares(numbers, seed):
-    """For each integer a float64 in [0, 1)."""
+    """Returns a uniform float64 in [0, 1) for each integer."""
     return (mix(seed, numbers) >> np.uint64(11)) * 2.0**-53

@@ -1,28 +1,32 @@
-"""Packed rows: full sentences one after another, with little padding.
+"""Packs full sentences into sequences with little padding.
 
-As in RoBERTa's FULL-SENTENCES (Liu et al., 2019, section 4.2): a row may cross documents,
-with a [SEP] between them. Where the next sentence does not fit, the longest that does is
-taken from a window of the sentences that follow, and the skipped ones come first in the
-next row. A row that would stay emptier than 1/16 takes the beginning of the next sentence
-instead, whose rest follows in the next row; that happens at short lengths only.
+Follows FULL-SENTENCES of RoBERTa (Liu et al., 2019, section 4.2): a sequence may contain
+several documents, separated by [SEP]. If the next sentence does not fit, the packer takes the
+longest one that fits from a window of the following sentences. The skipped sentences come
+first in the next sequence. If more than 1/16 of a sequence would stay padding, the packer
+splits the next sentence: its beginning fills the sequence and its rest starts the next one.
+That happens only at short lengths. A "piece" is a sentence, or a part of one that was split.
 """
 
 import numpy as np
 
 from bertgrow.data.sequences import assembly
 
-WINDOW = 64  # unread pieces looked at
-EMPTIEST = 16  # a row may be empty by one part in so many
+WINDOW = 64  # unread pieces to choose from
+EMPTIEST = 16  # at most 1/16 of a sequence may stay padding
 
 
 def pack(lengths, sentences, *, length, window=WINDOW):
-    """Plans the packed rows of a block.
+    """Plans the packed sequences of a block.
 
     Args:
-      lengths: int [sentences], tokens of each sentence, in text order.
-      sentences: int [documents], how many of them each document has.
-      length: int, tokens a row.
-      window: int, how far to look ahead.
+      lengths: int [sentences], number of tokens in each sentence, in text order.
+      sentences: int [documents], number of sentences in each document.
+      length: int, tokens per sequence.
+      window: int, number of unread pieces to choose from.
+
+    Returns:
+      A `Plan`.
     """
     document = np.repeat(np.arange(len(sentences)), sentences)
     pieces = cut(np.asarray(lengths, np.int64), document, room=length - 2)
@@ -55,7 +59,7 @@ def cut(lengths, document, *, room):
 
 
 class _Packer:
-    """Pieces and a window over the unread ones. Plain lists: the loop is the cost here."""
+    """Packs pieces with a window over the unread ones. Plain lists make the loop fast."""
 
     def __init__(self, source, size, document, length, window):
         self.source, self.size, self.document = source, size, document
@@ -64,7 +68,7 @@ class _Packer:
         self.ahead, self.sizes = [], []  # the window: pieces in text order, and their sizes
 
     def rows(self):
-        """Lists of pieces, in text order inside each."""
+        """Returns the list of pieces of each sequence, in text order."""
         rows = []
         while self._look_ahead():
             row, left = self._consecutive()
@@ -84,7 +88,7 @@ class _Packer:
         return self.ahead
 
     def _consecutive(self):
-        """The next pieces up to the first that does not fit; and the room left."""
+        """Takes the next pieces until one does not fit; returns them and the remaining room."""
         left, number, before = self.length - 1, 0, -1
         for piece, size in zip(self.ahead, self.sizes, strict=True):
             cost = size + (self.document[piece] != before)
@@ -98,7 +102,7 @@ class _Packer:
         return row, left
 
     def _longest(self, present, left):
-        """The place in the window of the longest piece that fits, or None."""
+        """Returns the index in the window of the longest piece that fits, or None."""
         longest, found = 0, None
         for place, size in enumerate(self.sizes):
             if longest < size <= left and size + self._mark(place, present) <= left:
@@ -106,7 +110,7 @@ class _Packer:
         return found
 
     def _mark(self, place, present):
-        """1 where the piece brings a document, and with it a [SEP], into the row."""
+        """Returns 1 if the piece adds a document, and so a [SEP], to the sequence; else 0."""
         return self.document[self.ahead[place]] not in present
 
     def _take(self, place, row, present):
@@ -116,7 +120,7 @@ class _Packer:
         return cost
 
     def _fill(self, row, present, left):
-        """Gives the row the beginning of the next piece."""
+        """Splits the next piece and adds its beginning to the sequence."""
         head = left - self._mark(0, present)
         piece = self.ahead[0]
         self.source.append(self.source[piece] + head)

@@ -1,11 +1,11 @@
-"""Rows of sentence pairs for next-sentence prediction: [CLS] A [SEP] B [SEP].
+"""Builds sentence pairs for next-sentence prediction: [CLS] A [SEP] B [SEP].
 
-Devlin et al. (2019), "Next Sentence Prediction", as its published data preparation does it:
-sentences are gathered up to a target length, A is a random beginning of them, and B is
-either the rest or, half of the time, text from another document, the unused sentences then
-being put back. One document in ten has a random shorter target; it makes more and shorter
-rows, which is where most of the padding comes from. Both segments stay whole ranges of
-text, so a row is two pieces.
+Follows the published data preparation of Devlin et al. (2019), "Next Sentence Prediction".
+Sentences are collected up to a target length. A is a random number of them from the start. B
+is the rest or, half of the time, text from another document; the unused sentences then start
+the next pair. One document in ten has a random shorter target. Such a document gives more and
+shorter sequences, the source of most of the padding. Both segments are contiguous ranges of
+text, so a sequence has two pieces.
 """
 
 import itertools
@@ -15,18 +15,21 @@ import numpy as np
 
 from bertgrow.data.sequences import assembly
 
-RANDOM = 0.5  # share of rows whose second segment is from another document
-SHORT = 0.1  # share of documents with a random shorter target
+RANDOM = 0.5  # fraction of sequences whose second segment is from another document
+SHORT = 0.1  # fraction of documents with a random shorter target
 
 
 def pair(lengths, sentences, *, length, seed):
-    """Plans the pairs of a block; a block of fewer than two documents gives no row.
+    """Plans the pairs of a block; a block of fewer than two documents gives none.
 
     Args:
-      lengths: int [sentences], tokens of each sentence, in text order.
-      sentences: int [documents], how many of them each document has.
-      length: int, tokens a row.
-      seed: int, what the draws follow from.
+      lengths: int [sentences], number of tokens in each sentence, in text order.
+      sentences: int [documents], number of sentences in each document.
+      length: int, tokens per sequence.
+      seed: int, seed of all random choices.
+
+    Returns:
+      A `Plan`.
     """
     starts = [0, *itertools.accumulate(map(int, lengths))]  # of sentences, in tokens
     firsts = [0, *itertools.accumulate(map(int, sentences))]  # of documents, in sentences
@@ -48,27 +51,27 @@ def pair(lengths, sentences, *, length, seed):
 
 
 class _Planner:
-    """Draws rows from one block; `draw()` gives floats in [0, 1)."""
+    """Draws pairs from one block; `draw()` returns a float in [0, 1)."""
 
     def __init__(self, starts, firsts, room, draw):
         self.starts, self.firsts, self.room, self.draw = starts, firsts, room, draw
 
     def document(self, number):
-        """Rows (start A, size A, start B, size B, is_random) of one document."""
+        """Yields the pairs of a document: (start A, size A, start B, size B, is_random)."""
         begin, end = self.firsts[number], self.firsts[number + 1]
         target = self._target()
         while begin < end:
             stop = begin + 1
             while stop < end and self.starts[stop] - self.starts[begin] < target:
                 stop += 1
-            # A takes between one and all but one of the gathered sentences.
+            # Of several sentences, A has at least one and leaves at least one.
             middle = begin + 1 + self._below(stop - begin - 1) if stop - begin > 1 else stop
             size = self.starts[middle] - self.starts[begin]
             first = (self.starts[begin], size)
             is_random = stop - begin == 1 or self.draw() < RANDOM
             if is_random:
                 second = self._elsewhere(number, target - size)
-                stop = middle  # what A did not use comes again
+                stop = middle  # sentences after A are used again
             else:
                 second = (self.starts[middle], self.starts[stop] - self.starts[middle])
             yield (*self._fitted(first, second), int(is_random))
@@ -80,7 +83,7 @@ class _Planner:
         return self.room
 
     def _elsewhere(self, number, target):
-        """Sentences from a random place of another document, up to the target."""
+        """Selects sentences from a random place in another document, up to the target."""
         other = self._below(len(self.firsts) - 2)
         other += other >= number
         begin, end = self.firsts[other], self.firsts[other + 1]
@@ -91,7 +94,7 @@ class _Planner:
         return self.starts[begin], self.starts[stop] - self.starts[begin]
 
     def _fitted(self, first, second):
-        """Shortens the longer of two (start, size) from a random end, token by token."""
+        """Truncates the longer of two (start, size) at random ends, token by token."""
         (start_a, a), (start_b, b) = first, second
         while a + b > self.room:
             front = self.draw() < 0.5

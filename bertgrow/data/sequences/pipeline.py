@@ -1,7 +1,7 @@
-"""Batches of rows through Grain, and where the data stand after each of them.
+"""Training and held-out batches, prefetched with Grain, each with the position after it.
 
-Grain fetches ahead, in a thread of this process or in workers. Its own iterator state is
-never kept: the position is ours, and a stream begins anywhere.
+Grain prefetches in a thread of this process or in worker processes. Its iterator state is not
+saved: a stream resumes from the position alone.
 """
 
 import os
@@ -13,24 +13,24 @@ from bertgrow.data import workers as processes
 from bertgrow.data.sequences import document_blocks
 from bertgrow.data.sequences import streams as addressed
 
-AHEAD = 4  # batches kept ready
+AHEAD = 4  # prefetched batches
 
 
 class Batches:
-    """Batch number i after a position, made when asked for: a source for Grain."""
+    """Random-access source for Grain: batch number i after a position."""
 
     def __init__(self, stream, batch, position, hosts, host, beside=None):
         self.stream, self.batch, self.position = stream, batch, position
         self.beside = beside
         self.mine = addressed.host_rows(batch, hosts, host)
-        self.known = 0, position  # the batch asked for last, and where it begins
+        self.known = 0, position  # the next batch number, and its position
 
     def __len__(self):
         return 2**40
 
     def __getitem__(self, number):
         at, position = self.known if self.known[0] <= number else (0, self.position)
-        while at < number:  # batches of other workers: counted, not read
+        while at < number:  # skip the batches of other workers without reading
             _, position = self.stream.take(position, self.batch)
             at += 1
         addresses, after = self.stream.take(position, self.batch)
@@ -47,16 +47,17 @@ class Batches:
 
 
 def batches(stream, *, batch, position=None, hosts=1, host=0, workers=0, beside=None):
-    """Yields (batch, position after it), for ever; close it to end its threads and workers.
+    """Yields (batch, position after it) endlessly; `close` ends its threads and workers.
 
     Args:
-      stream: a `rows.Stream`.
-      batch: global rows a batch.
-      position: where to begin, by default at the first row.
-      hosts, host: this host makes only its slice of every global batch.
-      workers: processes of their own; 0 fetches ahead in a thread of this one.
-      beside: function (number of a row, count) -> {name: array [count, ...]}, what the rows
-        from that one on bring along, such as `entries.Entries`.
+      stream: a `streams.Stream`.
+      batch: global batch size in sequences.
+      position: start position; by default the first sequence.
+      hosts, host: number of hosts and index of this one, which makes only its slice of
+        every global batch.
+      workers: number of worker processes; 0 prefetches in a thread of this process.
+      beside: function (number of a sequence, count) -> {name: array [count, ...]} that adds
+        arrays for the sequences from that number on, such as `entries.Entries`.
     """
     _check_enough(stream, batch)
     source = Batches(stream, batch, position or stream.start(), hosts, host, beside)
@@ -64,7 +65,7 @@ def batches(stream, *, batch, position=None, hosts=1, host=0, workers=0, beside=
 
 
 class _Iterator:
-    """The outer face of a Grain iterator."""
+    """Wraps a Grain iterator: yields (batch, position)."""
 
     def __init__(self, found):
         self._found = found
@@ -88,18 +89,18 @@ class _Iterator:
 
 
 def held_out(store, *, length, rows, kind="packed", limit=None):
-    """The held-out split as a list of batches, the same for every call.
+    """Returns the held-out split as a list of batches, equal in every call.
 
-    Documents and rows keep their stored order. Rows that do not fill a last batch are left
-    out; a split smaller than one batch is one batch, filled with rows of padding alone
-    (their first token is not [CLS]).
+    Documents and sequences keep their stored order. An incomplete last batch is dropped. A
+    split smaller than one batch gives one batch, filled up with sequences of padding (whose
+    first token is not [CLS]).
 
     Args:
-      store: an opened store.
-      length: tokens a row.
-      rows: rows a batch.
+      store: an open store.
+      length: tokens per sequence.
+      rows: batch size in sequences.
       kind: "packed" or "pairs".
-      limit: at most so many batches.
+      limit: maximum number of batches; None for all.
     """
     blocks = document_blocks.Corpus(
         store.held_out, seed=None, block_tokens=addressed.BLOCK_TOKENS
@@ -137,7 +138,7 @@ def _grain(source, workers):
     if workers:
         from absl import flags
 
-        flags.FLAGS.mark_as_parsed()  # Grain reads a flag of absl, which nobody has parsed
+        flags.FLAGS.mark_as_parsed()  # Grain reads an absl flag, and flags are not parsed here
         options = grain.MultiprocessingOptions(num_workers=workers)
         data = data.mp_prefetch(options, worker_init_fn=_Begin(os.getpid()))
     return iter(data)
@@ -153,7 +154,7 @@ class _Begin:
 
 def _check_enough(stream, batch):
     tokens = sum(int(store.train.sizes.sum()) for store in stream.stores)
-    if tokens > 4 * batch * stream.length:  # certainly enough, without planning every block
+    if tokens > 4 * batch * stream.length:  # surely enough; avoids planning every block
         return
     rows = stream.epoch_rows()
     if rows < batch:

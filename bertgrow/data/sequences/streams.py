@@ -1,10 +1,11 @@
-"""Addressable rows: row n of a run is a pure function of stores, weights, seed and length.
+"""Endless stream of training sequences that can be resumed at any position.
 
-In every epoch the documents of a store are permuted and cut into blocks of about
-`block_tokens`. A block is planned into rows from sentence lengths, and its rows are
-shuffled. Where a run stands is a position, `{"row": n, "cursors": [[epoch, block, row]]}`,
-one cursor for each store. Blocks do not depend on the length: a change of length or kind
-goes on at the next unread block (`next_block`).
+Sequence n of a run is a pure function of stores, weights, seed and length. In every epoch the
+documents of a store are permuted and cut into blocks of about `block_tokens` tokens. The
+sequences of a block are planned from sentence lengths and then shuffled. A position in the
+stream is `{"row": n, "cursors": [[epoch, block, row]]}`, with one cursor for each store; a
+row is a sequence. Blocks do not depend on the sequence length: after a change of length or
+kind, the stream continues at the next unread block (`next_block`).
 """
 
 import zlib
@@ -20,7 +21,7 @@ BLOCK_TOKENS = 2**18
 
 
 class Address(NamedTuple):
-    """Where a row is found."""
+    """Location of one sequence: its store, epoch, block and row in the block."""
 
     store: int
     epoch: int
@@ -29,17 +30,17 @@ class Address(NamedTuple):
 
 
 class Stream:
-    """The endless rows of a mixture of stores.
+    """Endless sequences from a mixture of stores.
 
     Args:
-      stores: opened stores with one vocabulary.
-      length: int, tokens a row.
-      seed: int.
-      weights: the share of the rows that each store gives; equal ones by default.
+      stores: open stores that share one vocabulary.
+      length: int, tokens per sequence.
+      seed: int, seed of all random choices.
+      weights: relative number of sequences from each store; equal by default.
       kind: "packed" or "pairs".
-      block_tokens: about how many tokens a block has; another number is another order.
-      epochs: after so many the first comes again, with its order, rows and identities; 0:
-        every epoch is another.
+      block_tokens: approximate number of tokens per block; it changes the order.
+      epochs: number of distinct epochs. After them the first epoch repeats with the same
+        order, sequences and `ids`. 0 means that no epoch repeats.
     """
 
     def __init__(
@@ -64,11 +65,11 @@ class Stream:
                         self.block_tokens, self.epochs)  # fmt: skip
 
     def start(self):
-        """The position of the first row."""
+        """Returns the position of the first sequence."""
         return {"row": 0, "cursors": [[0, 0, 0] for _ in self.stores]}
 
     def next_block(self, position):
-        """Where a stage of another length or kind begins: after every block begun."""
+        """Returns the start position for a new length or kind: skips partly read blocks."""
         cursors = [
             [*self.corpora[store].next(epoch, block), 0] if row else [epoch, block, 0]
             for store, (epoch, block, row) in enumerate(position["cursors"])
@@ -76,7 +77,7 @@ class Stream:
         return {"row": position["row"], "cursors": cursors}
 
     def take(self, position, count):
-        """The addresses of the next rows, and the position after them."""
+        """Returns the addresses of the next `count` sequences, and the position after them."""
         numbers = np.arange(position["row"], position["row"] + count)
         chosen = np.searchsorted(self.edges, mixing.shares(numbers, self.seed), side="right")
         cursors = [list(cursor) for cursor in position["cursors"]]
@@ -91,7 +92,7 @@ class Stream:
         return addresses, {"row": position["row"] + count, "cursors": cursors}
 
     def rows(self, addresses):
-        """The batch of rows at some addresses: {name: array [len(addresses), ...]}."""
+        """Reads the sequences at `addresses`: {name: array [len(addresses), ...]}."""
         batch = empty(len(addresses), self.length, self.kind, self.vocab)
         groups = {}
         for place, address in enumerate(addresses):
@@ -107,7 +108,7 @@ class Stream:
         return batch
 
     def epoch_rows(self, epochs=1):
-        """How many rows the first epochs of all stores have, exactly; plans every block."""
+        """Counts the sequences in the first epochs of all stores exactly; plans every block."""
         return sum(
             self._rows(store, epoch, block)
             for store, each in enumerate(self.corpora)
@@ -120,7 +121,7 @@ class Stream:
 
 
 def host_rows(batch, hosts, host):
-    """The slice of a global batch that one host makes."""
+    """Returns the slice of a global batch that belongs to one host."""
     if batch % hosts:
         raise InputError(
             f"a batch of {batch} rows does not divide over {hosts} hosts; change it"
@@ -129,7 +130,7 @@ def host_rows(batch, hosts, host):
 
 
 def block_rows(blocks, epoch, block, row, length, kind, vocab):
-    """Some rows of one block of a Corpus; `ids` has only the row, in its second column."""
+    """Reads sequences of one block of a Corpus; sets the row in column 1 of `ids` only."""
     plan, order = blocks.plan(epoch, block, length, kind)
     planned = order[row]
     text = blocks.text(epoch, block)
@@ -142,7 +143,7 @@ def block_rows(blocks, epoch, block, row, length, kind, vocab):
 
 
 def empty(rows, length, kind, vocab):
-    """A batch of rows of padding alone."""
+    """Returns a batch that contains only padding."""
     batch = {
         "tokens": np.full((rows, length), vocab.pad_id, np.int32),
         "types": np.zeros((rows, length), np.int32),

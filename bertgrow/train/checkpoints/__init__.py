@@ -1,1 +1,1 @@
-"""Checkpoints with checksums."""
+"""Checkpoints: saving, restoring, checksums, retention and disk space."""

@@ -1,11 +1,11 @@
-"""Checkpoints that are complete, intact, or not there: Orbax with checksums of our own.
+"""Saves and restores checkpoints with Orbax, and verifies them with checksums.
 
     with Checkpoints(workdir / "checkpoints", stage_ends=[200, 500]) as checkpoints:
         step = checkpoints.latest()
         state, record = checkpoints.restore(step, target)
         checkpoints.save(step, state, record)  # returns at once, writes in the background
 
-A save counts once `checksums/STEP.json` exists, which is written after everything else.
+A checkpoint is complete once `checksums/STEP.json` exists, which is written last.
 """
 
 import json
@@ -24,13 +24,13 @@ from bertgrow.train.checkpoints import checksums, disk, layout, retention
 
 
 class Checkpoints:
-    """The folder of a run's checkpoints. Use it as a context: leaving waits for the save.
+    """Checkpoints of a run. A context manager: its exit waits for the save in progress.
 
     Args:
       path: folder; may be a bucket (`gs://...`).
       stage_ends: steps at which the stages end; one checkpoint of each stage is kept.
-      keep: how many of the newest are kept as well; at least 2, so that a damaged newest one
-        never is the only one.
+      keep: number of newest checkpoints to keep as well; at least 2, in case the newest one
+        is damaged.
     """
 
     def __init__(self, path, *, stage_ends=(), keep=2):
@@ -40,12 +40,12 @@ class Checkpoints:
             )
         path = str(path)
         self.path = epath.Path(path if "://" in path else os.path.abspath(path))
-        self.damaged = {}  # step -> reason, as `latest` found them
+        self.damaged = {}  # step -> reason, filled by `latest`
         self._ends, self._keep = tuple(stage_ends), keep
         self._lock = None
-        self._writer = None  # opened by the first save: readers change nothing on disk
+        self._writer = None  # opened by the first save, so that readers do not change the disk
         self._thread = self._error = self._last = None
-        self._is_told = False  # of the error
+        self._is_told = False  # whether the error was raised
 
     def __enter__(self):
         return self
@@ -54,17 +54,17 @@ class Checkpoints:
         self.close()
 
     def latest(self, report=print):
-        """The newest step that verifies, or None; `report` is told of each damaged one."""
+        """Returns the newest intact step, or None; calls `report` for each damaged one."""
         found = -1
         if jax.process_index() == 0:
             found = self._newest_intact(report)
-        if jax.process_count() > 1:  # one process reads; all must agree
+        if jax.process_count() > 1:  # one process reads and broadcasts the step to all
             share = multihost_utils.broadcast_one_to_all
             found = int(share(np.int32(found)))
         return None if found < 0 else found
 
     def steps(self):
-        """Steps that have a folder, ascending; not all of them need be intact."""
+        """Returns the steps that have a folder, ascending; some may be damaged."""
         try:
             return sorted(int(entry.name) for entry in self._entries() if _is_step(entry))
         except OSError as error:
@@ -72,16 +72,16 @@ class Checkpoints:
             raise
 
     def record(self, step):
-        """What was given to `save` beside the state."""
+        """Returns the record that was passed to `save` with the state."""
         return self._record(step)["record"]
 
     def digest(self, step):
-        """The identity of a checkpoint: sha256 of its checksums; None where there is none."""
+        """Returns the sha256 of the checksum file of a checkpoint; None if it has none."""
         file = self._checksum(step)
         return checksums.digest(file) if file.exists() else None
 
     def restore(self, step, target):
-        """The state and the record of a step.
+        """Restores the state and the record of a step.
 
         Args:
           step: int, one that `latest` returned.
@@ -99,7 +99,7 @@ class Checkpoints:
         return state._replace(key=key), saved["record"]
 
     def restore_params(self, step, target):
-        """The parameters alone, e.g. to start another run from them, or to teach."""
+        """Restores the parameters only, e.g. to start another run or to load a teacher."""
         why = checksums.reason(self.path / str(step), self._checksum(step))
         if why is not None:
             raise errors.InputError(
@@ -110,15 +110,15 @@ class Checkpoints:
         return self._read(step, item={"params": target}, partial_restore=True)["params"]
 
     def save(self, step, state, record):
-        """Starts to save a state; returns when its arrays have been copied off the devices.
+        """Starts to save a state; returns once its arrays are copied from the devices.
 
-        Saving the step that was saved or restored last does nothing. An error of the save
-        before is raised here, or by `wait` or `close`.
+        Does nothing if the step was the last one saved or restored. An error of the previous
+        save is raised here, or by `wait` or `close`.
 
         Args:
           step: int, `state.step`.
           state: TrainState.
-          record: what JSON can hold: stage, data position, counters, certificates,
+          record: JSON-serialisable dict: stage, data position, counters, certificates,
             environment.
         """
         self.wait()
@@ -150,9 +150,10 @@ class Checkpoints:
         self._thread.start()
 
     def wait(self):
-        """Returns when the last save is complete on disk; raises when it was lost.
+        """Waits until the last save is complete on disk; raises if it failed.
 
-        After a lost save every further call raises: threads of Orbax may still be writing.
+        After a failed save every further call raises, because threads of Orbax may still be
+        writing.
         """
         if self._thread is not None:
             self._thread.join()
@@ -162,7 +163,7 @@ class Checkpoints:
             raise self._error
 
     def close(self):
-        """Waits for the save in flight. Never leave without it: the save would be lost."""
+        """Waits for the save in progress. Always call it; otherwise that save is lost."""
         try:
             if not self._is_told:
                 self.wait()
@@ -175,15 +176,15 @@ class Checkpoints:
                 self._lock = None
 
     def _finish(self, step):
-        """In the background: wait for Orbax, vouch for the bytes, remove what is too old."""
+        """Background thread: waits for Orbax, writes checksums, removes old checkpoints."""
         try:
             self._writer.wait_until_finished()
             if jax.process_index() == 0:
                 checksums.write(self.path / str(step), self._checksum(step))
                 self._prune()
-        except BaseException as error:  # noqa: BLE001 - whoever asks next is told
+        except BaseException as error:  # noqa: BLE001 - the next call raises it
             self._error = error
-            if not threading.main_thread().is_alive():  # nobody will ask any more
+            if not threading.main_thread().is_alive():  # no further call can raise it
                 print(f"checkpoint {step} was lost: {error}", file=sys.stderr, flush=True)
                 os._exit(1)
 
@@ -191,7 +192,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 why = checksums.reason(self.path / str(step), self._checksum(step))
-            except OSError as error:  # it cannot be read now: that does not make it damaged
+            except OSError as error:  # unreadable now, but perhaps not damaged
                 disk.blame(error, self.path, "read")
                 raise
             if why is None:
@@ -201,7 +202,7 @@ class Checkpoints:
         return -1
 
     def _open(self):
-        """Makes the folder ready to write: what nobody vouches for is removed."""
+        """Prepares the folder for writing: removes incomplete and damaged checkpoints."""
         if self._writer is not None:
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -218,7 +219,7 @@ class Checkpoints:
         self._writer = ocp.AsyncCheckpointer(_handler())
 
     def _prune(self):
-        """Keeps what `retained` says; the checksum goes first, so that halves are not used."""
+        """Removes old checkpoints, each checksum first, so that partial ones stay unused."""
         steps = self.steps()
         for step in set(steps) - retention.retained(steps, self._ends, self._keep):
             self._checksum(step).unlink(missing_ok=True)
@@ -241,9 +242,9 @@ class Checkpoints:
             return reader.restore(self.path / str(step), args=wanted).state
 
     def _compare(self, step, target):
-        """An InputError that names the first array which is not as expected.
+        """Raises an InputError for the first array that is missing or differs.
 
-        Orbax casts to another dtype without a word.
+        Orbax alone would cast to another dtype silently.
         """
         with ocp.Checkpointer(_handler()) as reader:
             saved = reader.metadata(self.path / str(step)).item_metadata["state"].tree
@@ -260,10 +261,10 @@ class Checkpoints:
 
 
 def _handler():
-    """Orbax's handler of a state and its record; the first replica alone writes an array.
+    """Returns the Orbax handler of a state and its record; the first replica writes each array.
 
-    By default replicas share the writing, for which Orbax compiles a program per shape: the
-    first save then blocks for seconds, and that may be the one before a deadline.
+    By default Orbax divides the writing among replicas and compiles a program per shape for
+    it. The first save then blocks for seconds, which is too long shortly before a deadline.
     """
     handlers = ocp.type_handlers
     registry = handlers.create_type_handler_registry(

@@ -1,6 +1,7 @@
-"""One checksum file a checkpoint, written last: what it vouches for is complete and intact.
+"""Checksum files: detect incomplete and damaged checkpoints.
 
-Orbax restores a flipped bit without a word, so the bytes are ours to check.
+Each checkpoint has one checksum file, which is written last. Orbax does not detect a flipped
+bit when it restores, so this module checks the bytes.
 """
 
 import hashlib
@@ -21,10 +22,10 @@ def write(folder, path):
 
 
 def reason(folder, path):
-    """Why a checkpoint cannot be trusted, in words; None when it can be.
+    """Returns why a checkpoint is incomplete or damaged, as text; None if it is intact.
 
-    A folder without a checksum file is not trusted: the process was stopped before the
-    save was finished, and nothing tells whether its bytes are what was meant.
+    A folder without a checksum file counts as incomplete: the process stopped before the save
+    was finished, and its bytes cannot be verified.
     """
     folder, path = epath.Path(folder), epath.Path(path)
     if not path.exists():
@@ -46,7 +47,7 @@ def reason(folder, path):
 
 
 def files(folder):
-    """Every file below a folder, in order of names."""
+    """Yields every file below a folder, sorted by name."""
     for entry in sorted(folder.iterdir()):
         if entry.is_dir():
             yield from files(entry)
@@ -55,7 +56,7 @@ def files(folder):
 
 
 def digest(file):
-    """sha256 of a file as hexadecimal digits."""
+    """Returns the sha256 of a file in hexadecimal."""
     total = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 22):
@@ -64,10 +65,10 @@ def digest(file):
 
 
 def write_atomically(path, text):
-    """The file has all of the text or does not exist, whenever the process is killed."""
+    """Writes a file atomically: a killed process leaves no partly written file."""
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if "://" in str(path):  # an object store shows an object only once it is whole
+    if "://" in str(path):  # object stores write an object atomically
         path.write_text(text)
         return
     draft = f"{path}.tmp"
@@ -80,7 +81,7 @@ def write_atomically(path, text):
 
 
 def sync_folder(folder):
-    """Makes new names in a folder survive a power cut."""
+    """Syncs a folder, so that new file names survive a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

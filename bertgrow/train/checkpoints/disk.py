@@ -1,4 +1,4 @@
-"""The disk: how much a run needs, who else writes, and when it is to blame."""
+"""Disk-space checks, folder locks and storage errors."""
 
 import errno
 import fcntl
@@ -16,7 +16,7 @@ CHECKPOINTS = "free some disk, choose another --workdir or keep fewer checkpoint
 
 
 def state_bytes(shapes):
-    """Bytes of one state on disk, before compression (random weights hardly compress)."""
+    """Bytes of one state on disk without compression (random weights hardly compress)."""
 
     def size(leaf):
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -27,30 +27,30 @@ def state_bytes(shapes):
 
 
 def bytes_needed(stages, keep):
-    """Most bytes that a run's checkpoints ever take.
+    """Computes the peak disk use of the checkpoints of a run.
 
     Args:
       stages: one TrainState (arrays or shapes) for each stage, in order.
-      keep: as in `retained`.
+      keep: as in `retention.retained`.
 
     Returns:
-      int: one checkpoint of every earlier stage, the last `keep`, and the one being written,
-      which is complete before an older one is removed.
+      int, bytes of one checkpoint of every earlier stage, of the last `keep`, and of the one
+      being written, because it is completed before an older one is removed.
     """
     sizes = [state_bytes(shapes) for shapes in stages]
     return max(sum(sizes[:now]) + (keep + 1) * sizes[now] for now in range(len(sizes)))
 
 
 def check_disk(path, needed, *, what="checkpoints", hint=CHECKPOINTS):
-    """An InputError when the disk of `path` has not room for `needed` bytes.
+    """Raises an InputError if the disk of `path` has less space than `needed` bytes.
 
-    What the folder itself already takes counts as room. Buckets are not checked.
+    The space that the folder already uses counts as free. Buckets are not checked.
 
     Args:
-      path: of the folder, which may not be there yet.
-      needed: bytes of the whole folder.
-      what: is to be written, in words.
-      hint: what to change.
+      path: path of the folder, which need not exist yet.
+      needed: final size of the folder in bytes.
+      what: name of the data to write, for the error message.
+      hint: advice for the error message.
     """
     if "://" in str(path):
         return
@@ -66,7 +66,7 @@ def check_disk(path, needed, *, what="checkpoints", hint=CHECKPOINTS):
 
 
 def remove(folder, tries=20):
-    """Removes what a lost save left, though a thread of it may still put a file there."""
+    """Removes the folder of a failed save; retries, as its threads may still write files."""
     for left in reversed(range(tries)):
         try:
             return folder.rmtree()
@@ -84,14 +84,17 @@ def _taken(path):
 
 
 def lock(folder, *, option="--workdir"):
-    """Makes this process the only one that writes in a folder; the kernel forgets the dead.
+    """Locks a folder for writing by this process; the kernel releases it when the process ends.
 
     Args:
-      folder: that exists.
-      option: by which the user has named it.
+      folder: path of an existing folder.
+      option: command-line option of the folder, for the error message.
 
     Returns:
-      A file descriptor; closing it gives the folder free. None where locks do not exist.
+      A file descriptor; closing it releases the lock. None if locks are not supported.
+
+    Raises:
+      InputError: another process holds the lock.
     """
     if "://" in str(folder):
         return None
@@ -103,14 +106,14 @@ def lock(folder, *, option="--workdir"):
         raise errors.InputError(
             f"another run writes in {folder}: wait for it, stop it or choose another {option}"
         ) from error
-    except OSError:  # some network disks know no locks
+    except OSError:  # some network file systems do not support locks
         os.close(handle)
         return None
     return handle
 
 
 def blame(error, path, doing):
-    """Raises an InputError when the disk is the cause of an error."""
+    """Raises an InputError if a storage error is in the chain of causes of `error`."""
     if isinstance(error, errors.InputError):
         raise error
     cause = error

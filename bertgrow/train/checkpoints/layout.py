@@ -1,4 +1,4 @@
-"""How a state lies in a checkpoint: its parts, as plain arrays, by name."""
+"""Layout of a train state in a checkpoint: named parts of plain arrays."""
 
 import jax
 
@@ -7,12 +7,12 @@ from bertgrow.core.types import TrainState
 
 
 def parts(target):
-    """Names of the parts of a `TrainState`, or of a dict of some of them."""
+    """Returns the names of the parts of a `TrainState`, or of a dict of some parts."""
     return TrainState._fields if isinstance(target, TrainState) else list(target)
 
 
 def plain(state):
-    """The state with the numbers of its key: only Orbax's own registry knows keys.
+    """Replaces the key by its raw data, because our Orbax type handlers do not support keys.
 
     Args:
       state: TrainState of arrays, or of `jax.ShapeDtypeStruct` with shardings.
@@ -27,6 +27,6 @@ def plain(state):
 
 
 def table(shapes):
-    """{path: "float32 [2, 3]"} of a tree of arrays, or of their shapes."""
+    """Returns {path: "float32 [2, 3]"} for a tree of arrays or shapes."""
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     return {tree.path_name(path): f"{x.dtype} {list(x.shape)}" for path, x in leaves}

@@ -1,18 +1,18 @@
-"""Which checkpoints stay."""
+"""Selects the checkpoints to keep."""
 
 import bisect
 
 
 def retained(steps, stage_ends, keep):
-    """The steps to keep: the last `keep`, and the last one of each stage.
+    """Returns the steps to keep: the last `keep`, and the last step of each stage.
 
-    Decided from the plan alone: metrics are not there after a restart, and a rule that reads
-    them deletes whole stages then.
+    The rule uses the stage ends only. Metrics are not available after a restart, so a rule
+    that reads them would then delete the checkpoints of whole stages.
 
     Args:
-      steps: steps of the checkpoints there are.
-      stage_ends: the run's step at which each stage ends; a checkpoint at an end belongs to
-        the stage that ends.
+      steps: steps of the existing checkpoints.
+      stage_ends: step of the run at which each stage ends; a checkpoint at that step belongs
+        to the stage that ends.
       keep: int, at least 1.
     """
     steps, ends = sorted(steps), sorted(stage_ends)
