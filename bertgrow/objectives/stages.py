@@ -90,7 +90,7 @@ def make_rate(settings, index):
 
 
 def course(stages, index):
-    """The consecutive stages around a stage with its task and schedule, itself included."""
+    """Consecutive stages with the task and schedule of stage `index`, itself included."""
     kinds = [(stage.task, stage.schedule) for stage in stages]
     first = last = index
     while first > 0 and kinds[first - 1] == kinds[index]:
@@ -101,7 +101,7 @@ def course(stages, index):
 
 
 def rewound(stages, stage):
-    """Steps by which the schedule is set back (`grow.rewind`) in a stage of a course."""
+    """Steps by which `grow.rewind` has set the schedule back in a stage of a course."""
     return sum(each.grow.rewind for each in stages[1:] if each.start <= stage.start)
 
 

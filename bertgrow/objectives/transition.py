@@ -68,7 +68,7 @@ def rate_by_axis(operators, stage):
 
 
 def hide_new(task, operators, stage):
-    """`task` in which new parts are masked and ramp in, if an operator has `masks`."""
+    """Returns `task` with masks on new parts that ramp in, if an operator has `masks`."""
     masks = registry.compose(operators).masks
     ramp = stage.grow.ramp
     if masks and not 0 < ramp <= stage.steps:

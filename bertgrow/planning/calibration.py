@@ -16,7 +16,7 @@ WARM_UP, TIMED = 3, 20
 
 
 def seconds_per_step(stage, mesh, *, vocab_size, accumulate=1, start=0):
-    """Seconds per step of a `Stage` on random tokens: the mean of 20 steps after 3 others.
+    """Seconds per step of a `Stage` on random tokens: the mean of 20 after 3 warm-up ones.
 
     The 20 steps are spread evenly over the stage, which begins at step `start`, because the
     work of a step may depend on its number, as in layer phases. Reading data, evaluating and

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from bertgrow.planning import traced
 
 REMATS = ("none", "dots", "full")
-IN_WORK = 2  # layers in work; docs/plan.md compares it with the compiler
+IN_WORK = 2  # layers of working memory; docs/plan.md compares it with the compiler
 FEW = 8  # micro-batches
 
 

@@ -28,8 +28,8 @@ def resolve(recipe, *, vocab=None, lent=None):
       lent: teacher checkpoints pinned at an earlier start of this run, see `workdir.lent`.
 
     Raises:
-      InputError: a field is unknown, missing or invalid; the message has the field, its value
-        and the expected values.
+      InputError: a field is unknown, missing or invalid; the message names the field, its
+        value and the expected values.
     """
     recipe = plain(recipe)
     name = _dict(recipe.get("model", {}), "config.model").get("family", "bert")

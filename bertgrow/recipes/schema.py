@@ -164,8 +164,8 @@ class StageConfig:
     task: str = option("masked_lm", "objective of the stage")
     model: Any
     start: int  # step of the run at which the stage begins
-    optimizer: Any  # of `optimization.OPTIMIZERS`
-    schedule: Any  # of `optimization.SCHEDULES`
+    optimizer: Any  # one of `optimization.OPTIMIZERS`
+    schedule: Any  # one of `optimization.SCHEDULES`
     grow: GrowthConfig = GrowthConfig()  # growth from the previous stage
     masking: MaskingConfig = MaskingConfig()  # evaluation uses that of the run
 
@@ -195,7 +195,7 @@ class RunConfig:
     )
     init_from: str = option("", "working directory whose weights to start from; empty: none")
     sections: dict  # sections of the family, by name
-    recipe: dict = dataclasses.field(repr=False)  # as plain data, for config.json
+    recipe: dict = dataclasses.field(repr=False)  # plain data for config.json
     # Teacher checkpoints pinned at an earlier start, see `Frozen.lent`.
     lent: dict = dataclasses.field(default_factory=dict)
 

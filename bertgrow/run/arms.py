@@ -15,7 +15,7 @@ from bertgrow.core.errors import EXIT_INPUT, EXIT_STOPPED, CheckFailed, InputErr
 from bertgrow.recipes import load, resolve
 from bertgrow.run import launch, records, workdir
 
-LAST_LINES = 5  # of a failed run's output, repeated in the error
+LAST_LINES = 5  # last output lines of a failed run to print in the error
 
 
 class Planned(NamedTuple):
@@ -38,10 +38,10 @@ def plan(arms, num_seeds, folder, given):
     A first comparison is therefore possible early. All recipes are resolved before training.
 
     Args:
-      arms: "NAME=FILE[:VARIANT]" each.
+      arms: list of "NAME=FILE[:VARIANT]".
       num_seeds: seeds 0 to `num_seeds` - 1, the same ones in every arm.
       folder: parent folder of the working directories.
-      given: overrides "--config.NAME=VALUE", applied to every recipe.
+      given: overrides such as "--config.NAME=VALUE", applied to every recipe.
     """
     for word in given:
         if re.match(r"--config\.seed\b", word):

@@ -127,7 +127,7 @@ class Bar:
             expand=True,
             refresh_per_second=1 / REDRAW,
             transient=True,
-            redirect_stderr=is_terminal(sys.stderr),  # a file of errors is left alone
+            redirect_stderr=is_terminal(sys.stderr),  # a stderr file is not redirected
         )
         self.metrics, self.now, self.stage = {}, "starting", None
 

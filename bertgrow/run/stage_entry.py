@@ -1,6 +1,7 @@
 """Starts a stage: reads frozen weights, fills the teacher cache and grows the state.
 
-All functions take a `trainer.Session`. The run is saved before any step that may take long.
+The main functions take a `trainer.Session`. Uninterruptible work starts only after the last
+checkpoint is complete.
 """
 
 import jax
@@ -12,7 +13,7 @@ from bertgrow.train import sharding
 
 
 def prepare(session, index, state, is_to_enter):
-    """Returns the session in which a stage trains, and its first state.
+    """Returns the session in which a stage trains, and the first state of the stage.
 
     Frozen weights stay in memory only if every step uses them. Otherwise they are read only to
     fill a cache or to enter the stage.
@@ -20,7 +21,7 @@ def prepare(session, index, state, is_to_enter):
     cached, frozen = session.job.caches.get(index), session.job.stages[index].frozen
     is_to_fill = cached is not None and bool(cached.missing())
     if cached and not is_to_fill:
-        session.saves.wait()  # the digest may be of the previous stage
+        session.saves.wait()  # the digest may need the last state of the previous stage
         cache.check(cached, frozen.digest(session.saves))
     stays = frozen and frozen.at_steps and not cached
     starts = frozen and frozen.at_entry and is_to_enter

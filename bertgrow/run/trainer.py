@@ -28,7 +28,7 @@ TIES_AFTER = 100  # steps between growth and the second count of tied replicas
 
 
 class Job(NamedTuple):
-    """Everything that a run trains: stages, data and initial state."""
+    """Inputs of a run: settings, stages, data and initial state."""
 
     settings: RunConfig
     stages: tuple[Stage, ...]
@@ -36,7 +36,7 @@ class Job(NamedTuple):
     rows: Callable  # stage index -> stream of training sequences
     held_out: Callable  # stage index -> list of held-out batches
     unigram: float  # cross-entropy (nat) of the held-out split under training token frequencies
-    first: Callable  # (randomly initialized state, shardings) -> first state
+    first: Callable  # (random initial state, shardings) -> first state, e.g. of `init_from`
     command: str  # shell command that continues the run
     caches: dict = {}  # {stage index: `cache.Cache`} of stages with cached teacher outputs
 
@@ -65,7 +65,7 @@ def run(job, path, *, stop=None, profile=None):
       profile: `profiling.Window` of steps to trace; None for no trace.
 
     Raises:
-      Stopped: a signal arrived or the time limit passed; the run is saved.
+      Stopped: a signal arrived or the time limit passed; a checkpoint is saved.
       CheckFailed: the loss is not finite, or a growth claim is broken.
       InputError: the disk is full, or the working directory belongs to another run.
     """

@@ -78,7 +78,7 @@ def lent(path):
 
 
 def _has_begun(path):
-    """Whether the run has a checkpoint; before, it may begin again with any recipe."""
+    """Whether the run has a checkpoint; before the first, any recipe may begin."""
     return (Path(path) / "checkpoints" / "checksums").exists()
 
 
