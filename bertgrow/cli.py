@@ -1,7 +1,8 @@
-"""The door: finds the command, loads it, and turns what it raises into one line and a code.
+"""CLI entry point: dispatches commands and maps exceptions to exit codes.
 
-A command is a module registered under the entry point `bertgrow.commands` with a docstring
-(its help), `EPILOG` (an example), `add_arguments(parser)` and `main(args) -> int`.
+A command is a module registered under the entry point `bertgrow.commands`. It has a docstring
+(its help), `EPILOG` (an example), `add_arguments(parser)` and `main(args) -> int`. An exception
+of `bertgrow.core.errors` is printed as one line.
 """
 
 import argparse
@@ -45,10 +46,10 @@ def main(argv=None):
     except CheckFailed as error:
         return _complain(str(error), EXIT_FAILED)
     except Stopped as error:
-        print(f"bertgrow: {error}", file=sys.stderr)  # as it is: a command to copy is in it
+        print(f"bertgrow: {error}", file=sys.stderr)  # unchanged: it contains a command to copy
         return EXIT_STOPPED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe, such as `head`, has seen enough
+        sys.stderr.close()  # the reader of the pipe, such as `head`, has closed it
         return 0
 
 
@@ -77,13 +78,13 @@ def _run(name, point, argv, start):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        """One line in place of argparse's usage."""
+        """Reports one line instead of the usage text of argparse."""
         raise InputError(f"{message}; see {self.prog} --help")
 
 
 def _help_config(argv, family):
-    """Prints the fields of the recipe that `argv` names, or else of one of `family`."""
-    from bertgrow.recipes import describe, load  # loads JAX, which `--help` does without
+    """Prints the fields of the recipe in `argv`; without one, those of a recipe of `family`."""
+    from bertgrow.recipes import describe, load  # imports JAX, which `--help` does not need
 
     parser = _Parser(prog="bertgrow", add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
@@ -97,7 +98,7 @@ def _help_config(argv, family):
 
 
 def _overview(commands):
-    """The list of commands, read from their sources so that `--help` imports none of them."""
+    """Lists the commands; reads their source files, so that `--help` imports none of them."""
     lines = ["usage: bertgrow COMMAND [...]", "", "commands:"]
     for name, point in sorted(commands.items()):
         lines.append(f"  {name:<10}{_first_line(point.module)}")

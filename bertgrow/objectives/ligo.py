@@ -1,7 +1,7 @@
-"""Learned growth in a run: a stage learns the maps (task `ligo`), and the next one merges them.
+"""Stages of learned growth (LiGO): one trains the maps, the next one merges them.
 
-The small weights of both stages are the last ones of the stage before the first of them, read
-from its checkpoint. Both begin with a fresh optimiser.
+The task of the first stage is `ligo`. Both stages use the small weights from the checkpoint at
+the end of the stage before the first one. Both start with a new optimizer state.
 """
 
 import jax
@@ -14,10 +14,10 @@ from bertgrow.train import sharding
 
 
 def task(family, settings, index, vocab, *, plain):
-    """The `Task` of the stage that learns the maps.
+    """Makes the `Task` of the stage that trains the maps.
 
     Args:
-      plain: the function (family, settings, index, vocab) -> Task of masked words.
+      plain: function (family, settings, index, vocab) -> Task of masked language modelling.
     """
     old, new = _tables(family, settings, index)
     axes = family.network(settings.stages[index - 1].model).axes
@@ -25,7 +25,7 @@ def task(family, settings, index, vocab, *, plain):
 
 
 def begin(family, settings, index, vocab, optimizer, *, plain):
-    """How the stage that learns the maps is entered: `Objective.enter`."""
+    """`Objective.enter` of the stage that trains the maps."""
     old, new = _tables(family, settings, index)
     axes = family.network(settings.stages[index - 1].model).axes
     losses = [plain(family, settings, at, vocab) for at in (index - 1, index)]
@@ -41,7 +41,7 @@ def begin(family, settings, index, vocab, optimizer, *, plain):
 
 
 def merged(family, settings, index, vocab, optimizer, *, plain):
-    """How the stage after it is entered: the maps make the big weights."""
+    """`Objective.enter` of the stage after it: the maps make the large weights."""
     old, new = _tables(family, settings, index - 1)
     if family.sizes(settings.stages[index].model) != new:
         raise InputError(
@@ -59,7 +59,7 @@ def merged(family, settings, index, vocab, optimizer, *, plain):
 
 
 def small(family, settings, index):
-    """The last weights of the stage number `index`, as `Frozen`."""
+    """Last weights of stage number `index`, as `Frozen`."""
     stage = settings.stages[index]
     network = family.network(stage.model)
 
@@ -75,7 +75,7 @@ def small(family, settings, index):
 
 
 def flops(family, settings, index, *, step):
-    """`step`, the FLOPs of a step of the big model, and those of merging, there and back."""
+    """FLOPs per step: `step` of the large model, plus merging, forward and backward."""
     old, new = _tables(family, settings, index)
     network = family.network(settings.stages[index - 1].model)
 
@@ -87,7 +87,7 @@ def flops(family, settings, index, *, step):
 
 
 def remarks(family, settings, index):
-    """What a plan has to say of the stage that learns the maps."""
+    """Remark for the plan about the stage that trains the maps."""
     del family, settings, index
     yield (
         "stages of 'ligo' train maps: memory and checkpoints hold these and their moments, "
@@ -96,7 +96,7 @@ def remarks(family, settings, index):
 
 
 def _tables(family, settings, index):
-    """The sizes before and after, once the neighbours of the stage are what they have to be."""
+    """Sizes before and after; InputError if a neighbour stage has another task."""
     stages = settings.stages
     neighbours = [stages[at].task for at in (index - 1, index + 1) if 0 <= at < len(stages)]
     if neighbours != ["masked_lm", "masked_lm"]:
@@ -109,14 +109,14 @@ def _tables(family, settings, index):
 
 
 def _enter(losses, fresh, enlarged, optimizer, changed):
-    """`Objective.enter`'s function; its certificate compares the losses on the probe.
+    """Makes the function of `Objective.enter`; its certificate compares losses on the probe.
 
     Args:
-      losses: Tasks of masked words, of the small and of the big model.
-      fresh: (key, parameters of the stage before, small weights) -> this stage's parameters.
-      enlarged: (this stage's parameters, small weights) -> the big model's.
-      optimizer: of this stage.
-      changed: in words.
+      losses: Tasks of masked language modelling, of the small and of the large model.
+      fresh: function (key, params of the previous stage, small weights) -> new params.
+      enlarged: function (params of this stage, small weights) -> params of the large model.
+      optimizer: optimizer of this stage.
+      changed: description of the change.
     """
 
     def enter(state, shardings, probe, frozen):

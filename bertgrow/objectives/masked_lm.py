@@ -1,4 +1,4 @@
-"""Masked language modelling, with or without next sentences, as a `Task`."""
+"""Masked language modelling, with or without next-sentence prediction, as a `Task`."""
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,18 @@ from bertgrow.data.sequences import masking
 def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=False, seed=0):
     """The objective of Devlin et al. (2019), "Masked LM" and "Next Sentence Prediction".
 
-    Masks are drawn inside the step from the rows' identities, so that a row is hidden in the
-    same way on any host and after any restart; a new epoch hides other tokens. The loss is
-    the mean cross-entropy over the predictions of the global batch, plus that over its pairs.
+    Masks are drawn inside the step from the ids of the sequences. So a sequence has the same
+    masks on any host and after any restart; a new epoch has other masks. The loss is the mean
+    cross-entropy over the predictions of the global batch, plus the mean over its pairs.
 
     Args:
-      network: the model, a `Network`.
-      vocab: a `Vocab`.
-      rate: share of a row's candidates to hide.
-      slots: int, room for predictions in a row.
-      whole_word: hide whole words instead of single pieces.
-      next_sentence: add the next-sentence loss; batches then hold `is_random`.
-      seed: of the masks.
+      network: `Network`, the model.
+      vocab: `Vocab`.
+      rate: masking rate, fraction of the candidate tokens of a sequence.
+      slots: int, `max_predictions` of a sequence.
+      whole_word: whether to mask whole words instead of single tokens.
+      next_sentence: whether to add the next-sentence loss; batches then have `is_random`.
+      seed: seed of the masks.
     """
 
     def hide(batch, show):
@@ -61,7 +61,7 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
             logits, weights = outputs["mlm_logits"], inputs["weights"]
             found |= _counted(name, logits, inputs["targets"], weights)
             if next_sentence and name == "mlm":
-                # The last held-out batch may be filled up with rows of padding alone.
+                # The last held-out batch may be filled up with empty sequences, all padding.
                 real = (batch["tokens"][:, 0] == vocab.cls_id).astype(jnp.float32)
                 found |= _counted("nsp", outputs["nsp_logits"], inputs["is_random"], real)
         found["activation_max"] = (outputs["layer_max"], None)
@@ -71,11 +71,11 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
 
 
 def _shares(weights, is_real):
-    """What a whole batch weighs its parts by: predictions and rows each sum to one.
+    """Weights in the loss of a whole batch: predictions sum to one, sequences sum to one.
 
     Args:
-      weights: float32 [batch, slots], 1 where a prediction counts.
-      is_real: bool [batch, length], false at padding.
+      weights: float32 [batch, slots], 1 at predictions and 0 at padding predictions.
+      is_real: bool [batch, length], false at padding tokens.
     """
     rows = len(weights)
     return dict(
@@ -86,7 +86,7 @@ def _shares(weights, is_real):
 
 
 def _scores(name, logits, targets, weights):
-    """{name_loss, name_accuracy} as sums over `weights`."""
+    """Loss and accuracy as sums weighted by `weights`, with `name` as prefix."""
     return {
         f"{name}_loss": losses.cross_entropy(logits, targets, weights),
         f"{name}_accuracy": losses.num_correct(logits, targets, weights),
@@ -94,6 +94,6 @@ def _scores(name, logits, targets, weights):
 
 
 def _counted(name, logits, targets, weights):
-    """The same scores as (sum, count) pairs, for `Task.evaluate`."""
+    """The metrics of `_scores` as (sum, count) pairs, for `Task.evaluate`."""
     scores = _scores(name, logits, targets, weights)
     return {score: (value, weights.sum()) for score, value in scores.items()}

@@ -1,4 +1,4 @@
-"""From a resolved recipe to its stages: what each learns, with which optimiser, from where."""
+"""Makes the stages of a resolved recipe: task, optimizer and entry of each."""
 
 import dataclasses
 import functools
@@ -12,13 +12,13 @@ from bertgrow.train import optimizers, schedules
 
 
 def make(settings, family, vocab):
-    """The recipe as a tuple of `Stage`; checks every transition before anything runs."""
+    """Makes the tuple of `Stage`s; checks every transition before training."""
     every = range(len(settings.stages))
     return tuple(make_one(settings, family, vocab, index) for index in every)
 
 
 def make_one(settings, family, vocab, index):
-    """The `Stage` number `index`."""
+    """Makes the `Stage` number `index`."""
     config, learns = settings.stages[index], find(family, settings.stages[index].task)
     learnt = task(settings, family, vocab, index)
     optimizer = learns.optimizer(family, settings, index, learnt.axes)
@@ -37,7 +37,7 @@ def make_one(settings, family, vocab, index):
 
 
 def task(settings, family, vocab, index):
-    """What the stage number `index` learns, as a `Task` whose `frozen` is still empty."""
+    """Makes the `Task` of stage number `index`; its `frozen` is still empty."""
     config, learns = settings.stages[index], find(family, settings.stages[index].task)
     learnt = learns.task(family, settings, index, vocab)
     if learns.enter is not grown_from_before:
@@ -46,7 +46,7 @@ def task(settings, family, vocab, index):
 
 
 def find(family, name):
-    """The `Objective` that a recipe calls `name`."""
+    """Returns the `Objective` with the name `name` in recipes; InputError if unknown."""
     known = OBJECTIVES | family.objectives
     if name not in known:
         raise InputError(f"a stage's task is {name!r}; expected one of {', '.join(known)}")
@@ -54,13 +54,13 @@ def find(family, name):
 
 
 def make_optimizer(settings, index, axes, **told):
-    """The optimiser of one stage, its rate read from the run's step.
+    """Makes the optimizer of one stage; its learning rate depends on the step of the run.
 
     Args:
       settings: RunConfig.
-      index: of the stage.
+      index: index of the stage.
       axes: axis names of the parameters.
-      told: what the recipe does not say, such as `rate_by_axis`.
+      told: options that are not in the recipe, such as `rate_by_axis`.
     """
     fields = dataclasses.asdict(settings.stages[index].optimizer)
     make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[fields.pop("name")]
@@ -69,9 +69,9 @@ def make_optimizer(settings, index, axes, **told):
 
 
 def make_rate(settings, index):
-    """The learning rate of one stage as a function of the run's step.
+    """Makes the learning rate of one stage as a function of the step of the run.
 
-    The clock of a schedule runs over its `course`; in a run of one course that is the run.
+    A schedule counts the steps of its `course`. If a run has one course, that is the whole run.
     """
     stage, stages = settings.stages[index], course(settings.stages, index)
     begin, end, behind = stages[0].start, stages[-1].end, rewound(stages, stage)
@@ -90,7 +90,7 @@ def make_rate(settings, index):
 
 
 def course(stages, index):
-    """The neighbours of a stage, itself among them, that share its task and its schedule."""
+    """Consecutive stages with the task and schedule of stage `index`, itself included."""
     kinds = [(stage.task, stage.schedule) for stage in stages]
     first = last = index
     while first > 0 and kinds[first - 1] == kinds[index]:
@@ -101,26 +101,26 @@ def course(stages, index):
 
 
 def rewound(stages, stage):
-    """Steps by which the clock of a course is behind the run's in one of its stages."""
+    """Steps by which `grow.rewind` has set the schedule back in a stage of a course."""
     return sum(each.grow.rewind for each in stages[1:] if each.start <= stage.start)
 
 
 def _masked_lm(family, settings, index, vocab):
-    """Masks as the stage does in training, as the run does in evaluation.
+    """Uses the masking of the stage in training and the masking of the run in evaluation.
 
-    So held-out losses of stages and runs that train at other masking rates compare.
+    So held-out losses are comparable between stages and runs with different masking rates.
     """
     own = masked_lm(family, settings, index, vocab, settings.stages[index].masking)
     return own._replace(evaluate=held_out_masked_lm(family, settings, index, vocab).evaluate)
 
 
 def held_out_masked_lm(family, settings, index, vocab):
-    """Masked language modelling of a stage as `config.masking` masks held-out sequences."""
+    """Masked language modelling of a stage with `config.masking`, as for held-out sequences."""
     return masked_lm(family, settings, index, vocab, settings.masking)
 
 
 def masked_lm(family, settings, index, vocab, masking):
-    """Masked language modelling of a stage as `masking` masks, a `MaskingConfig`."""
+    """Masked language modelling of a stage with `masking`, a `MaskingConfig`."""
     config = settings.stages[index]
     return objective.masked_lm(
         family.network(config.model),
@@ -134,7 +134,7 @@ def masked_lm(family, settings, index, vocab, masking):
 
 
 def grown_from_before(family, settings, index, vocab, optimizer):
-    """Enters a stage by growth out of the one before; the identity where sizes agree."""
+    """`Objective.enter` by growth of the previous stage; the identity if sizes are equal."""
     if not index:
         return None
     if _merges(settings, index):
@@ -173,7 +173,7 @@ def _with_rates_of_their_own(family, settings, index, axes):
 
 
 def _growths(family, settings, index):
-    """The operators that lead into a stage; none at a run's beginning, nor where maps do."""
+    """Growth operators into a stage; empty for the first stage and for merged LiGO maps."""
     if not index or _merges(settings, index):
         return ()
     old, new = settings.stages[index - 1 : index + 1]
@@ -189,7 +189,7 @@ def _masked_lm_flops(family, settings, index):
 
 
 def _small(family, settings, index):
-    """The small weights that a stage after `ligo` begins with."""
+    """Small weights from which a stage after `ligo` starts; None for other stages."""
     if not _merges(settings, index):
         return None
     return ligo.small(family, settings, index - 2)._replace(at_steps=False)

@@ -1,4 +1,4 @@
-"""From the last state of one stage to the first of the next, and the certificate of it."""
+"""Grows the last state of a stage into the first of the next; measures a certificate."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from bertgrow.growth.operators import masked
 from bertgrow.models import layers
 from bertgrow.train import schedules
 
-# What an axis changes in a configuration; those that widen, whatever else differs.
+# Config fields that an axis changes. Width axes are absent: they change all other fields.
 FIELDS = dict(
     layers=("num_layers", "frozen_layers"), rank=("ffn_rank",), light=("light_every",),
     pool=("pool", "pool_mode"), positions=("max_length",), length=(),
@@ -22,12 +22,12 @@ BELOW = ("embeddings", "resolution")  # modules that feed the first layer
 
 
 def growths(family, old, new, seed):
-    """The operators between two stages, in order; an InputError where they cannot grow.
+    """Growth operators between two stages, in order; InputError if growth is impossible.
 
     Args:
       family: `Family` of both models.
-      old, new: `StageConfig`; `new.grow` says which operator to use for each dimension.
-      seed: of the run; what is drawn depends on it and on the start of the new stage.
+      old, new: `StageConfig`; `new.grow` selects the operator of each dimension.
+      seed: seed of the run; random draws depend on it and on the start of the new stage.
     """
     tables = [family.sizes(stage.model) | dict(length=stage.length) for stage in (old, new)]
 
@@ -43,14 +43,14 @@ def growths(family, old, new, seed):
 
 
 def check(operators, rules):
-    """InputError where the operators cannot have the moments that `rules` asks for."""
+    """Raises InputError if the operators do not support the moments policy of `rules`."""
     train_state.policies(operators, rules.moments)
 
 
 def rate_by_axis(operators, stage):
-    """{axis: function step -> float [size]} of the units that learn at a rate of their own.
+    """{axis: function step -> float [size]}, learning-rate factors of single units.
 
-    New ones warm up alone, where asked to; frozen layers stay as they are.
+    New units have their own warm-up (`grow.rewarmup_new`); frozen layers have factor zero.
     """
     steps = stage.grow.rewarmup_new
     factors = {
@@ -68,7 +68,7 @@ def rate_by_axis(operators, stage):
 
 
 def hide_new(task, operators, stage):
-    """`task` with what is new hidden at first, where an operator asks for it."""
+    """Returns `task` with masks on new parts that ramp in, if an operator has `masks`."""
     masks = registry.compose(operators).masks
     ramp = stage.grow.ramp
     if masks and not 0 < ramp <= stage.steps:
@@ -80,16 +80,16 @@ def hide_new(task, operators, stage):
 
 
 def frozen_modules(model, axes):
-    """Names of the modules that feed a model's frozen layers and stay as these do."""
+    """Names of the modules below the frozen layers of a model, which are frozen as well."""
     frozen = getattr(model, "frozen_layers", 0)
     return tuple(name for name in BELOW if name in axes) if frozen else ()
 
 
 def grow(current, operators, *, axes, optimizer, rules, shardings):
-    """Grows a TrainState where it lies; the old one is gone.
+    """Grows a TrainState in place; the old state is deleted.
 
     Returns:
-      The grown state, and for the certificate its `cost` and `moment_norms`, before and after.
+      The grown state, and {`cost`, `moment_norms` before and after} for the certificate.
     """
 
     def larger(old):
@@ -109,25 +109,26 @@ def _norms(current):
 
 
 def certify(family, operators, params, axes, old, new, task, batch):
-    """Measures each operator in order on a fixed batch in float32: claim against fact.
+    """Measures the claim of each operator, in order, on a fixed batch in float32.
 
-    `loss` holds the whole growth's loss before and after, in float32 and as it is trained.
+    `loss` of the certificate is the loss before and after the whole growth, in float32 and in
+    the dtype of training.
 
     Args:
       family: `Family` of both models.
-      operators: what `growths` gave.
-      params, axes: of the old model.
+      operators: output of `growths`.
+      params, axes: parameters and axis names of the old model.
       old, new: `StageConfig`.
-      task: of the old stage; hides the same tokens for every model.
-      batch: held-out rows at the old stage's length, `certificate.num_rows` of them.
+      task: task of the old stage; all models use its masks.
+      batch: `certificate.num_rows` held-out sequences of the length of the old stage.
     """
     inputs = jax.jit(task.prepare)(batch)
     models = path(operators, old.model, new.model)
     pairs = list(zip(models, masks_after(operators), strict=True))
 
     def evaluation(model, masks):
-        # `inputs` are an argument and no constant of the program: under several processes
-        # none of them holds all of them.
+        # `inputs` are an argument, not a constant of the program: with several processes
+        # each of them has only a part of the batch.
         scores = jax.jit(make_scores(family.network(model), masks))
         return lambda params: scores(params, inputs)
 
@@ -141,7 +142,7 @@ def certify(family, operators, params, axes, old, new, task, batch):
 
 
 def path(operators, old, new):
-    """The configurations on the way: the old one, then one after each operator."""
+    """Model configs of the transition: the old one, then one after each operator."""
     models = [old]
     for operator in operators:
         changed = _fields(operator.changes, new)
@@ -150,12 +151,12 @@ def path(operators, old, new):
 
 
 def masks_after(operators):
-    """What is hidden in the old model and after each operator, as `masked.hide` takes it."""
+    """Masks of the old model and of the model after each operator, for `masked.hide`."""
     return [registry.compose(operators[:done]).masks for done in range(len(operators) + 1)]
 
 
 def _fields(changes, new):
-    """The fields of `new` that an operator with these `changes` gives its model."""
+    """Fields of `new` that an operator with these `changes` sets."""
     elsewhere = {name for names in FIELDS.values() for name in names}
     mine = {name for axis in changes for name in FIELDS.get(axis, ())}
     if changes.keys() - FIELDS.keys():
@@ -164,14 +165,14 @@ def _fields(changes, new):
 
 
 def exactly(model):
-    """The same model in float32, so that a claim is about the method and not the rounding."""
+    """The same model in float32, so that a claim is tested without bfloat16 rounding."""
     return dataclasses.replace(model, dtype="float32", remat="none")
 
 
 def make_scores(network, masks):
-    """The function (params, inputs) -> (logits, loss) that a certificate compares.
+    """Makes the function (params, inputs) -> (logits, loss) that a certificate compares.
 
-    Logits are float32 [batch, predictions, vocab], zero where a prediction has no weight.
+    Logits are float32 [batch, predictions, vocab], zero at padding predictions.
     """
 
     def scores(params, inputs):

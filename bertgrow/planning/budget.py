@@ -1,14 +1,14 @@
-"""Hours and money of a plan, and every assumption behind them."""
+"""Estimates the hours and cost of a plan, and lists the assumptions."""
 
 from bertgrow.core import units
 from bertgrow.planning import calibration
 from bertgrow.train import sharding
 
-LOW_COST = 1.5  # how much longer a narrow or pooled stage takes than its FLOPs say
+LOW_COST = 1.5  # time of a narrow or pooled stage, relative to the time from its FLOPs
 
 
 def add(plan, settings, family, stages, *, device, chips, mfu, price, calibrate):
-    """Adds `time` to every stage, and `hours` and `cost` to the plan and its plain run."""
+    """Adds `time` to every stage, and `hours` and `cost` to the plan and its plain recipe."""
     if calibrate:
         seconds = measured(settings, stages, chips)
     else:
@@ -30,7 +30,7 @@ def add(plan, settings, family, stages, *, device, chips, mfu, price, calibrate)
 
 
 def assumed(settings, family, stages, device, chips, mfu):
-    """Seconds a step of each stage, from its FLOPs and a share of the peak."""
+    """Seconds per step of each stage, from its FLOPs and a fraction of the peak FLOP/s."""
     rate = chips * device.peak * (mfu or device.utilisation)
     return [
         stage.flops / rate * (LOW_COST if is_low_cost(family, settings, config) else 1)
@@ -39,7 +39,7 @@ def assumed(settings, family, stages, device, chips, mfu):
 
 
 def measured(settings, stages, chips):
-    """Seconds a step of each stage, timed on the devices at hand and spread over `chips`."""
+    """Seconds per step of each stage, timed on the present devices and scaled to `chips`."""
     mesh = sharding.make_mesh(vars(settings.mesh))
     return [
         calibration.seconds_per_step(
@@ -55,9 +55,9 @@ def measured(settings, stages, chips):
 
 
 def is_low_cost(family, settings, stage):
-    """Whether a model differs from the last of its task in more than its number of layers.
+    """Whether a model differs from the last model of its task in more than its depth.
 
-    A teacher is as wide as it will ever be; the student after it does not make it narrow.
+    Only stages of the same task are compared: a student may be narrower than its teacher.
     """
     last = next(each for each in reversed(settings.stages) if each.task == stage.task)
     ignored = dict(layers=0, positions=0)

@@ -1,4 +1,4 @@
-"""Times a few steps of a stage on the devices at hand."""
+"""Times a few training steps of a stage on the present devices."""
 
 import functools
 import time
@@ -16,10 +16,11 @@ WARM_UP, TIMED = 3, 20
 
 
 def seconds_per_step(stage, mesh, *, vocab_size, accumulate=1, start=0):
-    """Seconds of one step of a `Stage` on random tokens, the mean of 20 after 3.
+    """Seconds per step of a `Stage` on random tokens: the mean of 20 after 3 warm-up ones.
 
-    The 20 are spread evenly over the stage, which begins at step `start`: what a step does may
-    depend on when it is, as in layer phases. Reading data, evaluating and saving are not in it.
+    The 20 steps are spread evenly over the stage, which begins at step `start`, because the
+    work of a step may depend on its number, as in layer phases. Reading data, evaluating and
+    saving are not included.
     """
     where = sharding.state_shardings(stage.task, stage.optimizer, mesh)
     batch = sharding.put(random_batch(stage.batch, stage.length, vocab_size), mesh)
@@ -49,7 +50,7 @@ def seconds_per_step(stage, mesh, *, vocab_size, accumulate=1, start=0):
 
 
 def _made_up(stage, mesh):
-    """Arrays of one number in the place of the frozen weights, which no run has made yet."""
+    """Constant arrays in place of the frozen weights, which are not trained yet."""
     shapes = memory.frozen(stage, mesh)
     fill = functools.partial(jax.tree.map, lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype))
     where = jax.tree.map(lambda leaf: leaf.sharding, shapes)
@@ -57,7 +58,7 @@ def _made_up(stage, mesh):
 
 
 def random_batch(rows, length, vocab_size):
-    """Full rows of random ordinary pieces, two segments each."""
+    """Sequences of random ordinary tokens without padding, with two segments each."""
     draw = np.random.default_rng(0)
     numbers = np.arange(rows)
     return dict(
@@ -69,6 +70,6 @@ def random_batch(rows, length, vocab_size):
 
 
 def vocabulary(size):
-    """A `Vocab` of pieces that say nothing: special ones first, then words."""
+    """A `Vocab` of placeholder tokens: five special tokens, then word starts."""
     numbers = np.arange(size)
     return Vocab(size, 0, 1, 2, 3, 4, starts=numbers >= 5, special=numbers < 5)

@@ -1,4 +1,4 @@
-"""From a resolved recipe to a plan: what each stage is, and what all of it takes."""
+"""Makes the plan of a resolved recipe: sizes, FLOPs, memory, disk, time and cost."""
 
 import dataclasses
 import math
@@ -11,27 +11,27 @@ from bertgrow.teacher_cache import cost_estimate
 from bertgrow.train import loop, sharding
 from bertgrow.train.checkpoints import disk
 
-HEADS = ("mlm", "nsp")  # what belongs to pre-training alone; all else is the encoder
+HEADS = ("mlm", "nsp")  # modules used in pre-training only; all others are the encoder
 
 
 def make(
     settings, *, device=None, chips=None, mfu=None, price=None, calibrate=False,
     read_rate=None,
 ):  # fmt: skip
-    """The plan as plain data, which is what `--json` prints.
+    """Makes the plan as plain data, as `--json` prints it.
 
     Args:
-      settings: `RunConfig`, its models in the dtype of the device.
-      device: `hardware.Device`; without one there are no hours.
-      chips: how many; by default as many as the recipe's mesh names.
-      mfu: share of the peak, instead of the device's own.
-      price: of a chip for an hour.
-      calibrate: time the stages on the devices of this process.
-      read_rate: bytes a second of the disk that is to hold a cache of targets.
+      settings: `RunConfig` whose models have the dtype of the device.
+      device: `hardware.Device`; None: the plan has no time and no cost.
+      chips: number of chips; by default the product of the mesh axes of the recipe.
+      mfu: fraction of the peak FLOP/s; by default the `utilisation` of the device.
+      price: price of one chip for one hour.
+      calibrate: whether to time the stages on the devices of this process.
+      read_rate: bytes per second of the disk for the teacher cache.
 
     Raises:
-      InputError: stages that cannot grow into one another, or batches that the mesh does
-        not divide.
+      InputError: a stage cannot grow into the next, or a batch is not divisible by the
+        mesh.
     """
     family = families.find(settings.family)
     vocab = calibration.vocabulary(settings.model.vocab_size)
@@ -80,7 +80,7 @@ def make(
 
 
 def in_dtype(settings, dtype):
-    """The same run with `dtype: auto` settled for the device that is planned for."""
+    """Replaces `dtype: auto` by the dtype of the device of the plan."""
 
     def settle(stage):
         if stage.model.dtype != "auto":
@@ -91,7 +91,7 @@ def in_dtype(settings, dtype):
 
 
 def _stage(family, config, stage):
-    """What follows from the model and the settings of one stage."""
+    """Sizes, parameters, tokens and FLOPs of one stage."""
     parameters = dict(encoder=0, heads=0)
     for name, count in families.parameters(family, config.model).items():
         parameters["heads" if name in HEADS else "encoder"] += count
@@ -122,13 +122,13 @@ def _growth(family, old, new, seed):
 
 
 def _rows_at_once(settings, config, mesh):
-    """Rows of one micro-batch on one device."""
+    """Sequences of one micro-batch on one device."""
     sharding.check_batch(config.batch, mesh, settings.accumulate)
     return config.batch // (mesh.shape["data"] * mesh.shape["fsdp"] * settings.accumulate)
 
 
 def _memory(settings, family, vocab, index, state, frozen, **sizes):
-    """Bytes on one chip, with the activations of the recipe's `remat` and of the others."""
+    """Bytes on one chip, with the activations of each remat policy."""
     config = settings.stages[index]
     tasks = {}
     for remat in memory.REMATS:
@@ -143,7 +143,7 @@ def _memory(settings, family, vocab, index, state, frozen, **sizes):
 
 
 def _entry(settings, family, todo, states, index, mesh):
-    """Bytes on one chip while a stage is entered: `growth` and `certificate`."""
+    """Bytes on one chip at the start of a stage: `growth` and `certificate`."""
     old, new = settings.stages[max(index - 1, 0)], settings.stages[index]
     pair = states[max(index - 1, 0)], states[index]
     if not index or old.task != new.task:
@@ -154,15 +154,15 @@ def _entry(settings, family, todo, states, index, mesh):
 
 
 def _evaluation(settings, config, rows_at_once, trace):
-    """What the held-out figures of a stage cost; no part of the FLOPs of training.
+    """Cost of the evaluations of a stage, which the training FLOPs exclude.
 
     Args:
-      settings, config: of the run and of the stage.
-      rows_at_once: of one micro-batch on one device.
-      trace: `memory.evaluation_trace` of as many rows.
+      settings, config: config of the run and of the stage.
+      rows_at_once: sequences of one micro-batch on one device.
+      trace: `memory.evaluation_trace` of the same number of sequences.
 
     Returns:
-      `rows` of an evaluation, its `flops`, and the `times` that it is done.
+      `rows` (sequences) of an evaluation, its `flops`, and `times`, the number of evaluations.
     """
     rows = math.ceil(settings.eval.rows / config.batch) * config.batch
     every = settings.eval.every
@@ -172,16 +172,16 @@ def _evaluation(settings, config, rows_at_once, trace):
 
 
 def _with(settings, index, stage):
-    """The same run with another stage number `index`."""
+    """Copy of `settings` with stage number `index` replaced by `stage`."""
     others = list(settings.stages)
     others[index] = stage
     return dataclasses.replace(settings, stages=tuple(others))
 
 
 def _compare(rows):
-    """The stages against the plain recipe: the last one's model, batch, length all along.
+    """Compares the stages with a plain recipe: model, batch and length of the last stage.
 
-    Where stages learn different things there is no such recipe, and no `plain`.
+    If the stages have different tasks, there is no such recipe, and `plain` is absent.
     """
     last = rows[-1]
     steps, total = sum(row["steps"] for row in rows), sum(row["flops"] for row in rows)
@@ -210,7 +210,7 @@ def _compare(rows):
 
 
 def _whole(stages, states, mesh):
-    """The axes that a rule would divide and the mesh does not, with the weights they are in."""
+    """Axes with a sharding rule that the mesh does not divide, and the weights with them."""
     found = {}
     for stage, state in zip(stages, states, strict=True):
         for axis in sharding.whole(stage.task.axes, state.params, mesh):
@@ -258,7 +258,7 @@ def _assumptions(settings, plan):
 
 
 def _remarks(settings, family):
-    """What the objectives say of their FLOPs, each sentence once."""
+    """Remarks of the objectives on their FLOPs, without duplicates."""
     every = (
         stages.find(family, stage.task).remarks(family, settings, index)
         for index, stage in enumerate(settings.stages)

@@ -1,4 +1,4 @@
-"""What one device holds while a stage is entered, counted from shapes alone."""
+"""Estimates the memory of one device during growth and certificates, from shapes only."""
 
 import jax
 
@@ -9,29 +9,29 @@ from bertgrow.train import sharding
 
 
 def count(family, operators, old, new, task, states, mesh):
-    """Bytes on one device while a model grows, as a dict for `plan --json`.
+    """Bytes on one device during growth, as a dict for `plan --json`.
 
     Args:
       family: `Family` of both models.
-      operators: what `transition.growths` gave.
+      operators: output of `transition.growths`.
       old, new: `StageConfig`.
-      task: of the old stage.
-      states: the old and the new TrainState, shapes with shardings.
-      mesh: of the run.
+      task: task of the old stage.
+      states: old and new TrainState of shapes with shardings.
+      mesh: mesh of the run.
 
     Returns:
-      `growth`, both states side by side, which is an upper bound: old leaves are freed on the
-      way. `certificate`, the old state, the models that are compared, and a forward pass.
+      `growth`: both states together, an upper bound, because old leaves are freed during
+      growth. `certificate`: the old state, the compared models and a forward pass.
     """
     before, after = map(memory.on_device, states)
     if not operators:
-        before = 0  # the state stays where it is
+        before = 0  # the state does not change
     measured = _certificate(family, operators, old, new, task, mesh)
     return dict(growth=before + after, certificate=memory.on_device(states[0]) + measured)
 
 
 def hand_over(stage, states, mesh):
-    """The same where a stage begins with other weights than those of the stage before."""
+    """`count` for a stage that does not start from the weights of the previous stage."""
     if stage.enter is None:
         return dict(growth=0, certificate=0)
     read = stage.frozen and stage.frozen.at_entry
@@ -40,7 +40,7 @@ def hand_over(stage, states, mesh):
 
 
 def _certificate(family, operators, old, new, task, mesh):
-    """Bytes beside the old state: two generations of weights and logits, and a forward pass."""
+    """Bytes in addition to the old state: two sets of weights and logits, one forward pass."""
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
     rows = certificate.num_rows(old.batch, devices) // devices
     inputs = jax.eval_shape(task.prepare, memory.batch_shapes(rows, old.length))
@@ -49,7 +49,7 @@ def _certificate(family, operators, old, new, task, mesh):
     for index, masks in enumerate(transition.masks_after(operators)):
         network = family.network(transition.exactly(models[index]))
         params = jax.eval_shape(network.init, jax.random.key(0))
-        weights = _on_mesh(params, network.axes, mesh) if index else 0  # the old state's own
+        weights = _on_mesh(params, network.axes, mesh) if index else 0  # in the old state
         scores = transition.make_scores(network, masks)
         forward = traced.peak_bytes(traced.trace(scores, params, inputs))
         most = max(most, weights_before + logits_before + weights + forward)

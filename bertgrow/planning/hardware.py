@@ -1,4 +1,4 @@
-"""What a device can do: its peak, its memory, and who says so."""
+"""Table of devices: peak FLOP/s, memory and the source of the figures."""
 
 import os
 import re
@@ -11,10 +11,10 @@ from bertgrow.core.errors import InputError
 GOOGLE = "docs.cloud.google.com/tpu/docs/{}"
 NVIDIA = "NVIDIA's data sheet, {}, without sparsity"
 
-# Between 32 % (BERT-large at 512 tokens on one A100) and 50 % (the best MLPerf entries on
-# H200, with 8-bit products) of published encoder runs.
+# Published encoder runs reach 32 % (BERT-large at 512 tokens on one A100) to 50 % (the best
+# MLPerf entries on H200, with 8-bit products).
 USUAL = 0.4
-CPU_CORE = 64e9  # FLOP/s of a core: 2 units of 8 float32, multiply and add, at 2 GHz
+CPU_CORE = 64e9  # FLOP/s per core: 2 units of 8 float32, multiply and add, at 2 GHz
 
 
 class Device(NamedTuple):
@@ -23,8 +23,8 @@ class Device(NamedTuple):
     name: str
     peak: float  # FLOP/s in `dtype`
     memory: float  # bytes
-    dtype: str  # what a plan assumes for `dtype: auto`
-    utilisation: float  # assumed share of the peak that model FLOPs reach
+    dtype: str  # dtype of a plan with `dtype: auto`
+    utilisation: float  # assumed model FLOP/s as a fraction of the peak
     source: str
 
 
@@ -39,7 +39,7 @@ def _gpu(name, teraflops, gigabytes, *, form="SXM"):
 
 
 def _t4():
-    """65 TFLOP/s are in float16 alone, which no recipe computes in; bfloat16 is emulated."""
+    """The T4: its 65 TFLOP/s need float16, which recipes do not use; bfloat16 is emulated."""
     source = (
         "NVIDIA's data sheet; it has no bfloat16 units: run with config.model.dtype=float32"
     )
@@ -56,7 +56,7 @@ TABLE = {
     "v4": _tpu("v4", 275, 32),
     "v5e": _tpu("v5e", 197, 16),
     "v5p": _tpu("v5p", 459, 95),
-    "v6e": _tpu("v6e", 918, 32, 0.3),  # its units of 256 x 256 suit narrow models less
+    "v6e": _tpu("v6e", 918, 32, 0.3),  # its 256 x 256 matrix units fit narrow models less well
     "a100": _gpu("a100", 312, 80),
     "h100": _gpu("h100", 989, 80),
     "h200": _gpu("h200", 989, 141),
@@ -65,7 +65,7 @@ TABLE = {
     "cpu": _cpu(),
 }
 
-KINDS = {  # pattern of JAX's `device_kind`, in lower case; the first that is found counts
+KINDS = {  # lower-case pattern of JAX's `device_kind`; the first match is used
     "v5 lite": "v5e",
     "v5e": "v5e",
     "v5": "v5p",
@@ -74,19 +74,19 @@ KINDS = {  # pattern of JAX's `device_kind`, in lower case; the first that is fo
     "a100": "a100",
     "h100": "h100",
     "h200": "h200",
-    r"\bl4\b": "l4",  # and no L40
+    r"\bl4\b": "l4",  # excludes L40
     r"\bt4\b": "t4",
     "cpu": "cpu",
 }
 
 
 def present():
-    """The `Device` of this process."""
+    """Returns the `Device` of this process."""
     return of_kind(jax.devices()[0].device_kind)
 
 
 def of_kind(kind):
-    """The `Device` that JAX calls `kind`, e.g. "NVIDIA L4"."""
+    """Returns the `Device` with the JAX `device_kind` `kind`, e.g. "NVIDIA L4"."""
     for pattern, name in KINDS.items():
         if re.search(pattern, kind.lower()):
             return TABLE[name]

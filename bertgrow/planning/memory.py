@@ -1,12 +1,12 @@
-"""What one device holds in training, evaluation and growth, counted from shapes alone.
+"""Estimates the memory of one device in training, evaluation and growth, from shapes only.
 
-Activations are what the backward pass of one layer after another will need: JAX is asked
-for them by tracing the loss, so that the count follows the model and its `remat`, whatever
-the family. To that come two layers' worth, for what is in work while the gradients of one are
-computed.
+Activations are the residuals that the forward pass saves for the backward pass. They are
+counted by tracing the loss with JAX, so that the count follows the model and its `remat` in
+every family. The activations of two layers are added for the working memory of the backward
+pass of one layer.
 
-Evaluation and certificates have no backward pass: their working memory is read off the trace of
-the forward pass (`traced.peak_bytes`), while the whole state lies beside it.
+Evaluation and certificates have no backward pass. Their working memory comes from the trace of
+the forward pass (`traced.peak_bytes`); the whole state is in memory at the same time.
 """
 
 import math
@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from bertgrow.planning import traced
 
 REMATS = ("none", "dots", "full")
-IN_WORK = 2  # layers; see the comparison with the compiler in docs/plan.md
-FEW = 8  # slices
+IN_WORK = 2  # layers of working memory; docs/plan.md compares it with the compiler
+FEW = 8  # micro-batches
 
 
 def count(
@@ -29,17 +29,17 @@ def count(
     Args:
       tasks: {remat: Task} for each of `REMATS`.
       state: TrainState of shapes with shardings, as `loop.state_shapes`.
-      frozen: shapes with shardings of what the stage uses and does not train.
-      rows: a device's rows of the batch, of one slice where it is worked off in slices.
-      length: tokens a row.
-      layers: how many, to know how large one is.
-      remat: the one of the recipe.
-      evaluation_working: bytes that an evaluation of `rows` rows takes beside the state.
-      accumulate: in how many slices a batch is worked off.
+      frozen: shapes with shardings of the frozen weights of the stage.
+      rows: sequences of one micro-batch on one device.
+      length: tokens per sequence.
+      layers: number of layers, to compute the size of one.
+      remat: remat policy of the recipe.
+      evaluation_working: bytes of an evaluation of `rows` sequences in addition to the state.
+      accumulate: number of micro-batches per batch.
 
     Returns:
-      Among others `total`, of the training step, and `evaluation`, of an evaluation in slices
-      of the same size.
+      Among others `total` for the training step, and `evaluation` for an evaluation with
+      micro-batches of the same size.
     """
     kept = {name: saved(task, rows, length, frozen) for name, task in tasks.items()}
     in_work = int(IN_WORK * (kept["none"] - kept["full"]) / layers)
@@ -59,13 +59,13 @@ def count(
 
 
 def evaluation(found, slices=1):
-    """Bytes in all during an evaluation, in `slices` times as many slices."""
+    """Total bytes during an evaluation with `slices` times as many micro-batches."""
     state = found["parameters"] + found["frozen"] + found["moments"]
     return state + found["evaluation_working"] // slices
 
 
 def peak(found, remat, slices=1):
-    """Bytes at the worst moment of a stage: a step, an evaluation, or its beginning."""
+    """Peak bytes of a stage: the maximum over step, evaluation, certificate and growth."""
     return max(
         total(found, remat, slices),
         evaluation(found, slices),
@@ -75,19 +75,19 @@ def peak(found, remat, slices=1):
 
 
 def total(found, remat, slices=1):
-    """Bytes in all, the batch worked off in `slices` times as many slices."""
+    """Total bytes of a training step with `slices` times as many micro-batches."""
     gradients = found["gradients"]
-    if slices > 1:  # the sum and a part of it
+    if slices > 1:  # the accumulated gradients and those of one micro-batch
         gradients = max(gradients, 2 * found["parameters"])
     fixed = found["parameters"] + found["frozen"] + found["moments"] + gradients
     return fixed + found["activations_by_remat"][remat] // slices
 
 
 def fit(memories, limit, *, remat, accumulate):
-    """Marks each stage's `memory` with whether its peak `fits`.
+    """Sets `fits` of each stage's `memory`: whether its peak is within `limit`.
 
     Returns:
-      {} where all do, else {"advice": the recipe fields to set, {} where none would do}.
+      {} if all fit, else {"advice": recipe fields to set}; the advice is {} if none helps.
     """
     for each in memories:
         each["fits"] = peak(each, remat) <= limit
@@ -102,20 +102,20 @@ def fit(memories, limit, *, remat, accumulate):
 
 
 def _ways(memories, remat):
-    """(remat, slices) from what costs least to what costs most time.
+    """Pairs (remat, slices), ordered by their cost in time.
 
-    A few slices cost nothing, computing layers twice costs up to a third, and slices of a
-    row or two leave a device idle.
+    A few micro-batches cost nothing, recomputing layers costs up to a third of the time, and
+    micro-batches of one or two sequences leave a device partly idle.
     """
     rows = [each["rows"] for each in memories]
     slices = [n for n in range(1, min(rows) + 1) if not any(count % n for count in rows)]
     remats = list(dict.fromkeys([remat, *REMATS]))
     pairs = [(name, number) for name in remats for number in slices]
-    return sorted(pairs, key=lambda pair: pair[1] > FEW)  # stable: within, in this order
+    return sorted(pairs, key=lambda pair: pair[1] > FEW)  # stable sort
 
 
 def on_device(shapes):
-    """Bytes of a tree of shapes with shardings that one device holds."""
+    """Bytes on one device of a tree of shapes with shardings."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(shapes)
@@ -123,12 +123,12 @@ def on_device(shapes):
 
 
 def frozen(stage, mesh):
-    """Shapes with shardings of what every step of a `Stage` asks and does not train."""
+    """Shapes with shardings of the frozen weights that every step of a `Stage` uses."""
     return stage.frozen.shapes(mesh) if stage.frozen and stage.frozen.at_steps else ()
 
 
 def saved(task, rows, length, frozen=()):
-    """Bytes that the forward pass over `rows` rows leaves for the backward pass."""
+    """Bytes that the forward pass of `rows` sequences saves for the backward pass."""
 
     def residuals(params, frozen, inputs, key):
         def loss(params):
@@ -140,7 +140,7 @@ def saved(task, rows, length, frozen=()):
     params = jax.eval_shape(task.init, jax.random.key(0))
     inputs = jax.eval_shape(task.prepare, batch_shapes(rows, length))
     traced = jax.make_jaxpr(residuals)(params, frozen, inputs, jax.random.key(0)).jaxpr
-    # What comes in, such as the weights, is there in any case; what goes out twice is one.
+    # Inputs such as the weights are counted elsewhere; a variable returned twice counts once.
     kept = {id(variable): variable.aval for variable in traced.outvars}
     for variable in traced.invars:
         kept.pop(id(variable), None)
@@ -148,7 +148,7 @@ def saved(task, rows, length, frozen=()):
 
 
 def evaluation_trace(task, rows, length, frozen=()):
-    """The jaxpr of `task.evaluate` on `rows` rows, to be counted by `traced`."""
+    """Jaxpr of `task.evaluate` on `rows` sequences, for the counts of `traced`."""
 
     def evaluate(params, frozen, batch):
         return task.evaluate(task.view(params, 0) if task.view else params, frozen, batch)
@@ -158,7 +158,7 @@ def evaluation_trace(task, rows, length, frozen=()):
 
 
 def batch_shapes(rows, length):
-    """The shapes of a batch from the data side."""
+    """Shapes of a batch from the input pipeline."""
     shape, row = jax.ShapeDtypeStruct, (rows, length)
     return dict(
         tokens=shape(row, jnp.int32),
@@ -170,5 +170,5 @@ def batch_shapes(rows, length):
 
 def _bytes(aval):
     if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key):
-        return 0  # a few words
+        return 0  # a few bytes
     return math.prod(aval.shape) * aval.dtype.itemsize

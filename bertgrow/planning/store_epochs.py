@@ -1,18 +1,18 @@
-"""How often the stages of a plan read the stores of its recipe."""
+"""Counts how many epochs of each token store a plan reads."""
 
 from bertgrow.core import units
 
 
 def add(plan, stores, weights):
-    """Adds `stores` to a plan: folder, training tokens and epochs of each.
+    """Adds `stores` to a plan: folder, training tokens and epochs of each store.
 
-    Epochs are the tokens of all sequences over those of the store. A run reads somewhat less:
-    padding, [CLS] and [SEP] are counted here, and pairs take random segments.
+    Epochs are the tokens of all sequences divided by the tokens of the store. A run reads
+    somewhat less: this count includes padding, [CLS] and [SEP], and pairs take random segments.
 
     Args:
-      plan: with `tokens`.
-      stores: opened.
-      weights: of the sequences that each store gives, one number above 0 a store.
+      plan: plan with `tokens`.
+      stores: list of opened `Store`s.
+      weights: sampling weight of each store, a number above 0.
     """
     plan["stores"] = []
     for store, weight in zip(stores, weights, strict=True):
@@ -22,7 +22,7 @@ def add(plan, stores, weights):
 
 
 def findings(plan):
-    """The lines to remember, for `plan_table`."""
+    """Summary lines for `planning.table`."""
     for row in plan.get("stores", ()):
         yield (
             f"at most {units.plain(row['epochs'])} epochs of {row['store']}, which has "

@@ -1,4 +1,4 @@
-"""Prints a plan as four short tables, each within 80 columns, and its assumptions."""
+"""Prints a plan as four tables of at most 80 columns, with findings and assumptions."""
 
 import shutil
 import sys
@@ -14,7 +14,7 @@ from bertgrow.teacher_cache import cost_estimate
 
 
 def show(plan, file=None):
-    """Prints what `plan.make` gave, with its `recipe`."""
+    """Prints the plan of `estimate.make`, to which the caller added `recipe`."""
     file = file or sys.stdout
     console = rich.console.Console(file=file, highlight=False, soft_wrap=True)
     for title, header, rows in tables(plan):
@@ -33,7 +33,7 @@ def show(plan, file=None):
 
 
 def tables(plan):
-    """(title, header, rows of strings) of each table."""
+    """Yields (title, header, rows of strings) of each table."""
     many = "" if len(plan["stages"]) == 1 else "s"
     yield (
         f"{plan['recipe']}: {len(plan['stages'])} stage{many}, {plan['steps']:,} steps, "
@@ -48,7 +48,7 @@ def tables(plan):
 
 
 def findings(plan):
-    """The lines to remember."""
+    """Yields the summary lines below the tables."""
     if len(plan["stages"]) > 1 and "plain" in plan:
         told = f"predicted speed-up: {plan['speedup_percent']:+.1f} % in FLOPs"
         if "hours" in plan:
@@ -78,7 +78,7 @@ def findings(plan):
 
 
 def _clock(plan):
-    """Seconds in the unit that suits the plan, and its name."""
+    """Time unit of the plan: (seconds per unit, name of the unit)."""
     return (3600, "hours") if plan.get("plain", plan)["hours"] >= 0.1 else (1, "seconds")
 
 

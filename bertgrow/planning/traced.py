@@ -1,8 +1,8 @@
 """Counts the working memory and the FLOPs of a function from its jaxpr, without compiling it.
 
-Assumes what compilers do: an element-wise operation is fused into the one that reads it. So
-memory is taken by results of other operations, by operands of matrix products and loops, and
-by what several operations read.
+The count assumes, as compilers do, that an element-wise operation is fused into its reader. So
+these values take memory: results of all other operations, operands of matrix products and
+loops, and values that several operations read.
 """
 
 import collections
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-STORED = (  # how the names of operations begin that are not element-wise
+STORED = (  # name prefixes of operations that are not element-wise
     "arg", "concatenate", "cond", "conv_general", "cum", "dot_general", "dynamic", "gather",
     "reduce", "scan", "scatter", "sort", "top_k", "while",
 )  # fmt: skip
@@ -23,7 +23,7 @@ CALLS = {  # primitive -> the parameter that holds the called jaxpr
 
 
 class Operation(NamedTuple):
-    """One equation, the calls around it dissolved."""
+    """One equation of a jaxpr with all calls inlined."""
 
     equation: Any
     reads: tuple  # keys of values
@@ -31,12 +31,12 @@ class Operation(NamedTuple):
 
 
 def trace(function, *args):
-    """The jaxpr of a function of arrays or shapes."""
+    """Traces a function of arrays or shapes to its jaxpr."""
     return jax.make_jaxpr(function)(*args).jaxpr
 
 
 def flops(jaxpr):
-    """FLOPs of the matrix products whose results are read; a loop's count at every turn."""
+    """FLOPs of the matrix products whose results are read; loops count each iteration."""
     total = 0
     for operation in _operations(jaxpr)[0]:
         equation = operation.equation
@@ -51,9 +51,9 @@ def flops(jaxpr):
 
 
 def peak_bytes(jaxpr):
-    """Bytes of what is computed, at the worst moment, in the order of the jaxpr.
+    """Peak bytes of the computed values, in the order of the jaxpr.
 
-    Arguments and constants are not counted; results are.
+    Results are counted; arguments and constants are excluded.
     """
     operations, outputs, sizes = _operations(jaxpr)
     sources = _sources(operations, outputs, sizes)
@@ -79,10 +79,10 @@ def peak_bytes(jaxpr):
 
 
 def _sources(operations, outputs, sizes):
-    """{value: the values in memory that it is computed from}, itself where it is one.
+    """{value: the stored values from which it is computed}; a stored value maps to itself.
 
-    A fused value takes memory where a matrix product, a loop, the caller or several
-    operations read it; what follows from arguments alone is computed again for each.
+    A fused value is stored if a matrix product, a loop, the caller or several operations read
+    it. A value computed from arguments only is recomputed by each of several readers.
     """
     stored, sources = set(outputs), {}
     readers = collections.Counter(key for each in operations for key in set(each.reads))
@@ -101,7 +101,7 @@ def _sources(operations, outputs, sizes):
 
 
 def _operations(jaxpr):
-    """Operations whose results are read, the keys of the results, and {key: bytes}."""
+    """Returns the operations whose results are read, the output keys, and {key: bytes}."""
     sizes, operations = {}, []
 
     def key_of(variable, names):
@@ -134,7 +134,7 @@ def _operations(jaxpr):
 
 
 def _read(operations, outputs):
-    """Those operations whose results are read, in order."""
+    """Returns the operations whose results are read, in order."""
     wanted, kept = set(outputs), []
     for operation in reversed(operations):
         if wanted.intersection(operation.writes):
@@ -144,7 +144,7 @@ def _read(operations, outputs):
 
 
 def _bodies(equation):
-    """The jaxprs of a loop or a branch."""
+    """Returns the inner jaxprs of a loop or a branch."""
     found = []
     for name in ("jaxpr", "body_jaxpr", "branches"):
         if equation.primitive.name in CALLS or name not in equation.params:
@@ -156,5 +156,5 @@ def _bodies(equation):
 
 def _bytes(aval):
     if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key):
-        return 0  # a few words
+        return 0  # a few bytes
     return math.prod(aval.shape) * aval.dtype.itemsize

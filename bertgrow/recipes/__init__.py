@@ -1,1 +1,1 @@
-"""Recipes: their fields and defaults, functions to write one, reading and checking."""
+"""Recipes: fields and defaults, functions to write, load and check them."""

@@ -1,6 +1,6 @@
-"""Functions that a recipe is written with: each returns a piece of a ConfigDict.
+"""Functions to write a recipe; each returns a part of its ConfigDict.
 
-A recipe is a Python file with `get_config(variant="")`; it may be copied anywhere.
+A recipe is a Python file with `get_config(variant="")`. It works from any folder.
 
     from bertgrow.recipes import build as recipe
 
@@ -19,7 +19,7 @@ ConfigDict = ml_collections.ConfigDict
 
 
 def pretraining(seed=0):
-    """A pre-training run of BERT-base; `model`, `optimizer` and `stages` are to be set."""
+    """Pre-training recipe of BERT-base; set its `model`, `optimizer` and `stages`."""
     staged = {name: fields.defaults(schema.StageConfig)[name] for name in schema.STAGED}
     sections = {name: section(cls) for name, cls in schema.SECTIONS.items()}
     return ConfigDict(
@@ -30,7 +30,7 @@ def pretraining(seed=0):
 
 
 def section(cls, /, **given):
-    """The fields that the dataclass `cls` declares, by default but for the `given` ones."""
+    """Fields of the dataclass `cls` with their defaults, overridden by `given`."""
     known = fields.options(cls)
     for name in given:
         if name not in known:
@@ -39,57 +39,57 @@ def section(cls, /, **given):
 
 
 def model(family, /, **given):
-    """A model of a family, e.g. "bert": the fields of its configuration."""
+    """Config of a model of a family, e.g. "bert", with defaults overridden by `given`."""
     made = section(families.find(family).config, **given)
     return ConfigDict(dict(family=family, **made))
 
 
 def bert(**given):
-    """BERT-base but for the `given` fields of `BertConfig`."""
+    """BERT-base, with fields of `BertConfig` overridden by `given`."""
     return model("bert", **given)
 
 
 def adamw(**given):
-    """`optimization.AdamW`."""
+    """AdamW optimizer, see `optimization.AdamW`."""
     return section(optimization.AdamW, **given)
 
 
 def lamb(**given):
-    """`optimization.Lamb`."""
+    """LAMB optimizer, see `optimization.Lamb`."""
     return section(optimization.Lamb, **given)
 
 
 def linear(**given):
-    """`optimization.Linear`."""
+    """Linear decay schedule, see `optimization.Linear`."""
     return section(optimization.Linear, **given)
 
 
 def published(**given):
-    """`optimization.Published`; `rewarmup` is by default as long as `warmup`."""
+    """Schedule `optimization.Published`; `rewarmup` equals `warmup` by default."""
     again = given.get("warmup", optimization.Published.warmup)
     return section(optimization.Published, **{"rewarmup": again, **given})
 
 
 def constant(peak):
-    """The same rate at every step: `published` that ends where it begins."""
+    """Constant learning rate: `published` with equal first and last values."""
     return published(peak=peak, end=peak, warmup=0, decay_steps=1)
 
 
 def wsd(**given):
-    """`optimization.Wsd`."""
+    """Warm-up, stable, decay schedule, see `optimization.Wsd`."""
     return section(optimization.Wsd, **given)
 
 
 def stages(*given):
-    """The stages in order; each lays its fields over `model`, `batch` and `length`.
+    """Makes the stages, in order; each overrides fields of `model`, `batch` and `length`.
 
-    A list of ConfigDicts, since a ConfigDict would sort named stages alphabetically.
+    The result is a tuple, because a ConfigDict would sort named stages alphabetically.
     """
     return tuple(ConfigDict(stage) for stage in given)
 
 
 def choose(variant, options):
-    """`options[variant]`, by the name behind a recipe's colon; InputError for another one."""
+    """Returns `options[variant]`; InputError if there is no such variant of the recipe."""
     if variant not in options:
         known = ", ".join(name or "none" for name in options)
         raise InputError(f"--config: variant {variant!r} of a recipe; expected {known}")
@@ -97,14 +97,14 @@ def choose(variant, options):
 
 
 def sized(config, variant, **sizes):
-    """The recipe as it is, or by the function in `sizes` that the variant names."""
+    """Applies the function in `sizes` that the variant names; no variant: no change."""
     return choose(variant, {"": lambda config: config} | sizes)(config)
 
 
 def smoke(config):
-    """The same stages, small enough for a minute on two cores, on the default corpus.
+    """Shrinks a recipe to train for a minute on two cores, on the default corpus.
 
-    Widths, depths and lengths shrink so that every transition of the recipe still happens.
+    Widths, depths and lengths are reduced so that every transition of the recipe remains.
     """
     config = config.copy_and_resolve_references()
     full_layers = config.model.num_layers

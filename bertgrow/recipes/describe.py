@@ -1,4 +1,4 @@
-"""Lists the fields of a recipe: docs/recipes.md and what `--help-config` prints.
+"""Lists the fields of a recipe, for docs/recipes.md and `--help-config`.
 
 python -m bertgrow.recipes.describe > docs/recipes.md
 """
@@ -33,7 +33,7 @@ NAME_WIDTH, DEFAULT_WIDTH = 20, 14  # columns of the text
 
 
 class Section(NamedTuple):
-    """Fields that have a common path."""
+    """Fields with a common path."""
 
     title: str  # "config.masking"
     about: str
@@ -41,10 +41,10 @@ class Section(NamedTuple):
 
 
 def sections(family):
-    """The `Section`s of a recipe whose models are of a family.
+    """Returns the `Section`s of a recipe with models of a family.
 
     Args:
-      family: its name, e.g. "bert".
+      family: name of the family, e.g. "bert".
     """
     found = families.find(family)
     staged = fields.options(schema.StageConfig)
@@ -62,18 +62,18 @@ def sections(family):
 
 
 def own_sections(family):
-    """The `Section`s that only recipes of a `Family` have."""
+    """Returns the `Section`s that only recipes of this `Family` have."""
     return [of_class(f"config.{name}", cls) for name, cls in family.sections.items()]
 
 
 def of_class(path, cls):
-    """The `Section` of a dataclass; the first paragraph of its docstring is its story."""
+    """Makes the `Section` of a dataclass; the first paragraph of its docstring describes it."""
     about = inspect.getdoc(cls).partition("\n\n")[0]
     return Section(path, about, tuple(fields.options(cls).values()))
 
 
 def page():
-    """docs/recipes.md: a recipe of BERT, then what the other families have besides."""
+    """Text of docs/recipes.md: BERT recipes, then the extra fields of other families."""
     names = ", ".join(f"`{name}`" for name in installed.names())
     names = textwrap.fill(f"Recipes of this package: {names}.", 95) + "\n"
     found = sections("bert")
@@ -86,7 +86,7 @@ def page():
 
 
 def text(family, width):
-    """The same for one family, in lines of at most `width` columns."""
+    """Text of `--help-config` for one family, in lines of at most `width` columns."""
     return "\n\n".join(_text(each, width) for each in sections(family))
 
 
@@ -103,7 +103,7 @@ def _default(known):
 
 
 def _allowed(known):
-    """What a field may be, in short: `integer >= 1`, `mean, max, concat`."""
+    """Allowed values of a field, in short: `integer >= 1`, `mean, max, concat`."""
     if known.choices:
         return ", ".join(known.choices) + (", or a dict by dimension" if known.keys else "")
     limits = {">=": known.minimum, ">": known.above, "<=": known.maximum, "<": known.below}
@@ -112,7 +112,7 @@ def _allowed(known):
 
 
 def _sentence(known):
-    """`updates of the stage [integer >= 1, steps]`."""
+    """Description of a field, e.g. `updates of the stage [integer >= 1, steps]`."""
     return f"{known.meaning} [{', '.join(filter(None, (_allowed(known), known.unit)))}]"
 
 

@@ -1,4 +1,4 @@
-"""Finds the recipes that come with the package, `configs/` of the repository, by name."""
+"""Finds by name the recipes of the package: `configs/` of the repository."""
 
 from pathlib import Path
 
@@ -9,26 +9,26 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def folder():
-    """The folder of recipes: inside an installed package, beside it in a checkout."""
+    """Folder of the recipes: inside an installed package, next to it in a checkout."""
     inside = PACKAGE / "configs"
     return inside if inside.is_dir() else PACKAGE.with_name("configs")
 
 
 def names():
-    """Names of the recipes, as `--config NAME` takes them."""
+    """Names of the recipes, as used in `--config NAME`."""
     return sorted(path.stem for path in folder().glob("*.py") if path.stem != "__init__")
 
 
 def locate(given):
-    """The file of `--config NAME[:VARIANT]` or `--config FILE.py[:VARIANT]`.
+    """Finds the file of `--config NAME[:VARIANT]` or `--config FILE.py[:VARIANT]`.
 
     Returns:
-      The file, and the same with its `:VARIANT`, if any.
+      (file, file with `:VARIANT` if one is given).
 
     Raises:
-      InputError: neither a file nor the name of a recipe.
+      InputError: `given` is neither a file nor the name of a recipe.
     """
-    if Path(given).is_file():  # a colon may belong to the path
+    if Path(given).is_file():  # a colon may be part of the path
         return given, given
     file, colon, variant = given.partition(":")
     if Path(file).is_file():

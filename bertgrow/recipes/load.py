@@ -1,4 +1,4 @@
-"""Reads `--config RECIPE[:VARIANT]` and `--config.field=value` into a ConfigDict."""
+"""Loads `--config RECIPE[:VARIANT]` and `--config.field=value` into a ConfigDict."""
 
 import contextlib
 import difflib
@@ -22,7 +22,7 @@ def add_argument(parser):
     )
 
 
-EXPECTED = {  # type of the field's value in the recipe: what a command line may give
+EXPECTED = {  # type of the recipe's value -> allowed text on the command line
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -33,16 +33,16 @@ EXPECTED = {  # type of the field's value in the recipe: what a command line may
 
 
 def read(path, overrides):
-    """Loads the recipe `path` and sets the fields that the command line's `overrides` name.
+    """Loads a recipe and applies the overrides of the command line.
 
     Args:
-      path: `bert_base_grow` or `bert_base_grow:smoke`, a recipe of this package by its name,
-        or `my_recipe.py` and `my_recipe.py:smoke`, a file.
-      overrides: what argparse left over, e.g. ["--config.optimizer.clip=0.5"]. They are
-        set in this order.
+      path: name of a recipe of this package, such as `bert_base_grow` or
+        `bert_base_grow:smoke`, or a file, such as `my_recipe.py` or `my_recipe.py:smoke`.
+      overrides: arguments that argparse does not know, e.g.
+        ["--config.optimizer.clip=0.5"]. They are applied in this order.
 
     Raises:
-      InputError: no such recipe, an error inside it, an unknown flag, field or value.
+      InputError: the recipe is missing or fails, or a flag, field or value is unknown.
     """
     file, path = installed.locate(path)
     for override in overrides:
@@ -58,7 +58,7 @@ def read(path, overrides):
 
 
 def _parse(define, words, **options):
-    """The value of the flag `config` that `define` makes, after parsing `words`."""
+    """Defines the flag `config` with `define`, parses `words` and returns its value."""
     values, argv = flags.FlagValues(), ["bertgrow", *words]
     define("config", flag_values=values, sys_argv=argv, **options)
     values(argv)
@@ -66,7 +66,7 @@ def _parse(define, words, **options):
 
 
 def _set(recipe, override):
-    """Sets one field of `recipe`; an InputError names the field, the value and what fits."""
+    """Sets one field of `recipe`; InputError with the expected value if it does not fit."""
     field = override.partition("=")[0]
     expected = EXPECTED.get(_type(recipe, field), "another value").format(field=field)
     try:
@@ -76,7 +76,7 @@ def _set(recipe, override):
 
 
 def _type(recipe, field):
-    """The type that the recipe's field has; an InputError where there is no such field."""
+    """Type of a field of the recipe; InputError if there is no such field."""
     try:
         keys = config_path.split(field.removeprefix("--"))[1:]
     except ValueError:
@@ -105,7 +105,7 @@ def _check_index(field, items, where, key):
 
 
 def _nearest(key, where, section, recipe):
-    """The field that `key` may stand for: of the same section, or else of the recipe."""
+    """Suggests a field similar to `key`: first of the same section, then of the recipe."""
     beside = difflib.get_close_matches(str(key), section, n=1)
     if beside:
         return f"nearest: {where}.{beside[0]}"
@@ -116,7 +116,7 @@ def _nearest(key, where, section, recipe):
 
 
 def _names(section, where):
-    """Dotted names of all fields of a recipe outside lists, sections included."""
+    """Yields dotted names of all fields of a recipe outside lists, sections included."""
     for key, value in section.items():
         yield f"{where}.{key}"
         if isinstance(value, ml_collections.ConfigDict):
@@ -129,5 +129,5 @@ def _errors_of_recipe(file):
         yield
     except InputError:
         raise
-    except Exception as error:  # the recipe is the user's code: anything can come out of it
+    except Exception as error:  # a recipe is code of the user and may raise any exception
         raise InputError(f"{file}: {type(error).__name__}: {error}") from error

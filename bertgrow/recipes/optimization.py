@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules that a recipe may name, with their fields."""
+"""Fields of the optimizers and learning-rate schedules that a recipe can select."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ def _rewarmup(default):
 
 @dataclass(frozen=True)
 class Linear:
-    """`peak (1 - s/S) min(1, (s - s_k)/w_k)`: one decay over the run, a warm-up a stage."""
+    """`peak (1 - s/S) min(1, (s - s_k)/w_k)`: one decay per run, one warm-up per stage."""
 
     name: str = option("linear", "the schedule", choices=("linear",))
     peak: float = _peak()
@@ -51,7 +51,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Published:
-    """Each stage starts again, as in the published code; see compoundgrow in docs/papers.md."""
+    """Restarts in each stage, as in the published code; see compoundgrow in docs/papers.md."""
 
     name: str = option("published", "the schedule", choices=("published",))
     peak: float = _peak()

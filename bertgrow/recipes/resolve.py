@@ -1,4 +1,4 @@
-"""From a recipe's ConfigDict to frozen dataclasses: unknown fields and bad values end here."""
+"""Converts the ConfigDict of a recipe to frozen dataclasses and checks every field."""
 
 import ml_collections
 
@@ -23,12 +23,13 @@ def resolve(recipe, *, vocab=None, lent=None):
 
     Args:
       recipe: ConfigDict of `recipe.pretraining`.
-      vocab: the store's `Vocab`, which the model has to fit; its size is taken where the
-        recipe says 0.
-      lent: what other runs have lent to this one at an earlier start, see `workdir.lent`.
+      vocab: `Vocab` of the store, which the model must match; its size replaces a size of 0
+        in the recipe.
+      lent: teacher checkpoints pinned at an earlier start of this run, see `workdir.lent`.
 
     Raises:
-      InputError: names the field, what it holds, and what would do.
+      InputError: a field is unknown, missing or invalid; the message names the field, its
+        value and the expected values.
     """
     recipe = plain(recipe)
     name = _dict(recipe.get("model", {}), "config.model").get("family", "bert")
@@ -56,7 +57,7 @@ def resolve(recipe, *, vocab=None, lent=None):
 
 
 def plain(recipe):
-    """The recipe as nested dicts and lists, as it stands in config.json."""
+    """Converts a recipe to nested dicts and lists, as stored in config.json."""
     if isinstance(recipe, ml_collections.ConfigDict | dict):
         return {name: plain(value) for name, value in recipe.items()}
     if isinstance(recipe, list | tuple):
@@ -84,7 +85,7 @@ def _sections(classes, recipe):
 
 
 def _named(given, kind, where):
-    """The optimizer or schedule that the dict `given` names, as its dataclass."""
+    """Makes the dataclass of the optimizer or schedule with the name in `given`."""
     choices, name = optimization.CHOICES[kind], _dict(given, where).get("name")
     if name not in choices:
         raise InputError(f"{where}.name is {name!r}; expected one of {', '.join(choices)}")
@@ -106,7 +107,7 @@ def _stages(recipe, family, vocab):
 
 
 def _fit(model, vocab, planned):
-    """The model with the store's vocabulary, or the one that its store will have."""
+    """Sets the vocabulary size of the model: that of the store, or the planned one."""
     if vocab is None:
         return model | dict(vocab_size=model.get("vocab_size") or planned)
     size = model.get("vocab_size") or vocab.size
@@ -152,7 +153,7 @@ def _stage(given, base, recipe, family, index, start):
 
 
 def _model(cls, base, given, where):
-    """The model of a stage: the recipe's, with the fields that the stage gives."""
+    """Makes the model config of a stage: that of the recipe with fields of the stage."""
     overlay = {name: value for name, value in given.items() if name in fields.options(cls)}
     fields.check(cls, overlay, where)
     model = cls(**base | overlay)
@@ -164,7 +165,7 @@ def _model(cls, base, given, where):
 
 
 def _grow(given, recipe, index, where):
-    """How a stage grows out of the one before: `config.growth` under the stage's `grow`."""
+    """Growth options of a stage: `config.growth`, overridden by `grow` of the stage."""
     own = _dict(given.get("grow", {}), where)
     if own and not index:
         raise InputError(
@@ -175,7 +176,7 @@ def _grow(given, recipe, index, where):
 
 
 def _masking(given, recipe, where):
-    """How a stage masks in training: `config.masking` under the stage's `masking`."""
+    """Training masks of a stage: `config.masking`, overridden by `masking` of the stage."""
     own = _dict(given.get("masking", {}), where)
     fields.check(MaskingConfig, own, where)
     return fields.make(MaskingConfig, {**recipe["masking"], **own}, "config.masking")
@@ -197,7 +198,7 @@ def _check(run):
 
 
 def _check_clock(run):
-    """The schedule's clock can be set back to its start, and only where it has one."""
+    """Checks `grow.rewind`: at most back to the start of a schedule, never for `published`."""
     for index, stage in enumerate(run.stages):
         course = stages.course(run.stages, index)
         behind, since = stages.rewound(course, stage), stage.start - course[0].start

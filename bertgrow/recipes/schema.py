@@ -1,6 +1,6 @@
-"""Sections of a recipe and their fields, as frozen dataclasses: the one source of defaults.
+"""Frozen dataclasses of the sections of a recipe, with all fields and defaults.
 
-`StageConfig` and `RunConfig` are a recipe resolved: what `resolve.resolve` makes of it.
+`StageConfig` and `RunConfig` are the resolved recipe, the output of `resolve.resolve`.
 """
 
 import dataclasses
@@ -11,13 +11,13 @@ from bertgrow.core.fields import REQUIRED, option
 from bertgrow.data.sequences import streams
 from bertgrow.growth import registry, train_state
 
-# Devlin et al. (2019): max_predictions_per_seq by length, for their masking rate alone.
+# Devlin et al. (2019): max_predictions_per_seq by length, valid for their masking rate only.
 PUBLISHED_RATE, PUBLISHED_SLOTS = 0.15, {128: 20, 512: 76}
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Token stores, and how sequences are made of them."""
+    """Token stores, and how sequences are made from them."""
 
     store: str = option(
         "",
@@ -54,7 +54,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class MaskingConfig:
-    """Masked positions of a sequence; a stage changes it in training by `masking=dict(...)`."""
+    """Masked positions of a sequence; a stage overrides it in training: `masking=dict(...)`."""
 
     rate: float = option(0.15, "fraction of the tokens to predict", above=0, below=1)
     max_predictions: int = option(
@@ -67,10 +67,10 @@ class MaskingConfig:
     whole_word: bool = option(False, "masks all tokens of a word together")
 
     def slots(self, length):
-        """Room for masked positions in a sequence of `length` tokens.
+        """Maximum number of masked positions in a sequence of `length` tokens.
 
-        `max_predictions` where it is set; as published at the published rate and lengths;
-        otherwise as many as the rate masks.
+        It is `max_predictions` if that is set, the published value at the published rate and
+        lengths, and otherwise the number of tokens that the rate masks.
         """
         if self.max_predictions:
             return self.max_predictions
@@ -81,7 +81,7 @@ class MaskingConfig:
 
 @dataclass(frozen=True)
 class GrowthConfig:
-    """How each stage grows out of the one before; a stage changes it by `grow=dict(...)`."""
+    """Growth from the previous stage; a stage overrides it with `grow=dict(...)`."""
 
     width: str = option(
         "uneven", "operator for width, see docs/operators.md", choices=registry.named("width")
@@ -121,7 +121,7 @@ class GrowthConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis of the mesh; -1: all that the other axes leave."""
+    """Devices along each axis of the mesh; -1: all remaining devices."""
 
     data: int = option(-1, "data parallelism", unit="devices", minimum=-1)
     fsdp: int = option(1, "weights and optimizer state sharded", unit="devices", minimum=-1)
@@ -148,12 +148,12 @@ SECTIONS = dict(
     data=DataConfig, masking=MaskingConfig, growth=GrowthConfig, mesh=MeshConfig,
     eval=EvalConfig, checkpoint=CheckpointConfig,
 )  # fmt: skip
-STAGED = ("batch", "length")  # fields of a stage that the recipe gives to all of them
+STAGED = ("batch", "length")  # fields of a stage whose defaults are in the recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """One stage, complete: `model` holds every field of the family's configuration."""
+    """One resolved stage; `model` has every field of the config of its family."""
 
     name: str
     steps: int = option(REQUIRED, "updates of the stage", unit="steps", minimum=1)
@@ -163,11 +163,11 @@ class StageConfig:
     length: int = option(512, "tokens of a sequence", unit="tokens", minimum=1)
     task: str = option("masked_lm", "objective of the stage")
     model: Any
-    start: int  # the run's step at which it begins
-    optimizer: Any  # of `optimization.OPTIMIZERS`
-    schedule: Any  # of `optimization.SCHEDULES`
-    grow: GrowthConfig = GrowthConfig()  # how the stage before becomes this one
-    masking: MaskingConfig = MaskingConfig()  # in training; evaluation masks as the run does
+    start: int  # step of the run at which the stage begins
+    optimizer: Any  # one of `optimization.OPTIMIZERS`
+    schedule: Any  # one of `optimization.SCHEDULES`
+    grow: GrowthConfig = GrowthConfig()  # growth from the previous stage
+    masking: MaskingConfig = MaskingConfig()  # evaluation uses that of the run
 
     @property
     def end(self):
@@ -194,12 +194,12 @@ class RunConfig:
         100, "steps from one line of metrics to the next", unit="steps", minimum=1
     )
     init_from: str = option("", "working directory whose weights to start from; empty: none")
-    sections: dict  # the family's own sections, by name
-    recipe: dict = dataclasses.field(repr=False)  # as plain data, for config.json
-    # What other runs lent before this start, see `Frozen.lent`.
+    sections: dict  # sections of the family, by name
+    recipe: dict = dataclasses.field(repr=False)  # plain data for config.json
+    # Teacher checkpoints pinned at an earlier start, see `Frozen.lent`.
     lent: dict = dataclasses.field(default_factory=dict)
 
     @property
     def model(self):
-        """The model that comes out: the last stage's."""
+        """Config of the final model: that of the last stage."""
         return self.stages[-1].model

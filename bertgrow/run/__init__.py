@@ -1,1 +1,1 @@
-"""Runs a recipe stage by stage and keeps its working directory."""
+"""Training runs: stages, working directory, metrics, certificates and progress."""

@@ -1,4 +1,4 @@
-"""Trains the arms of a comparison: each seed is a `bertgrow pretrain`, a process of its own."""
+"""Trains the arms of a comparison: one `bertgrow pretrain` process for each arm and seed."""
 
 import collections
 import os
@@ -15,16 +15,16 @@ from bertgrow.core.errors import EXIT_INPUT, EXIT_STOPPED, CheckFailed, InputErr
 from bertgrow.recipes import load, resolve
 from bertgrow.run import launch, records, workdir
 
-LAST_LINES = 5  # of a failed run's output, repeated in the error
+LAST_LINES = 5  # last output lines of a failed run to print in the error
 
 
 class Planned(NamedTuple):
-    """One run to be made: an arm with a seed."""
+    """A planned run: one arm with one seed."""
 
     arm: str
     folder: epath.Path
-    recipe: dict  # resolved, as config.json will hold it
-    store: str  # hash
+    recipe: dict  # resolved, as written to config.json
+    store: str  # hash of the token store
     command: list
 
     @property
@@ -33,15 +33,15 @@ class Planned(NamedTuple):
 
 
 def plan(arms, num_seeds, folder, given):
-    """The runs of all arms, seed 0 of each arm before seed 1 of any.
+    """Plans the runs of all arms, ordered by seed: seed 0 of each arm comes before seed 1.
 
-    So there is something to compare early. Every recipe is resolved before any is trained.
+    A first comparison is therefore possible early. All recipes are resolved before training.
 
     Args:
-      arms: "NAME=FILE[:VARIANT]" each.
+      arms: list of "NAME=FILE[:VARIANT]".
       num_seeds: seeds 0 to `num_seeds` - 1, the same ones in every arm.
-      folder: where the working directories go.
-      given: "--config.NAME=VALUE" each, laid over every recipe.
+      folder: parent folder of the working directories.
+      given: overrides such as "--config.NAME=VALUE", applied to every recipe.
     """
     for word in given:
         if re.match(r"--config\.seed\b", word):
@@ -65,11 +65,11 @@ def plan(arms, num_seeds, folder, given):
 
 
 def run_all(planned, *, resume):
-    """Trains what is not finished, in order; yields each run when it is.
+    """Trains the unfinished runs in order; yields each run when it is finished.
 
     Raises:
-      Stopped: a signal came, or a run was stopped; `resume` is the command that continues.
-      InputError, CheckFailed: a run failed; its last lines are in the message.
+      Stopped: a signal arrived, or a run was stopped; `resume` is the command to continue.
+      InputError, CheckFailed: a run failed; the message has its last output lines.
     """
     with _Relay() as relay:
         for number, each in enumerate(planned, start=1):
@@ -86,17 +86,17 @@ def run_all(planned, *, resume):
 
 
 def is_finished(planned):
-    """Whether the run is there, of this very recipe and store, and evaluated at its end."""
+    """Whether the run exists with the same recipe and store, and is evaluated at its end."""
     if not (planned.folder / "config.json").exists():
         return False
     known = workdir.read(planned.folder)
     changes = differences(known["recipe"], planned.recipe)
     if any(not workdir.is_free(name) for name, *_ in changes):
-        return False  # and `pretrain` will say what is different
+        return False  # `pretrain` reports the difference
     if known["store"]["hash"] != planned.store or not records.read(planned.folder).is_finished:
         return False
-    # Killed between its last evaluation and its last save, a run has a save to make. Where
-    # all checkpoints were removed to save room, it has not.
+    # A run that was killed between its last evaluation and its last checkpoint is unfinished.
+    # If all its checkpoints were deleted to free disk space, it counts as finished.
     saves, end = planned.folder / "checkpoints", known["stages"][-1]["end"]
     return not saves.exists() or (saves / "checksums" / f"{end}.json").exists()
 
@@ -134,7 +134,7 @@ def _planned(arm, file, seed, folder, given):
 
 
 class _Relay:
-    """Runs one child at a time, shows what it says, and passes signals on to it."""
+    """Runs one child process at a time, prints its output and forwards signals to it."""
 
     def __init__(self):
         self.received, self._child = None, None
@@ -148,16 +148,16 @@ class _Relay:
         for each, handler in self._before.items():
             signal.signal(each, handler)
         if self._child is not None and self._child.poll() is None:
-            self._child.terminate()  # the failure is ours: the child saves and stops
+            self._child.terminate()  # this process failed: the child saves and stops
 
     def run(self, command, name):
-        """(exit code, last lines) of a command whose output is shown line by line."""
+        """Runs a command, prints its output line by line; returns (exit code, last lines)."""
         lines = collections.deque(maxlen=LAST_LINES)
         self._child = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             errors="replace", env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
-        if self.received:  # it came before there was a child to pass it on to
+        if self.received:  # it arrived before the child started
             self._child.send_signal(self.received)
         with self._child.stdout as output:
             for line in output:
@@ -175,7 +175,7 @@ class _Relay:
 def _check(planned, code, lines, relay, resume):
     if code == 0:
         return
-    # A signal that comes while Python starts ends the child before it could turn it into 75.
+    # A signal during the start of Python ends the child before it can exit with 75.
     is_killed_by_it = relay.received and code in (-relay.received, 128 + relay.received)
     if code == EXIT_STOPPED or is_killed_by_it:
         raise Stopped(f"{planned.name} was stopped early; continue with: {resume}")

@@ -1,4 +1,4 @@
-"""Turns a resolved recipe and its stores into a `Job`: stages, data, first state, summary."""
+"""Builds a `Job` from a resolved recipe and its stores."""
 
 import dataclasses
 import functools
@@ -20,16 +20,16 @@ from bertgrow.train.checkpoints import checkpoint
 
 
 def make(settings, stores, *, command="", cached_in=None):
-    """Everything a run needs, from a resolved recipe and its opened stores.
+    """Builds the `Job` of a run: stages, data, initial state and summary.
 
     Args:
       settings: RunConfig.
-      stores: opened.
-      command: what continues the run.
-      cached_in: folder of the teacher cache (`bertgrow.teacher_cache`), or None.
+      stores: list of opened `Store`s.
+      command: shell command that continues the run.
+      cached_in: folder of the teacher cache (`bertgrow.teacher_cache`); None without one.
 
     Raises:
-      InputError: stages that cannot grow into one another, or a store without enough rows.
+      InputError: a stage cannot grow into the next, or a store has too few sequences.
     """
     vocab, family = stores[0].vocab, families.find(settings.family)
     todo = stages.make(settings, family, vocab)
@@ -56,7 +56,7 @@ def make(settings, stores, *, command="", cached_in=None):
         return [{name: array[mine] for name, array in batch.items()} for batch in found]
 
     for index in range(len(todo)):
-        held_out(index)  # too small a split is an error now, before anything is written
+        held_out(index)  # reports a split that is too small before any file is written
     caches = {}
     if cached_in is not None:
         caches = cache.of_run(cached_in, settings, stores, todo, training_rows)
@@ -78,7 +78,7 @@ def make(settings, stores, *, command="", cached_in=None):
 
 
 def summary(settings, family, todo, stores):
-    """What config.json holds: recipe, stages as numbers, store, what is lent, versions."""
+    """Contents of config.json: recipe, stage sizes, store, teacher checkpoints, versions."""
     table = []
     for config, stage in zip(settings.stages, todo, strict=True):
         table.append(
@@ -112,7 +112,7 @@ def summary(settings, family, todo, stores):
 
 
 def weights(settings, stores):
-    """`config.data.weights` as numbers, one a store; an InputError where they do not fit."""
+    """Parses `config.data.weights`, one number per store; InputError if the counts differ."""
     given = [part for part in settings.data.weights.split(",") if part.strip()]
     try:
         numbers = [float(part) for part in given] or [1.0] * len(stores)
@@ -127,7 +127,7 @@ def weights(settings, stores):
 
 
 def _first(settings, state, shardings, opened):
-    """The first state: random weights, or those of the run that `init_from` names."""
+    """Initial state: random weights, or the weights of the run in `config.init_from`."""
     if not settings.init_from:
         return state
     workdir.check_vocabulary(settings.init_from, opened.vocab, "config.init_from")

@@ -1,4 +1,4 @@
-"""Writes metrics.jsonl and growth/*.json of a run, and counts tokens, FLOPs and seconds."""
+"""Writes metrics and growth certificates of a run; counts tokens, FLOPs and seconds."""
 
 import json
 import time
@@ -9,7 +9,7 @@ import jax
 from bertgrow.train import divergence, metrics
 from bertgrow.train.checkpoints import checksums
 
-AHEAD = 2  # steps that may be under way on the devices before the loop waits for the oldest
+AHEAD = 2  # steps in flight on the devices before the loop waits for the oldest
 
 
 class Step(NamedTuple):
@@ -17,22 +17,23 @@ class Step(NamedTuple):
 
     step: int
     metrics: Any  # {name: array}
-    position: dict  # where the data stand after the step
+    position: dict  # of the data stream after the step
 
 
 class Journal:
     """Writes metrics.jsonl and growth/*.json, and counts tokens, FLOPs and seconds.
 
-    Metrics stay on the devices until a line is due, `every` steps, or until `flush`: then one
-    transfer brings those of all steps since the last. A line is written when its step has
-    ended, while the next `AHEAD` are under way, so the devices never wait for a reader.
+    Metrics stay on the devices until a line is due (after `every` steps) or until `flush`.
+    One transfer then fetches the metrics of all steps since the last transfer. A line is
+    written when its step has ended, while the next `AHEAD` steps run. So the devices never
+    wait for the host.
 
     Args:
-      workdir: of the run.
-      stages: the rows of config.json's `stages`.
-      seen: the progress reporter.
+      workdir: working directory of the run.
+      stages: list `stages` of config.json.
+      seen: progress reporter, see `progress.reporter`.
       every: steps between two lines of training metrics.
-      write: false in all processes but the first.
+      write: whether to write files; true in the first process only.
     """
 
     def __init__(self, workdir, stages, seen, *, every, write=True):
@@ -44,16 +45,16 @@ class Journal:
         self.certificates = []
         self._index, self._saved, self._evaluated = 0, None, set()
         self._pending = []  # Steps, oldest first
-        self._shown = 0  # the last step that the progress reporter knows
+        self._shown = 0  # last step passed to the progress reporter
         self._mark = time.monotonic()
 
     def begin(self, step, record=None, changes=()):
-        """Continues from a checkpoint's step and record: later lines are cut off.
+        """Continues from the step and record of a checkpoint; removes the lines of later steps.
 
         Args:
           step: int, 0 at the beginning of a run.
-          record: what `record` gave to that checkpoint.
-          changes: the fields that changed so far, see `workdir.settle_changes`.
+          record: output of `record` that is stored in that checkpoint.
+          changes: recipe fields changed so far, see `workdir.settle_changes`.
         """
         record = record or {}
         self._index, self._shown = record.get("stage", 0), step
@@ -70,7 +71,7 @@ class Journal:
             self._write_certificate(certificate)
 
     def _write_changes(self, changes, rows):
-        """A line for each change that the file does not hold yet."""
+        """Writes one line for each change that is not in the file yet."""
         for change in changes:
             if change not in ({name: row.get(name) for name in change} for row in rows):
                 self._write(change["step"], metrics.CHANGE, change)
@@ -80,23 +81,23 @@ class Journal:
                 )
 
     def record(self):
-        """What a checkpoint keeps of this; plain data."""
+        """State of the journal to store in a checkpoint, as plain data."""
         return dict(
             position=self.position, tokens=self.tokens, seconds=self.seconds,
             certificates=self.certificates,
         )  # fmt: skip
 
     def stage(self, index):
-        """From here on, steps are of this stage; its clock starts."""
+        """Starts a stage: later steps belong to it, and its clock starts."""
         self._index = index
         self.mark()
 
     def mark(self):
-        """What passed since the last step - compiling, evaluating - is not training time."""
+        """Excludes the time since the last step (compiling, evaluating) from training time."""
         self._mark = time.monotonic()
 
     def sync(self):
-        """Makes sure that all lines so far outlive a power cut; before a save."""
+        """Writes all lines to disk, safe against a power cut; called before a save."""
         self.flush()
         if self.writer:
             self.writer.sync()
@@ -106,7 +107,7 @@ class Journal:
         self.mark()
 
     def take(self, info):
-        """Notes a step that is under way; waits until the one `AHEAD` of it has ended."""
+        """Adds a step in flight; waits until the step `AHEAD` steps before it has ended."""
         self._pending.append(Step(info.step, info.metrics, info.position))
         if len(self._pending) <= AHEAD:
             return
@@ -118,11 +119,11 @@ class Journal:
             self._show(ended.step)
 
     def flush(self):
-        """Reads all steps so far. Raises CheckFailed where a loss is not finite."""
+        """Reads the metrics of all steps so far. Raises CheckFailed if a loss is not finite."""
         self._read(len(self._pending))
 
     def _read(self, count):
-        """Reads the oldest pending steps in one transfer, and writes the lines that are due."""
+        """Reads the oldest `count` pending steps in one transfer; writes the lines due."""
         steps, self._pending = self._pending[:count], self._pending[count:]
         if not steps:
             return
@@ -161,7 +162,7 @@ class Journal:
         return self.stages[self._index]["name"]
 
     def has_evaluated(self, step):
-        """Whether this stage has been evaluated at this step, before a restart perhaps."""
+        """Whether this stage is already evaluated at this step, perhaps before a restart."""
         return (step, self._name) in self._evaluated
 
     def evaluated(self, step, scores):
@@ -183,7 +184,7 @@ class Journal:
         self.mark()
 
     def completed(self, certificate):
-        """Puts a certificate that has learnt more in the place of the last one."""
+        """Replaces the last certificate by a version with more measurements."""
         self.certificates = [*self.certificates[:-1], certificate]
         self._write_certificate(certificate)
         self.mark()

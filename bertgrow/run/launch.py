@@ -1,4 +1,4 @@
-"""Starts or continues the run of a recipe: opens its stores and its working directory."""
+"""Opens the token stores and the working directory of a recipe, then trains it."""
 
 import os
 import shlex
@@ -14,13 +14,13 @@ from bertgrow.train import signals
 
 
 def launch(args, recipe, *, command, cache=None):
-    """Runs or continues a recipe.
+    """Starts or continues the run of a recipe.
 
     Args:
-      args: as parsed.
+      args: parsed command-line arguments.
       recipe: ConfigDict.
-      command: the one that a stopped run is told to repeat.
-      cache: a folder for what frozen weights say, see `job.make`.
+      command: name of the command; a stopped run prints it as the way to continue.
+      cache: folder of the teacher cache, see `job.make`; None without one.
     """
     remember_compilations()
     resume = _resume(command, args, cache)
@@ -42,7 +42,7 @@ def _job(args, recipe, resume, cache):
 
 
 def open_stores(recipe):
-    """The recipe's stores, or the one that a small recipe makes of the default corpus."""
+    """Opens the stores of the recipe; a small recipe builds one from the default corpus."""
     paths = [path.strip() for path in recipe.data.store.split(",") if path.strip()]
     if not paths:
         if not recipe.data.vocab_size:
@@ -70,19 +70,19 @@ def _default_store(vocab_size):
 
 
 def cache():
-    """The user's folder for what can be made again."""
+    """Cache folder of the user: compiled programs and the default corpus."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     return home / "bertgrow"
 
 
 def remember_compilations():
-    """A program compiled once is read back after a restart; JAX's own setting goes first."""
+    """Turns on the compilation cache of JAX, unless JAX is configured with a folder already."""
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache() / "compiled"))
 
 
 def _resume(command, args, cache):
-    """The command that continues the run, one line for a shell."""
+    """Shell command that continues the run, in one line."""
     words = ["bertgrow", command, "--config", args.config, *args.overrides]
     if cache is not None:
         words += ["--cache", str(cache)]

@@ -9,14 +9,14 @@ from bertgrow.core.errors import InputError
 
 
 class Window(NamedTuple):
-    """Steps of the run, both included; the first step of a run is 1."""
+    """Range of steps, both ends included; the first step of a run is 1."""
 
     first: int
     last: int
 
 
 def window(text):
-    """`50:60` as a `Window`. Raises InputError for anything else."""
+    """Parses `50:60` into a `Window`. Raises InputError for any other form."""
     match = re.fullmatch(r"(\d{1,18}):(\d{1,18})", text, re.ASCII)
     found = Window(*map(int, match.groups())) if match else None
     if found is None or not 1 <= found.first <= found.last:
@@ -28,7 +28,7 @@ def window(text):
 
 
 def check(window, end):
-    """InputError where a window begins after the last step of the run."""
+    """Raises InputError if a window begins after the last step of the run."""
     if window and window.first > end:
         raise InputError(
             f"--profile {window.first}:{window.last} begins after the last step of the run, "
@@ -37,20 +37,20 @@ def check(window, end):
 
 
 class Trace:
-    """Writes a trace of the steps in a window, while it is entered.
+    """Context manager that writes a profiler trace of the steps in a window.
 
-    A window that is still open when it is left ends there. The devices are waited for at both
-    ends of the window, so that the trace holds whole steps.
+    If the window is still open on exit, the trace ends there. Both ends of the window wait for
+    the devices, so that the trace contains whole steps.
 
     Args:
-      window: Window; None for no trace.
-      folder: where the trace goes.
+      window: `Window`; None disables the trace.
+      folder: output folder of the trace.
       report: function (text), called with the path of the trace.
     """
 
     def __init__(self, window, folder, report):
         self._window, self._folder, self._report = window, folder, report
-        self._first = self._last = None  # of the steps traced so far
+        self._first = self._last = None  # steps traced so far
 
     def __enter__(self):
         return self
@@ -65,11 +65,11 @@ class Trace:
             self._report(f"no trace: none of the steps {first} to {last} was trained")
 
     def after(self, step, arrays=()):
-        """To be called with the last step sent, before the next one is.
+        """Starts or ends the trace; call it after each dispatched step, before the next one.
 
         Args:
-          step: int; before the first step of a stage, the one before it.
-          arrays: of that step, on the devices.
+          step: int, the last dispatched step; the start step when a stage begins.
+          arrays: outputs of that step on the devices, to wait for.
         """
         if self._window is None:
             return
@@ -86,5 +86,5 @@ class Trace:
     def _stop(self):
         jax.profiler.stop_trace()
         self._window = None
-        path = max((self._folder / "plugins" / "profile").iterdir())  # named by the time
+        path = max((self._folder / "plugins" / "profile").iterdir())  # timestamps
         self._report(f"trace of steps {self._first} to {self._last}: {path}")

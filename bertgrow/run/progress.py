@@ -1,8 +1,8 @@
-"""How a run looks while it trains: a bar on a terminal, plain lines everywhere else.
+"""Shows training progress: a bar on a terminal, plain lines everywhere else.
 
 with progress.reporter(stages) as seen:
     for info in steps(...):
-        seen.step(info.step, "0", metrics)  # metrics only on steps where they were read
+        seen.step(info.step, "0", metrics)  # metrics only on steps where they are read
         seen.event("saved step 500")
 """
 
@@ -18,20 +18,20 @@ import rich.progress
 
 from bertgrow.core import units
 
-REDRAW = 0.2  # seconds between two looks at the figures
-LONG = ("compiling", "growing")  # phases of which plain lines tell too; others leave a line
-WINDOW = 50  # looks over which the pace is taken
+REDRAW = 0.2  # seconds between two updates of the bar
+LONG = ("compiling", "growing")  # phases that plain lines show; the others end with an event
+WINDOW = 50  # updates over which FLOP/s are averaged
 
 
 class Figures(NamedTuple):
-    """What both looks show. Later stages cost more, so progress is counted in FLOPs."""
+    """Figures of the bar and the lines. Progress is in FLOPs: later stages cost more."""
 
     stage: str  # "stage 2/4"
     step: int
     steps: int
     loss: float | None
     tokens_per_second: float | None
-    pace: float | None  # model FLOP/s by the clock on the wall, pauses included
+    pace: float | None  # model FLOP/s in wall-clock time, pauses included
     done: float  # FLOPs
     total: float
 
@@ -41,18 +41,18 @@ def reporter(stages, *, style="auto", every=1, file=None, clock=time.monotonic):
     """Shows the progress of a run; yields an object with `step`, `event`, `phase`, `close`.
 
     `step(step, stage, metrics=None)` may be called after every step: it takes microseconds.
-    `metrics` has `loss` and `tokens_per_second` as numbers, on steps where they were read.
-    `event(text)` notes what is not a step: an evaluation, growth, a save, a restore.
-    `phase(name, stage=None)` says what the run does from here on: reading, compiling, growing,
-    training, evaluating, saving. `close()` removes the bar, from any thread.
+    `metrics` has `loss` and `tokens_per_second` as numbers, on steps where they are read.
+    `event(text)` prints a message about an evaluation, growth, a save or a restore.
+    `phase(name, stage=None)` sets the current phase: reading, compiling, growing, training,
+    evaluating or saving. `close()` removes the bar and may be called from any thread.
 
     Args:
-      stages: the stages of `config.json`: name, start, end, flops_per_step.
+      stages: list `stages` of config.json, with name, start, end and flops_per_step.
       style: "bar", "lines", "none" (processes other than the first), or "auto": a bar where
         `file` is a terminal, lines in notebooks, logs and pipes.
-      every: least number of steps between two plain lines.
-      file: where to show it, by default standard output.
-      clock: seconds; a test passes its own.
+      every: minimum number of steps between two plain lines.
+      file: output stream; standard output by default.
+      clock: function that returns seconds; tests replace it.
     """
     file = file or sys.stdout
     if style == "auto":
@@ -70,7 +70,7 @@ def reporter(stages, *, style="auto", every=1, file=None, clock=time.monotonic):
 
 
 def is_terminal(file):
-    # Not rich's own test: FORCE_COLOR makes it true for files, where a bar is only noise.
+    # The test of rich is not used: FORCE_COLOR makes it true for files, where a bar is noise.
     return file.isatty() and os.environ.get("TERM") not in (None, "", "dumb")
 
 
@@ -89,7 +89,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """One line where figures were read, one an event."""
+    """Prints one line per reading of the metrics and one line per event."""
 
     def __init__(self, meter, file, every):
         self.meter, self.file, self.every = meter, file, every
@@ -114,7 +114,7 @@ class Lines(Silent):
 
 
 class Bar:
-    """A live bar with events scrolling above it; nothing of it stays at the end."""
+    """Live bar with events above it; the bar is removed at the end."""
 
     def __init__(self, meter, file):
         self.meter = meter
@@ -127,7 +127,7 @@ class Bar:
             expand=True,
             refresh_per_second=1 / REDRAW,
             transient=True,
-            redirect_stderr=is_terminal(sys.stderr),  # a log of errors stays one
+            redirect_stderr=is_terminal(sys.stderr),  # a stderr file is not redirected
         )
         self.metrics, self.now, self.stage = {}, "starting", None
 
@@ -146,7 +146,7 @@ class Bar:
         if (name, stage) == (self.now, self.stage):
             return
         if stage != self.stage:
-            self.metrics = {}  # the loss of the stage before is not that of this one
+            self.metrics = {}  # drops the loss of the previous stage
         self.now, self.stage = name, stage
         if name == "training" and self.metrics:
             return  # the next step shows its figures
@@ -171,7 +171,7 @@ class Bar:
 
 
 class Meter:
-    """Turns steps into FLOPs done and a pace, looking at the clock only now and then."""
+    """Computes FLOPs done and FLOP/s from steps; samples the clock every `REDRAW` seconds."""
 
     def __init__(self, stages, clock):
         self.clock = clock
@@ -183,11 +183,11 @@ class Meter:
         self.stage = None
 
     def note(self, step, stage):
-        """Whether it was time to look: every REDRAW seconds, and at both ends of a stage."""
+        """Whether a sample was taken: every `REDRAW` seconds, and at both ends of a stage."""
         now = self.clock()
         is_end = step >= self.stages[self.places[stage]]["end"]
         if stage != self.stage:
-            self.looks.clear()  # another stage, another pace; compiling it is not part of it
+            self.looks.clear()  # a stage has its own FLOP/s, without its compilation
             self.stage = stage
         elif not is_end and now - self.looks[-1][0] < REDRAW:
             return False

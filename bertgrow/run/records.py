@@ -1,4 +1,4 @@
-"""A working directory read back, finished or not; docs/report.md describes its files."""
+"""Reads the working directory of a run, finished or not; docs/report.md lists its files."""
 
 import json
 from typing import NamedTuple
@@ -13,7 +13,7 @@ ROW = ("step", "tokens", "flops", "seconds")
 
 class Run(NamedTuple):
     name: str
-    folder: epath.Path  # as it was given
+    folder: epath.Path  # as passed by the caller
     config: dict  # recipe, stages, store, versions
     rows: list  # metrics.jsonl, in order
     certificates: list  # growth/*.json, in the order of the run
@@ -37,12 +37,12 @@ class Run(NamedTuple):
         return last.get("step") == self.stages[-1]["end"]
 
     def last(self, field):
-        """The newest value of a field of the metrics, or None."""
+        """Newest value of a metrics field, or None."""
         return next((row[field] for row in reversed(self.rows) if field in row), None)
 
 
 def read_all(folders):
-    """Reads working directories, each named by as little of its path as tells them apart."""
+    """Reads working directories; each gets the shortest part of its path that is unique."""
     folders = [epath.Path(folder).expanduser() for folder in folders]
     places = [folder.resolve() for folder in folders]
     if len(set(places)) < len(places):
@@ -91,7 +91,7 @@ def _has_stages(config):
 
 
 def _parse_lines(path):
-    """The objects of metrics.jsonl, whose last line may still be in the writing."""
+    """Parses metrics.jsonl; the last line may be incomplete while a run writes it."""
     rows = []
     lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, start=1):

@@ -1,6 +1,7 @@
-"""How a stage begins: frozen weights are read, a cache of theirs is filled, growth is done.
+"""Starts a stage: reads frozen weights, fills the teacher cache and grows the state.
 
-Functions of the `run.Session`; what they may have to wait for is saved before.
+The main functions take a `trainer.Session`. Uninterruptible work starts only after the last
+checkpoint is complete.
 """
 
 import jax
@@ -12,15 +13,15 @@ from bertgrow.train import sharding
 
 
 def prepare(session, index, state, is_to_enter):
-    """The session to train a stage in, and the state to begin with.
+    """Returns the session in which a stage trains, and the first state of the stage.
 
-    Frozen weights are kept only where every step asks them. Those that a cache stands for, or
-    that the stage begins with, are read when there is such work to do.
+    Frozen weights stay in memory only if every step uses them. Otherwise they are read only to
+    fill a cache or to enter the stage.
     """
     cached, frozen = session.job.caches.get(index), session.job.stages[index].frozen
     is_to_fill = cached is not None and bool(cached.missing())
     if cached and not is_to_fill:
-        session.saves.wait()  # the digest may be that of the stage before
+        session.saves.wait()  # the digest may need the last state of the previous stage
         cache.check(cached, frozen.digest(session.saves))
     stays = frozen and frozen.at_steps and not cached
     starts = frozen and frozen.at_entry and is_to_enter
@@ -33,7 +34,7 @@ def prepare(session, index, state, is_to_enter):
 
 
 def _fill(session, index, cached):
-    """Writes what a cache lacks; complete files are kept, so a stop is safe."""
+    """Writes the missing files of a cache; complete files are kept, so a stop is safe."""
     stage, saves = session.job.stages[index], session.saves
     begins = session.job.settings.stages[index].start
     position = saves.record(begins)["position"] if index else None
@@ -45,7 +46,7 @@ def _fill(session, index, cached):
 
 
 def first_row(session, index, position):
-    """Where the data of a stage begin, when the stage before has ended at `position`."""
+    """Data position where a stage begins, if the previous stage ended at `position`."""
     job, stages = session.job, session.job.settings.stages
     if index and stages[index].length != stages[index - 1].length:
         return job.rows(index).next_block(position)
@@ -53,10 +54,10 @@ def first_row(session, index, position):
 
 
 def _with_frozen(session, index):
-    """The session in which the stage's task holds its frozen weights, on the devices."""
+    """Returns the session with the frozen weights of the stage loaded on the devices."""
     stage = session.job.stages[index]
     session.seen.phase("reading", stage.name)
-    session.saves.wait()  # they may be those of the stage before
+    session.saves.wait()  # they may be weights of the previous stage
     frozen = stage.frozen.load(session.saves, stage.frozen.shapes(session.mesh))
     stages = list(session.job.stages)
     stages[index] = stage._replace(task=stage.task._replace(frozen=frozen))
@@ -64,7 +65,7 @@ def _with_frozen(session, index):
 
 
 def _enter(session, index, state):
-    """Turns the last state of one stage into the first of the next; most often, grows it."""
+    """Makes the first state of a stage from the last state before it, usually by growth."""
     job = session.job
     stage = job.stages[index]
     if stage.enter is None:
@@ -83,11 +84,11 @@ def _enter(session, index, state):
 
 
 def _probe(rows, mesh):
-    """The first rows of a held-out batch on the devices, as many as a certificate reads.
+    """Puts the held-out sequences that a certificate uses on the devices.
 
     Args:
-      rows: {name: NumPy array}, this process's part of the batch.
-      mesh: of the run.
+      rows: {name: NumPy array}, the part of the batch that belongs to this process.
+      mesh: device mesh of the run.
     """
     processes, devices = jax.process_count(), mesh.shape["data"] * mesh.shape["fsdp"]
     batch = processes * len(rows["tokens"])
@@ -96,7 +97,7 @@ def _probe(rows, mesh):
 
 
 def _judge(session, index, certificate):
-    """A broken claim ends the run, or is said aloud, as the recipe wants it."""
+    """Stops the run or prints a warning if a growth claim is broken (`on_broken_claim`)."""
     name = certificate["transition"]
     for row in certificates.broken(certificate):
         scale, change = (

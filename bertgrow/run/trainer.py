@@ -1,9 +1,9 @@
-"""Walks the stages of a run - enter, train, evaluate, save - whatever is being trained.
+"""Runs the stages of a job in order: enters, trains, evaluates and saves each of them.
 
-The order at a step's end is a decision: its metrics are written, then it is evaluated, then
-saved. So a checkpoint is never ahead of the metrics, and a restart cuts the metrics at the
-checkpoint it starts from. At a boundary only the state before growth is saved; growth is a
-pure function of it and is done again.
+After a step the metrics are written first, then the evaluation runs, then the checkpoint is
+saved. So a checkpoint is never ahead of the metrics, and a restart cuts the metrics at its
+checkpoint. At a stage boundary only the state before growth is saved. Growth is a pure function
+of that state, so a restart repeats it.
 """
 
 import contextlib
@@ -24,25 +24,25 @@ from bertgrow.teacher_cache import cache
 from bertgrow.train import environment, evaluation, loop, sharding, signals
 from bertgrow.train.checkpoints import checkpoint, disk
 
-TIES_AFTER = 100  # steps from a growth to the second count of tied replicas
+TIES_AFTER = 100  # steps between growth and the second count of tied replicas
 
 
 class Job(NamedTuple):
-    """What is to be done, and on which data."""
+    """Inputs of a run: settings, stages, data and initial state."""
 
     settings: RunConfig
     stages: tuple[Stage, ...]
-    summary: dict  # what config.json holds
-    rows: Callable  # stage index -> stream of training rows
-    held_out: Callable  # stage index -> list of batches
-    unigram: float  # cross-entropy in nat of the held-out split under train frequencies
-    first: Callable  # (state of random weights, shardings) -> first state, e.g. `init_from`
-    command: str  # what continues this run
-    caches: dict = {}  # {stage index: `cache.Cache`}, of stages that ask no frozen weights
+    summary: dict  # contents of config.json
+    rows: Callable  # stage index -> stream of training sequences
+    held_out: Callable  # stage index -> list of held-out batches
+    unigram: float  # cross-entropy (nat) of the held-out split under training token frequencies
+    first: Callable  # (random initial state, shardings) -> first state, e.g. of `init_from`
+    command: str  # shell command that continues the run
+    caches: dict = {}  # {stage index: `cache.Cache`} of stages with cached teacher outputs
 
 
 class Session(NamedTuple):
-    """The open things of one process."""
+    """Open resources of one process during a run."""
 
     job: Job
     workdir: Path
@@ -50,24 +50,24 @@ class Session(NamedTuple):
     saves: checkpoint.Checkpoints
     stop: signals.StopRequest
     log: journal.Journal
-    seen: Any  # the progress reporter
+    seen: Any  # progress reporter
     agreement: signals.Agreement = None
     trace: profiling.Trace = None
 
 
 def run(job, path, *, stop=None, profile=None):
-    """Runs or continues a job in its working directory until its last stage ends.
+    """Trains a job in its working directory until its last stage ends; continues if begun.
 
     Args:
-      job: Job.
-      path: the working directory, see `workdir.open_for`.
-      stop: StopRequest, entered; the run makes its own when not given.
-      profile: `profiling.Window` of steps to trace.
+      job: `Job`.
+      path: working directory, see `workdir.open_for`.
+      stop: entered `StopRequest`; by default the run creates one.
+      profile: `profiling.Window` of steps to trace; None for no trace.
 
     Raises:
-      Stopped: a signal or the time limit; everything is saved.
-      CheckFailed: the loss is not finite, or a growth's claim does not hold.
-      InputError: the disk is full, or the working directory is of another run.
+      Stopped: a signal arrived or the time limit passed; a checkpoint is saved.
+      CheckFailed: the loss is not finite, or a growth claim is broken.
+      InputError: the disk is full, or the working directory belongs to another run.
     """
     with _session(job, path, stop, profile) as session:
         session.seen.phase("reading")
@@ -107,10 +107,10 @@ def _session(job, path, stop, profile):
 
 
 def _begin(session):
-    """The stage and state to go on from, of the newest sound checkpoint, or the first ones.
+    """Restores the newest valid checkpoint, or makes the initial state.
 
     Returns:
-      (index of the stage, state, whether the stage is still to be entered).
+      (index of the stage, state, whether the stage must still be entered).
     """
     job = session.job
     step = session.saves.latest(session.seen.event)
@@ -136,7 +136,7 @@ def _begin(session):
 
 
 def _train(session, index, state):
-    """Trains one stage to its end and returns its last state."""
+    """Trains one stage to its end; returns its last state."""
     log, stage = session.log, session.job.stages[index]
     now, until = int(state.step), session.job.settings.stages[index].end
     log.stage(index)
@@ -163,7 +163,7 @@ def _train(session, index, state):
 
 
 def _batches(session, index, step):
-    """The rows of this process from where the data stand; a new length, at a new block."""
+    """Batches of this process from the data position; a new length starts at a new block."""
     job, position = session.job, session.log.position
     if step == job.settings.stages[index].start:
         position = stage_entry.first_row(session, index, position)
@@ -189,7 +189,7 @@ def _after_step(session, index, info, evaluate):
 
 
 def _count_ties_if_due(session, index, info):
-    """How many replicas are still tied a while after growth, into the same certificate."""
+    """Counts the replicas still tied `TIES_AFTER` steps after growth, for the certificate."""
     stage = session.job.settings.stages[index]
     if index and info.step == min(stage.start + TIES_AFTER, stage.end):
         session.log.flush()
@@ -200,7 +200,7 @@ def _count_ties_if_due(session, index, info):
 
 def _save(session, index, info):
     session.seen.phase("saving", session.job.stages[index].name)
-    session.log.sync()  # and a state of which the loss is not finite is never saved
+    session.log.sync()  # raises if the loss is not finite, so such a state is never saved
     record = session.log.record() | dict(stage=index)
     record["environment"] = environment.describe(session.mesh)
     session.saves.save(info.step, info.state, record)
@@ -208,7 +208,7 @@ def _save(session, index, info):
 
 
 def _compile(session, index, state):
-    """The step and the evaluation, compiled before the first step, when all is saved."""
+    """Compiles the training step and the evaluation; runs after a checkpoint is complete."""
     stage, mesh = session.job.stages[index], session.mesh
     session.seen.phase("compiling", stage.name)
     rows = session.job.held_out(index)[0]
@@ -226,9 +226,10 @@ def _compile(session, index, state):
 
 
 def _evaluate_if_due(session, index, step, evaluate, state):
-    """Evaluates on the held-out rows; a stop leaves it undone, and the restart does it.
+    """Evaluates on held-out sequences; a stop cancels it, and the restart repeats it.
 
-    Of several processes none stops here: the others would wait for it in the next batch.
+    With several processes a stop is not checked here: the other processes would wait for the
+    stopped one in the next batch.
     """
     if not _is_evaluation_due(session, index, step):
         return
@@ -244,7 +245,7 @@ def _evaluate_if_due(session, index, step, evaluate, state):
 
 
 def _is_evaluation_due(session, index, step):
-    """At every `eval.every` steps, and at both ends of a stage: growth shows at once."""
+    """Whether to evaluate: each `eval.every` steps, and at both ends of a stage (growth)."""
     settings, stage = session.job.settings, session.job.settings.stages[index]
     is_due = step % settings.eval.every == 0 or step in (stage.start, stage.end)
     return step > 0 and is_due and not session.log.has_evaluated(step)

@@ -1,4 +1,4 @@
-"""Whether a working directory may be continued by a recipe: config.json is the contract."""
+"""Opens the working directory of a run and checks its config.json against the recipe."""
 
 import json
 import re
@@ -8,13 +8,13 @@ from bertgrow.core.differences import differences
 from bertgrow.core.errors import InputError
 from bertgrow.train.checkpoints import checksums
 
-# Fields that may change in the middle of a run: they change figures by rounding at most, the
-# dropout masks (`accumulate`), or which steps and sequences are reported.
+# Fields that may change in the middle of a run. They change results by rounding at most, or
+# the dropout masks (`accumulate`), or which steps and sequences are reported.
 _FREE = re.compile(
     r"mesh\.\w+|checkpoint\.\w+|eval\.\w+|data\.(workers|store)|log_every|accumulate"
     r"|(model|stages\[\d+\])\.remat"
 )
-NAMED = 8  # most fields that an error names
+NAMED = 8  # maximum number of fields in an error
 
 
 def is_free(field):
@@ -23,16 +23,16 @@ def is_free(field):
 
 
 def open_for(path, summary, *, extend=False):
-    """Makes the directory, or checks that it is of the same run; then writes config.json.
+    """Creates the directory, or checks that it belongs to this run; writes config.json.
 
     Args:
-      path: the working directory.
-      summary: what config.json is to hold: recipe, stages, store, what is lent, versions.
-      extend: allows more steps in the last stage.
+      path: working directory.
+      summary: contents of config.json, see `job.summary`.
+      extend: whether the last stage may get more steps.
 
     Raises:
-      InputError: the directory cannot be used, or belongs to another run: the fields that
-        differ are named.
+      InputError: the directory cannot be used, or it belongs to another run; the message
+        names the fields that differ.
     """
     path, changes = Path(path), []
     try:
@@ -48,14 +48,14 @@ def open_for(path, summary, *, extend=False):
 
 
 def settle_changes(path, step, *, write=True):
-    """The changes of config.json, once the step is known from which the run continues.
+    """Sets the step of each changed field to the step from which the run continues.
 
-    `open_for` notes a change with step None. A change of a later step holds from `step` on,
-    since the steps in between are trained again.
+    `open_for` records a change with step None. A change recorded at a later step is moved to
+    `step`, because the steps in between are trained again.
 
     Args:
-      path: the working directory.
-      step: int, of the checkpoint that the run continues from.
+      path: working directory.
+      step: int, step of the checkpoint from which the run continues.
       write: whether to update config.json.
 
     Returns:
@@ -73,17 +73,17 @@ def settle_changes(path, step, *, write=True):
 
 
 def lent(path):
-    """What other runs have lent to the one that has begun here, see `Frozen.lent`."""
+    """Pinned teacher checkpoints of the run begun in this directory, see `Frozen.lent`."""
     return read(path).get("lent", {}) if _has_begun(path) else {}
 
 
 def _has_begun(path):
-    """Before a first save a run begins anew, with whatever recipe."""
+    """Whether the run has a checkpoint; before the first, any recipe may begin."""
     return (Path(path) / "checkpoints" / "checksums").exists()
 
 
 def read(path):
-    """config.json of a working directory; an InputError where there is none that reads."""
+    """Reads config.json of a working directory; InputError if it cannot be read."""
     try:
         return json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -93,12 +93,12 @@ def read(path):
 
 
 def check_vocabulary(path, vocab, field):
-    """Raises `InputError` where a run that lends its weights reads other pieces.
+    """Raises `InputError` if the source run used another vocabulary.
 
     Args:
-      path: the working directory of that run.
-      vocab: `Vocab` of the store at hand.
-      field: of the recipe that names `path`.
+      path: working directory of the source run.
+      vocab: `Vocab` of the store of this run.
+      field: recipe field that contains `path`.
     """
     theirs = read(path)["store"]["vocabulary"]
     if theirs != vocab.hash:
@@ -109,7 +109,7 @@ def check_vocabulary(path, vocab, field):
 
 
 def _changes(path, known, summary, extend):
-    """The fields in which a run is continued with other values, as entries of config.json."""
+    """Changed recipe fields of a continued run, as entries of config.json."""
     if known["store"] != summary["store"]:
         raise InputError(
             f"--workdir {path} was trained on store {known['store']['hash']}, this is "
@@ -140,7 +140,7 @@ def _has_only_steps(changes):
 
 
 def in_words(changes):
-    """`config.seed: 0 -> 1, config.length: 32 -> 64`, at most `NAMED` fields."""
+    """Formats changes as `config.seed: 0 -> 1, config.length: 32 -> 64`, at most `NAMED`."""
     parts = [
         f"config.{field}: {_value(before)} -> {_value(after)}"
         for field, before, after in changes[:NAMED]

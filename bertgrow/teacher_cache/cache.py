@@ -1,8 +1,8 @@
-"""A folder of what the frozen weights of stages say, which then train without them.
+"""On-disk cache of teacher outputs, so that stages train without running the teacher.
 
-`cache.json` tells of each stage which weights, store and recipe its files follow from; the
-files themselves, in one folder a stage, are those of `data/entries.py`. They are written by
-a pass over the same rows with the same masks as those of training.
+`cache.json` records, for each stage, the weights, store and recipe from which its files are
+computed. Each stage has one folder with the files of `teacher_cache/entries.py`. `fill` writes
+them in one pass over the same sequences with the same masks as in training.
 """
 
 import hashlib
@@ -22,52 +22,55 @@ HINT = "choose another --cache, keep less (docs/cache.md) or leave --cache away"
 
 
 class Cache(NamedTuple):
-    """What one stage of a run has in the folder."""
+    """The part of the cache that belongs to one stage."""
 
     root: Path
     name: str
     layout: entries.Layout
-    start: int  # the step of the run at which the stage begins
-    first: int  # the number, in the run, of the stage's first row
-    batch: int  # rows a step
-    slices: int  # in which they are worked off
-    store: str  # its hash
-    recipe: dict  # what of the recipe the files follow from, plain data
+    start: int  # step of the run at which the stage begins
+    first: int  # index in the run of the first sequence of the stage
+    batch: int  # sequences per step
+    slices: int  # micro-batches per step
+    store: str  # hash of the token store
+    recipe: dict  # recipe fields that determine the files, plain data
 
     @property
     def folder(self):
         return self.root / self.name
 
     def entries(self):
-        """Reads what rows bring along, see `pipeline.batches`."""
+        """Reader of the cached arrays of sequences, see `pipeline.batches`."""
         return entries.Entries(self.folder, self.layout, self.first)
 
     def zeros(self, rows):
-        """What so many rows bring along, in shape only."""
+        """Zero arrays with the shapes of the cached arrays of `rows` sequences."""
         fields = self.layout.fields.items()
         return {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in fields}
 
     def missing(self):
-        """The parts that are not there, in order."""
+        """List of the parts without a file, in order."""
         parts = self.layout.parts()
         return [part for part in parts if not (self.folder / part.name).exists()]
 
     def identity(self, teacher):
-        """What `cache.json` says of it; `teacher` is the digest of the frozen weights."""
+        """Entry of the stage in `cache.json`; `teacher`: digest of the frozen weights."""
         told = json.dumps(self.recipe, sort_keys=True)
         recipe = hashlib.sha256(told.encode()).hexdigest()
         return dict(teacher=teacher, store=self.store, recipe=recipe, made_of=self.recipe)
 
 
 def of_run(root, settings, stores, stages, rows):
-    """{index of a stage: its `Cache`} for all stages that ask frozen weights.
+    """{stage index: `Cache`} for all stages that have teacher outputs to cache.
 
     Args:
-      root: the folder, which need not be there.
+      root: folder of the cache; it may be missing.
       settings: RunConfig.
-      stores: opened.
-      stages: of the run, `Stage`s.
-      rows: function (index of a stage) -> its stream.
+      stores: list of opened `Store`s.
+      stages: all `Stage`s of the run.
+      rows: function (stage index) -> stream of sequences.
+
+    Raises:
+      InputError: no stage has a teacher.
     """
     asking = [index for index, stage in enumerate(stages) if stage.targets]
     if not asking:
@@ -103,7 +106,7 @@ def _of_stage(root, settings, stores, stages, index, stream):
 
 
 def layout(stage, *, period=None):
-    """The `entries.Layout` of a stage that has `targets`."""
+    """`entries.Layout` of a stage that has `targets`."""
     return entries.layout(
         stage.targets.fields, phases=stage.targets.phases,
         rows=stage.steps * stage.batch, batch=stage.batch, period=period,
@@ -111,7 +114,7 @@ def layout(stage, *, period=None):
 
 
 def _recipe(settings, index):
-    """What decides which rows a stage reads, and what is hidden in them."""
+    """Recipe fields that determine the sequences of a stage and their masks."""
     masking, data = vars(settings.stages[index].masking), settings.data
     before = [[each.steps, each.batch, each.length] for each in settings.stages[: index + 1]]
     return dict(
@@ -126,7 +129,7 @@ def _recipe(settings, index):
 
 
 def check_all(caches, stages, saves, say):
-    """Before anything is written: whether the caches are this run's, and find room."""
+    """Checks, before any file is written, that the caches fit the run and the disk."""
     for index, cache in caches.items():
         check(cache, stages[index].frozen.digest(saves))
     if not any(cache.missing() for cache in caches.values()):
@@ -142,16 +145,16 @@ def check_all(caches, stages, saves, say):
 
 
 def check_room(root, needed):
-    """InputError where the disk of `root` has not room for a cache of so many bytes."""
+    """Raises InputError if the disk of `root` has less than `needed` bytes free."""
     disk.check_disk(root, needed, what="targets of the teacher", hint=HINT)
 
 
 def check(cache, teacher):
-    """InputError, with both hashes, where the files are of another teacher, store or recipe.
+    """Raises InputError, with both hashes, if the teacher, store or recipe differs.
 
     Args:
-      cache: of a stage.
-      teacher: digest of the frozen weights; None while they are not trained.
+      cache: `Cache` of a stage.
+      teacher: digest of the frozen weights; None before they are trained.
     """
     known, ours = read(cache.root).get(cache.name), cache.identity(teacher)
     if known is None and cache.folder.exists() and any(cache.folder.glob("*.array_record")):
@@ -173,7 +176,7 @@ def check(cache, teacher):
 
 
 def read(root):
-    """{name of a stage's part: its identity}."""
+    """Reads `cache.json`: {name of a stage: its identity}; empty if there is no file."""
     try:
         return json.loads((root / "cache.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,21 +1,22 @@
-"""What a cache of targets takes on disk, and whether reading it is cheaper than asking anew."""
+"""Estimates the disk size of a teacher cache, and whether it saves time."""
 
 import math
 
 from bertgrow.core import units
 from bertgrow.teacher_cache import cache
 
-READ_RATE = 1e9  # bytes/s, of a local solid-state disk or a fast network disk; assumed
+READ_RATE = 1e9  # bytes/s; assumed for a local solid-state disk or a fast network disk
 
 
 def add(plan, stages, *, read_rate=None):
-    """Adds `cache` to the rows of a plan whose stages ask frozen weights, and to the plan.
+    """Adds `cache` to the plan of each stage with a teacher, and `cache_bytes` to the plan.
 
     Args:
-      plan: with `stages`, in the order of `stages`; where these have a `time`, reading is
-        compared with asking, which takes its share of a step's FLOPs.
-      stages: `Stage`s.
-      read_rate: bytes a second that the disk gives; `READ_RATE` where not given.
+      plan: plan with `stages`, in the order of `stages`. If they have a `time`, reading the
+        cache is compared with running the teacher. The teacher takes a fraction of the step
+        time: its FLOPs over those of the step.
+      stages: `Stage`s of the run.
+      read_rate: bytes per second read from disk; `READ_RATE` by default.
     """
     read_rate, total = read_rate or READ_RATE, 0
     for row, stage in zip(plan["stages"], stages, strict=True):
@@ -38,20 +39,22 @@ def add(plan, stages, *, read_rate=None):
 
 
 def compare(read, ask):
-    """Seconds a step of both ways, and how many students make the cache the cheaper one.
+    """Compares seconds per step of reading the cache and of running the teacher.
 
-    One student asks at every step. A cache asks and writes once, as slowly as it reads, and
-    is then read at every step of every student: `ask + read + students * read`.
+    Without a cache each student runs the teacher at every step: `students * ask`. With a cache
+    the teacher runs once, and its outputs are written once (assumed as fast as reading) and
+    read at every step of every student: `ask + read + students * read`.
 
     Returns:
-      `read_seconds`, `ask_seconds`, and `pays_from`, a number of students; None: never.
+      `read_seconds`, `ask_seconds`, and `pays_from`, the number of students from which the
+      cache is cheaper; None if it never is.
     """
     pays = math.floor((ask + read) / (ask - read)) + 1 if ask > read else None
     return dict(read_seconds=read, ask_seconds=ask, pays_from=pays)
 
 
 def findings(plan):
-    """The lines to remember, for `plan_table`."""
+    """Summary lines for `planning.table`."""
     if "cache_bytes" not in plan:
         return
     rows = [row for row in plan["stages"] if "cache" in row]
@@ -65,7 +68,7 @@ def findings(plan):
 
 
 def words(*, read_seconds, ask_seconds, pays_from, **_):
-    """`compare` as a sentence."""
+    """Formats the result of `compare` as a sentence."""
     told = (
         f"reading targets takes {units.short(read_seconds)} a step, the teacher's forward "
         f"pass {units.short(ask_seconds)}"

@@ -1,9 +1,10 @@
-"""Arrays of each row of a stage on disk: found by the number of the row, read beside the row.
+"""Stores arrays of each training sequence on disk, indexed by the number of the sequence.
 
-A stage is parted into phases; each has an entry for every row, all of one size. Entries lie
-in ArrayRecord files, `part` of them in each, one record an entry, uncompressed; a record
-carries a hash of its bytes, so damage is seen when it is read. A file is complete, or it is
-not there. With rows that repeat (`period`), row n of a phase has the entry of row n - period.
+A stage is divided into phases. Each phase has one entry of fixed size per sequence. Entries are
+uncompressed records of ArrayRecord files, `part` of them per file. A record contains a hash of
+its bytes, so that damage is detected when it is read. Files are written atomically: an
+incomplete file never has its final name. If sequences repeat (`period`), sequence n of a phase
+has the entry of sequence n - period.
 """
 
 import itertools
@@ -16,18 +17,18 @@ import numpy as np
 
 from bertgrow.core.errors import InputError
 
-PART_BYTES = 2**28  # about so many a file, and at least a batch
-BLOCK = 2**16  # what a file is filled up to, and one more for its index
-RECORD = 44  # bytes of ArrayRecord's own beside each entry
-OPTIONS = "group_size:1,uncompressed"  # activations hardly compress
+PART_BYTES = 2**28  # approximate size of a file, which has at least one batch
+BLOCK = 2**16  # files are padded to this size, plus one block for the index
+RECORD = 44  # bytes that ArrayRecord adds to each entry
+OPTIONS = "group_size:1,uncompressed"  # activations compress badly
 
 
 class Part(NamedTuple):
-    """What one file holds."""
+    """Range of entries in one file."""
 
     phase: int
     number: int
-    first: int  # entry of the phase
+    first: int  # first entry, counted in the phase
     count: int
 
     @property
@@ -36,13 +37,13 @@ class Part(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Which entry each row of a stage has, and in which file it lies."""
+    """Maps the sequences of a stage to entries and files."""
 
-    fields: dict  # {name: (shape, dtype)} of a row's arrays, in the order of its bytes
+    fields: dict  # {name: (shape, dtype)} of the arrays of one sequence, in byte order
     phases: int
-    rows: int  # of a phase
-    entries: int  # of a phase that differ
-    part: int  # entries a file; the last of a phase may have fewer
+    rows: int  # sequences per phase
+    entries: int  # distinct entries per phase
+    part: int  # entries per file; the last file of a phase may have fewer
 
     @property
     def entry_bytes(self):
@@ -50,32 +51,32 @@ class Layout(NamedTuple):
 
     @property
     def bytes(self):
-        """Of all files, as a disk holds them."""
+        """Size of all files on disk."""
         return sum(self.file_bytes(part) for part in self.parts())
 
     def file_bytes(self, part):
         return BLOCK * (1 + math.ceil(part.count * (self.entry_bytes + RECORD) / BLOCK))
 
     def parts(self):
-        """Every `Part`, in the order of rows."""
+        """Yields every `Part`, in the order of the sequences."""
         for phase in range(self.phases):
             for number, first in enumerate(range(0, self.entries, self.part)):
                 yield Part(phase, number, first, min(self.part, self.entries - first))
 
     def first_row(self, part):
-        """The number, in the stage, of the first row that has an entry in a part."""
+        """Index in the stage of the first sequence with an entry in `part`."""
         return part.phase * self.rows + part.first
 
 
 def layout(fields, *, phases, rows, batch, period=None):
-    """The `Layout` of a stage.
+    """Makes the `Layout` of a stage.
 
     Args:
-      fields: {name: (shape, dtype)}, of one row.
-      phases: equal parts of the stage.
-      rows: of the whole stage.
-      batch: rows a step; a file holds those of whole steps.
-      period: rows after which they come again; None where they never do.
+      fields: {name: (shape, dtype)} of one sequence.
+      phases: number of equal phases of the stage.
+      rows: number of sequences in the stage.
+      batch: sequences per step; a file has the sequences of whole steps.
+      period: number of sequences after which they repeat; None if they never repeat.
     """
     each = rows // phases
     size = batch * sum(map(_size, fields.values()))
@@ -89,19 +90,19 @@ def _size(field):
 
 
 class Entries:
-    """`entries(row, count)` gives the arrays of some rows of the run, {name: [count, ...]}.
+    """Reader: `entries(row, count)` returns {name: [count, ...]} of sequences of the run.
 
     Args:
-      folder: with the files.
+      folder: folder of the files.
       layout: `Layout` of the stage.
-      first: the number, in the run, of the stage's first row.
+      first: index in the run of the first sequence of the stage.
     """
 
     def __init__(self, folder, layout, first):
         self.folder, self.layout, self.first = Path(folder), layout, first
         self._open = {}
 
-    def __reduce__(self):  # readers stay behind
+    def __reduce__(self):  # open readers cannot be pickled
         return Entries, (self.folder, self.layout, self.first)
 
     def __call__(self, row, count):
@@ -116,7 +117,7 @@ class Entries:
         return _arrays(found, layout.fields)
 
     def _read(self, name, records):
-        """uint8 [records, bytes]."""
+        """Reads records as uint8 [records, bytes]."""
         path = self.folder / name
         try:
             found = b"".join(self._reader(path).read(records))
@@ -131,7 +132,7 @@ class Entries:
         from array_record.python import array_record_module
 
         if path not in self._open:
-            self._open = dict(list(self._open.items())[-1:])  # rows go on from file to file
+            self._open = dict(list(self._open.items())[-1:])  # files are read in order
             self._open[path] = array_record_module.ArrayRecordReader(
                 str(path), "readahead_buffer_size:0,max_parallelism:0"
             )
@@ -139,7 +140,7 @@ class Entries:
 
 
 def _arrays(found, fields):
-    """{name: array [rows, ...]} out of uint8 [rows, bytes]."""
+    """Splits uint8 [rows, bytes] into {name: array [rows, ...]}."""
     ends = list(itertools.accumulate(map(_size, fields.values())))
     arrays = {}
     for (name, (shape, dtype)), start, end in zip(
@@ -151,13 +152,13 @@ def _arrays(found, fields):
 
 
 def records(arrays, fields):
-    """The bytes of each row of some arrays {name: [rows, ...]}."""
+    """Yields the bytes of each sequence of the arrays {name: [rows, ...]}."""
     for row in zip(*(arrays[name] for name in fields), strict=True):
         yield b"".join(array.tobytes() for array in row)
 
 
 def write(path, found):
-    """Writes records into a file, which is complete under its name or not there."""
+    """Writes records into a file atomically: first a draft, then a rename."""
     from array_record.python import array_record_module
 
     draft = f"{path}.tmp"

@@ -1,4 +1,4 @@
-"""The pass that fills a cache: frozen weights are asked about the rows of a stage, in order."""
+"""Fills a teacher cache by one pass of the teacher over the sequences of a stage."""
 
 import contextlib
 import itertools
@@ -16,20 +16,23 @@ from bertgrow.teacher_cache import entries
 from bertgrow.train import sharding
 from bertgrow.train.checkpoints import checksums, disk
 
-AT_ONCE = 2**16  # rows that are passed over at a time
+AT_ONCE = 2**16  # sequences skipped at a time
 
 
 def fill(cache, stage, stream, position, *, mesh, teacher, say):
-    """Writes the parts that are missing; what is complete is not touched.
+    """Writes the missing parts of a cache; complete files are kept.
 
     Args:
       cache: `Cache` of the stage.
-      stage: `Stage`, its `task.frozen` on the devices.
-      stream: rows of the stage.
-      position: of its first row.
-      mesh: of `sharding.make_mesh`.
+      stage: `Stage` with its `task.frozen` on the devices.
+      stream: stream of the sequences of the stage.
+      position: position of its first sequence.
+      mesh: mesh of `sharding.make_mesh`.
       teacher: digest of the frozen weights.
-      say: is told how far it is.
+      say: function (text), called with progress messages.
+
+    Raises:
+      InputError: several processes would write the files, or an output is not finite.
     """
     caches.check(cache, teacher)
     todo = cache.missing()
@@ -63,7 +66,7 @@ def _alone(folder):
 
 
 def _parts(cache, todo, stage, stream, position, mesh):
-    """Yields (part, iterator of its records), each of which is to be used up in turn."""
+    """Yields (part, iterator of its records); consume each iterator before the next part."""
     ask, at, size = _asking(stage, mesh), 0, cache.batch // cache.slices
     for part in todo:
         first = cache.layout.first_row(part)
@@ -78,7 +81,7 @@ def _parts(cache, todo, stage, stream, position, mesh):
 
 
 def _asking(stage, mesh):
-    """The compiled function (frozen, batch, step) -> {name: array}."""
+    """Compiled function (frozen, batch, step) -> {name: array}, the teacher outputs."""
 
     def ask(frozen, batch, step):
         return stage.targets.make(frozen, stage.task.prepare(batch), step)
@@ -87,7 +90,7 @@ def _asking(stage, mesh):
 
 
 def _answers(ask, frozen, batches, step, mesh):
-    """Yields {name: NumPy array} of each batch, while the devices work on the next."""
+    """Yields {name: NumPy array} of each batch, while the devices compute the next one."""
     before = None
     for batch in batches:
         now = ask(frozen, sharding.put(batch, mesh), jnp.int32(step))
@@ -98,7 +101,7 @@ def _answers(ask, frozen, batches, step, mesh):
 
 
 def _finite(arrays):
-    """The arrays on the host; InputError where one is not finite in the type it is kept in."""
+    """Copies arrays to the host; InputError if one is not finite in its stored dtype."""
     arrays = jax.device_get(arrays)
     for name, array in arrays.items():
         if jnp.issubdtype(array.dtype, jnp.floating) and not np.isfinite(array).all():
@@ -110,7 +113,7 @@ def _finite(arrays):
 
 
 def _pass_over(stream, position, count):
-    """The position after `count` more rows, which are planned and not read."""
+    """Position after `count` more sequences; they are planned but not read."""
     for first in range(0, count, AT_ONCE):
         _, position = stream.take(position, min(AT_ONCE, count - first))
     return position
