@@ -1,4 +1,4 @@
-"""Trains a teacher, or takes one, and carries its knowledge over into a small student."""
+"""Distils a trained teacher into a small student; also trains the teacher if none is given."""
 
 from pathlib import Path
 
