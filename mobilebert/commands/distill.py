@@ -1,4 +1,4 @@
-"""Distils a trained teacher into a small student; also trains the teacher if none is given."""
+"""Distils a teacher, trained first or given, into a small student."""
 
 from pathlib import Path
 
