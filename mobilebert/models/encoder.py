@@ -90,7 +90,7 @@ def run_to(active, weights, hidden, mask, *, config, watch, given=NOTHING):
 
 
 def _layer(config, watch=None):
-    """The function (weights, hidden, mask, salt, given) -> (hidden, seen) of one layer."""
+    """Builds (weights, hidden, mask, seeds, given) -> (hidden, hook outputs) of one layer."""
 
     def run(weights, hidden, mask, salt=None, given=NOTHING):
         block = functools.partial(blocks.block, config=config)

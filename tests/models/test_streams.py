@@ -1,4 +1,4 @@
-"""Tests of the low-cost encoder: pooling windows, sequence counts, equal to BERT at window 1."""
+"""Tests of the low-cost encoder: pooling windows, sequence counts, equality with BERT."""
 
 import functools
 
