@@ -1,14 +1,14 @@
-"""What a step of layer transfer costs: against its parts, to the active layer, from a cache.
+"""Times a step of layer transfer against its parts, with early exit and from a cache.
 
     python benchmarks/distill_step.py                       # published widths, 4 layers
     python benchmarks/distill_step.py --narrow              # bodies of 256 and 32, 6 layers
-    python benchmarks/distill_step.py --layers 24 --batch 32  # all of it; for an accelerator
+    python benchmarks/distill_step.py --layers 24 --batch 32  # full size; for an accelerator
 
 The parts are an encoder-only forward pass of the teacher and an encoder-only step of the
-student: forward, backward, update; no heads, no comparison. With early exit, a turn is one
-step of every phase; without, as many steps of joint transfer, which compares all layers.
-With a cache, a step reads its targets from files, in the types of the recipe, and brings them
-to the device; it is one of joint transfer too, and the teacher is not asked.
+student: forward, backward, update; no heads, no transfer losses. A round of early exit runs
+one step of every phase. A round of joint transfer runs as many steps, with the losses of all
+layers. With a cache, a step of joint transfer reads its targets from files, in the dtypes of
+the recipe, and copies them to the device; the teacher does not run.
 """
 
 import argparse
@@ -33,11 +33,11 @@ from bertgrow.train import loop, sharding
 from mobilebert import recipe as students
 from mobilebert.models import mobilebert, presets
 
-PIECES = 1000  # the heads are no part of a transfer step
+PIECES = 1000  # a transfer step does not run the heads
 NARROW = dict(width=128, table_width=32, max_length=128)
 STUDENT, TEACHER = dict(body_width=32, ffn_width=128), dict(body_width=256, ffn_width=1024)
 PARTS, TRANSFER = ("teacher forward", "student step"), ("all layers", "phases", "from a cache")
-GOAL = 1.10  # times the parts, at most
+GOAL = 1.10  # maximum ratio to the parts
 
 
 def main():
@@ -61,7 +61,7 @@ def main():
 
 
 def ratios(rates):
-    """What each kind of transfer step takes over its parts, and one kind over another."""
+    """Time of each kind of transfer step relative to its parts, and of phases to all layers."""
     seconds = {name: [1 / rate for rate in values] for name, values in rates.items()}
     parts = [sum(pair) for pair in zip(*(seconds[name] for name in PARTS), strict=True)]
     found = {name: over(seconds[name], parts) for name in TRANSFER}
@@ -70,7 +70,7 @@ def ratios(rates):
 
 
 def show(found, entry_bytes):
-    """Prints each ratio in words, the first with its verdict."""
+    """Prints each ratio, the first one with its target."""
     verdict = "met" if found["all layers"] <= GOAL else "missed"
     print(f"a step of transfer / ({' + '.join(PARTS)}):")
     print(f"  all layers ... {found['all layers']:.2f}x   (at most {GOAL:.2f}x: {verdict})")
@@ -97,7 +97,7 @@ def arguments():
 
 
 def resolved(args):
-    """A recipe of a teacher, joint and progressive transfer, as `RunConfig`."""
+    """`RunConfig` of a recipe with a teacher, joint transfer and progressive transfer."""
     sizes = dict(num_layers=args.layers or (6 if args.narrow else 4))
     sizes |= NARROW if args.narrow else {}
     student, teacher = (STUDENT, TEACHER) if args.narrow else ({}, {})
@@ -113,7 +113,7 @@ def resolved(args):
 
 
 def build(settings, made, args, folder):
-    """{name: function of the depth that gives the turn of a side}, compiled and warm."""
+    """Builds {name: function depth -> function to time}, compiled and warmed up."""
     mesh = sharding.make_mesh()
     batch = calibration.random_batch(args.batch, args.length, settings.model.vocab_size)
     batch = sharding.put(batch, mesh)
@@ -139,7 +139,7 @@ def build(settings, made, args, folder):
 
 
 class Trained:
-    """The state of a stage and the compiled step between two states."""
+    """The train state of a stage and its compiled step."""
 
     def __init__(self, stage, start, mesh, batch):
         self.stage, self.start, self.batch = stage, start, batch
@@ -150,7 +150,7 @@ class Trained:
         self.step = loop.compile_step(stage.task, stage.optimizer, self.state, batch, mesh)
 
     def turn(self, depth):
-        """A function that does one step in each of `depth` equal parts of the stage."""
+        """Returns a function that runs one step in each of `depth` equal parts of the stage."""
         self._run(depth)
         return functools.partial(self._run, depth)
 
@@ -168,7 +168,7 @@ class Trained:
 
 
 class Cached(Trained):
-    """The same without a teacher: each step reads what the teacher said about its rows."""
+    """The same without a teacher: each step reads cached targets of its sequences."""
 
     def __init__(self, stage, start, mesh, batch, frozen, folder):
         targets, kept, self.mesh, self.rows = stage.targets, layout(stage), mesh, stage.batch
@@ -188,16 +188,16 @@ class Cached(Trained):
 
 
 def layout(stage):
-    """How the targets of one step lie in a file."""
+    """File layout of the targets of one step."""
     return entries.layout(stage.targets.fields, phases=1, rows=stage.batch, batch=stage.batch)
 
 
 def encoder_only(task, model):
-    """The student's encoder under a loss that costs nothing."""
+    """Task of the student's encoder alone, with a loss of negligible cost."""
 
     def loss(params, frozen, inputs, key, step):
         del frozen, key, step
-        still = jax.lax.stop_gradient(params["embeddings"])  # as in a step of transfer
+        still = jax.lax.stop_gradient(params["embeddings"])  # as in layer transfer
         features = encoded(mobilebert.network(model), params | {"embeddings": still}, inputs)
         return jnp.square(features.astype(jnp.float32)).mean(), {}
 
@@ -205,7 +205,7 @@ def encoder_only(task, model):
 
 
 def encoded(network, params, inputs):
-    """The last features, [batch, length, width]; without positions there is no head."""
+    """The final hidden states, [batch, length, width]; without positions no head runs."""
     return network.apply(params, {name: inputs[name] for name in ("tokens", "types")})["hidden"]
 
 
@@ -215,7 +215,7 @@ def repeat(function, params, batch, times):
 
 
 def over(ours, theirs):
-    """Median over rounds of how many times as long `ours` took."""
+    """Median over rounds of the time of `ours` divided by that of `theirs`."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 

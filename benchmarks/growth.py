@@ -1,9 +1,9 @@
-"""What one large growth costs: BERT-base to 24 layers, 1536 wide, with Adam's moments, sharded.
+"""Measures one large sharded growth: BERT-base to 24 layers of width 1536, with Adam moments.
 
-    python benchmarks/growth.py                        # compiles, and reads the memory
-    python benchmarks/growth.py --run --output cost.json    # and grows: about 11 GB in all
+    python benchmarks/growth.py                        # compiles and prints the memory
+    python benchmarks/growth.py --run --output cost.json    # also grows: about 11 GB in all
 
-Eight simulated devices, fsdp 4 x tensor 2; on accelerators, the eight that are there.
+Uses eight devices, fsdp 4 x tensor 2: accelerators if present, else simulated ones.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main():
     options.add_argument("--moments", default="copy", help="policy; default: copy")
     options.add_argument("--output", help="file for the result; default: only print it")
     given = options.parse_args()
-    jax.config.update("jax_num_cpu_devices", 8)  # before JAX looks for other devices
+    jax.config.update("jax_num_cpu_devices", 8)  # before JAX initialises its devices
     mesh = sharding.make_mesh(dict(data=1, fsdp=4, tensor=2))
     result = measure(mesh, given.run, width=given.width, moments=given.moments)
     text = json.dumps(result, indent=2)
@@ -49,7 +49,7 @@ def main():
 
 
 def measure(mesh, is_run, *, width, moments):
-    """The cost as a certificate has it; without `is_run`, only what the compiler knows."""
+    """The cost in the format of a certificate; without `is_run`, the compiler's estimate."""
     tasks, networks = zip(*map(task, (SMALL, LARGE)), strict=True)
     optimizer = optimizers.adamw(networks[0].axes, lambda step: 1e-4)
     growths = registry.between(bert.sizes(SMALL), bert.sizes(LARGE), width=width)
@@ -82,7 +82,7 @@ def measure(mesh, is_run, *, width, moments):
 
 
 def task(config):
-    """A Task that only starts, all weights one; real draws would take longer than growth."""
+    """A task with `init` only; weights are one, since random draws take longer than growth."""
     network = bert.network(config)
 
     def init(key):

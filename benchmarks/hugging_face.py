@@ -1,18 +1,19 @@
-"""The rival: Hugging Face's BERT and torch's AdamW, as `Trainer` puts them together."""
+"""Hugging Face baseline: its BERT with torch's AdamW, combined as in `transformers.Trainer`."""
 
 import torch
 import transformers
 
 
 class Trainer:
-    """One masked language model and the step that trains it.
+    """A masked language model and its train step.
 
-    With `gathered` only the masked positions meet the vocabulary, as in our own head; the
-    stock model scores every position. The optimiser is `Trainer`'s default, the fused AdamW.
+    With `gathered` the head computes logits at masked positions only, like the head of
+    bertgrow; the stock model computes them at every position. The optimizer is the default of
+    `transformers.Trainer`, the fused AdamW.
     """
 
     def __init__(self, config, batch, *, gathered):
-        """Args: our `BertConfig`; a masked batch as NumPy arrays; which head to use."""
+        """Args: bertgrow's `BertConfig`; a masked batch as NumPy arrays; the kind of head."""
         torch.manual_seed(0)
         self.model = transformers.BertForMaskedLM(translated(config)).train()
         self.optimizer = torch.optim.AdamW(
@@ -22,7 +23,7 @@ class Trainer:
         self.loss = self._gathered if gathered else self._stock
 
     def advance(self, steps):
-        """Trains on the same batch for some steps and returns the last loss."""
+        """Trains on one batch for some steps and returns the last loss."""
         for _ in range(steps):
             self.optimizer.zero_grad()
             loss = self.loss()
@@ -42,7 +43,7 @@ class Trainer:
 
 
 def translated(config):
-    """Our configuration in Hugging Face's words."""
+    """Converts a `BertConfig` to that of Hugging Face."""
     return transformers.BertConfig(
         vocab_size=config.vocab_size,
         hidden_size=config.width,
@@ -57,7 +58,7 @@ def translated(config):
 
 
 def as_torch(batch):
-    """What `mask_tokens` gives -> the model's inputs, and labels that are -100 elsewhere."""
+    """Converts the output of `mask_tokens` to model inputs and labels, -100 where unmasked."""
     tensors = {name: torch.tensor(array) for name, array in batch.items()}
     tokens = tensors["tokens"].long()
     labels = torch.full_like(tokens, -100)

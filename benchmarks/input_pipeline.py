@@ -1,14 +1,14 @@
-"""Speed of the data side in turns against Hugging Face: batches with masks, and preparation.
+"""Times the input pipeline against Hugging Face: masked batches and corpus preparation.
 
     python benchmarks/input_pipeline.py --against hf
     python benchmarks/input_pipeline.py --against hf --input 'wiki/*.txt.xz' --vocab vocab.txt
 
-Text is cut at --megabytes and lies uncompressed on disk. Without --input it is the
-documentation of the installed Python packages; `BERTGROW_DATA` names a folder of corpora
-whose Wikipedia and vocabulary are taken instead. Both sides tokenise by WordPiece.
+The text is cut at --megabytes and stored uncompressed on disk. Without --input it is the
+documentation of the installed Python packages. If `BERTGROW_DATA` names a folder of corpora,
+its Wikipedia text and vocabulary are used instead. Both sides use WordPiece.
 """
 
-# Workers of `prepare` import this file too: what is heavy is imported where it is used.
+# Workers of `prepare` import this file too, so slow imports are local to functions.
 import argparse
 import itertools
 import os
@@ -22,9 +22,9 @@ from bertgrow.data.corpus import prepare, sources
 from bertgrow.data.sequences import pipeline
 from bertgrow.data.sequences import streams as addressed
 
-TARGETS = dict(batches=5.0, prepare=0.5)  # times the rival, on two cores
+TARGETS = dict(batches=5.0, prepare=0.5)  # minimum ratio to Hugging Face, on two cores
 RATE, SLOTS = 0.15, {128: 20, 512: 76}
-ROWS = 8192  # rows that the rival finds tokenised
+ROWS = 8192  # sequences tokenised beforehand for the Hugging Face loader
 
 
 def main():
@@ -60,7 +60,7 @@ def arguments():
 
 
 def corpus(args):
-    """The inputs and the vocabulary: as given, of `BERTGROW_DATA`, or the default text."""
+    """The inputs and the vocabulary: from the options, `BERTGROW_DATA` or the default text."""
     data = os.environ.get("BERTGROW_DATA")
     if args.input or not data:
         return args.input or ["docs"], args.vocab
@@ -69,7 +69,7 @@ def corpus(args):
 
 
 def cut(inputs, target, size):
-    """Writes the first documents of some inputs to a text file; returns its bytes."""
+    """Writes the first documents of some inputs to a text file; returns its size in bytes."""
     used = 0
     with target.open("wb") as stream:
         for source in sources.find(inputs):
@@ -83,7 +83,7 @@ def cut(inputs, target, size):
 
 
 def prepared(text, store, folder, args):
-    """`prepare` with a given vocabulary against `encode_batch` of the same lines alone."""
+    """Times `prepare` with a given vocabulary against `encode_batch` of the same lines."""
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     lines = [line for line in text.read_text(encoding="utf-8").splitlines() if line]
     vocab, size = store.folder / store.meta["vocab"]["file"], text.stat().st_size / 1e6
@@ -107,14 +107,14 @@ def prepared(text, store, folder, args):
 
 
 def masked_batches(store, args):
-    """Our batches and jitted masks against the collator, on rows that are full alike."""
+    """Times batches with jitted masks against the collator, on the same packed sequences."""
     import torch
 
     loader = Loader(store, args)
     sides = {"ours": Ours(store, args).advance}
     sides["collator"] = loader.advance
     rates = rounds.alternate(sides, args.rounds + 1)
-    rates = {name: values[1:] for name, values in rates.items()}  # the first turn warms up
+    rates = {name: values[1:] for name, values in rates.items()}  # the first round is a warm-up
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     rounds.show(f"batches of {args.batch} rows of {args.length}, masked", rates, "tokens/s")
     value = rounds.ratio(rates, "ours", "collator")
@@ -123,7 +123,7 @@ def masked_batches(store, args):
 
 
 class Ours:
-    """Rows packed, shuffled and read as in a run, then masks as in its step."""
+    """Packed, shuffled sequences, read as in a run and masked as in its train step."""
 
     def __init__(self, store, args):
         import jax
@@ -156,10 +156,10 @@ class Ours:
 
 
 class Loader:
-    """`DataCollatorForLanguageModeling` in a `DataLoader`, on rows tokenised beforehand.
+    """`DataCollatorForLanguageModeling` in a `DataLoader`, on sequences tokenised beforehand.
 
-    They lie in memory with their mask of special tokens, which spares the collator a
-    search for them; packing and reading are not its work.
+    The sequences are in memory with their mask of special tokens, so the collator need not
+    search for them. Its time does not include packing and reading.
     """
 
     def __init__(self, store, args):
@@ -193,7 +193,7 @@ class Loader:
 
 
 def rival_tokenizer(store):
-    """Hugging Face's tokenizer with the vocabulary of a store."""
+    """The Hugging Face tokenizer with the vocabulary of a store."""
     import transformers
 
     return transformers.BertTokenizer(str(store.folder / store.meta["vocab"]["file"]))

@@ -1,4 +1,4 @@
-"""Rivals timed in turns, so that what else a machine does meets them all alike."""
+"""Alternating timing of several functions, so that other load affects all of them equally."""
 
 import json
 import os
@@ -7,15 +7,15 @@ import time
 
 
 def alternate(sides, rounds, rest=0.5):
-    """Runs every side once in each round, in order: A B A B.
+    """Times every function once per round, in order: A B A B.
 
     Args:
-      sides: {name: function}; each does its work and returns how many units it did.
+      sides: {name: function}; each does its work and returns the number of units done.
       rounds: int.
-      rest: seconds between sides, for the threads of the last one to fall asleep.
+      rest: seconds between functions, so that threads of the last one become idle.
 
     Returns:
-      {name: list of units a second, one for each round}.
+      {name: list of units per second, one for each round}.
     """
     rates = {name: [] for name in sides}
     for _ in range(rounds):
@@ -28,7 +28,7 @@ def alternate(sides, rounds, rest=0.5):
 
 
 def ratio(rates, ours, theirs):
-    """Median over rounds of how many times faster `ours` was than `theirs` just after it."""
+    """Median over rounds of the rate of `ours` divided by that of `theirs`."""
     return statistics.median(a / b for a, b in zip(rates[ours], rates[theirs], strict=True))
 
 
@@ -38,7 +38,7 @@ def medians(rates):
 
 
 def show(title, rates, unit):
-    """Prints the median of every side and how far its rounds lie apart."""
+    """Prints median, minimum and maximum of every function over the rounds."""
     print(title)
     for name, values in rates.items():
         spread = f"{min(values):,.1f} to {max(values):,.1f}"
@@ -46,13 +46,13 @@ def show(title, rates, unit):
 
 
 def show_ratio(name, value, target=None):
-    """Prints a named row, e.g. `tiny: ours / stock ... 2.71x   (target 2.5x: met)`."""
+    """Prints a named ratio, e.g. `tiny: ours / stock ... 2.71x   (target 2.5x: met)`."""
     verdict = "" if target is None else "met" if value >= target else "missed"
     print(f"{name} ... {value:.2f}x" + (f"   (target {target}x: {verdict})" if target else ""))
 
 
 def finish(results, *, as_json):
-    """Prints the load of the machine, and all results as one line of JSON where asked."""
+    """Prints the load of the machine and, with `as_json`, all results as one line of JSON."""
     load = os.getloadavg()[0]
     print(f"load average at the end: {load:.1f} on {os.cpu_count()} cores")
     if as_json:

@@ -1,14 +1,14 @@
-"""Speed of the train step: model FLOP/s of the device, or turns against Hugging Face.
+"""Times the train step: model FLOP/s of the device, or speed against Hugging Face.
 
-    python benchmarks/train_step.py                      # share of a measured matmul peak
+    python benchmarks/train_step.py                      # fraction of a measured matmul peak
     python benchmarks/train_step.py --against hf         # BERT-tiny and BERT-mini, float32
     python benchmarks/train_step.py --model base --length 512 --json
 
-Our side is the loop of a real run: batches go to the device, masks are drawn in the step,
-20 predictions a row at 128 and 76 at 512, dropout 0.1, clipping, AdamW. The rival is given
-batches that are masked already. Both train masked language models alone, on full rows.
-On an accelerator the models are base and large at 128 and 512, in bfloat16; where memory
-is short, give --batch or --remat full.
+bertgrow runs the loop of a real run: batches are copied to the device, masks are drawn in the
+step, 20 predictions per sequence at length 128 and 76 at 512, dropout 0.1, clipping, AdamW.
+Hugging Face gets batches that are masked already. Both train with the masked-token loss alone,
+on sequences without padding. On an accelerator the models are base and large at 128 and 512,
+in bfloat16; if memory is short, set --batch or --remat full.
 """
 
 import argparse
@@ -33,7 +33,7 @@ MODELS = {  # layers, width, heads
     "base": (12, 768, 12),
     "large": (24, 1024, 16),
 }
-TARGETS = {"tiny": 2.5, "mini": 1.8}  # times stock Hugging Face on two cores, length 128
+TARGETS = {"tiny": 2.5, "mini": 1.8}  # minimum over stock Hugging Face, 2 cores, length 128
 BATCH_TOKENS = {"tiny": 8192, "mini": 8192, "base": 32768, "large": 16384}
 VOCAB_SIZE = 30522
 
@@ -79,7 +79,7 @@ def configuration(model, length, args):
 
 
 class Ours:
-    """A state, a batch and the compiled step between two states."""
+    """A train state, a batch and the compiled train step."""
 
     def __init__(self, config, length, batch):
         slots = MaskingConfig().slots(length)
@@ -112,7 +112,7 @@ class Ours:
 
 
 def against_hugging_face(model, config, length, batch, args):
-    """Ours, the stock rival and the one with a gathered head, in turns."""
+    """Times bertgrow, stock Hugging Face and Hugging Face with a gathered head."""
     import hugging_face
     import torch
 
@@ -137,8 +137,8 @@ def against_hugging_face(model, config, length, batch, args):
 
 
 def turn(side, batch, steps):
-    """A function that trains for about two seconds and returns how many rows it did."""
-    side.advance(2)  # compiled and warm
+    """A function that trains for about two seconds and returns the number of sequences."""
+    side.advance(2)  # compiles and warms up
     if not steps:
         seconds = 1 / rounds.alternate({"one": lambda: side.advance(1) and 1}, 1)["one"][0]
         steps = max(1, round(2 / seconds))
@@ -151,7 +151,7 @@ def turn(side, batch, steps):
 
 
 def share_of_peak(model, config, length, batch, args):
-    """Model FLOP/s by formula, and its share of what a matmul reaches in turns with it."""
+    """Model FLOP/s by formula, and the fraction of the FLOP/s of a matmul timed alternately."""
     dtype = layers.compute_dtype(config)
     ours = Ours(config, length, batch)
     sides = {"train step": turn(ours, batch, args.steps), "matmul": matmul(dtype)}
@@ -172,7 +172,7 @@ def share_of_peak(model, config, length, batch, args):
 
 
 def matmul(dtype):
-    """A function that multiplies square matrices and returns how many FLOPs that took."""
+    """A function that multiplies square matrices and returns the number of FLOPs."""
     size, times = (2048, 8) if jax.default_backend() == "cpu" else (8192, 64)
     square = jnp.full((size, size), 1 / size, dtype)
 
@@ -190,7 +190,7 @@ def matmul(dtype):
 
 
 def masked_rows(length, batch):
-    """The same rows after masking, for a rival that does not mask inside its step."""
+    """The same sequences, masked, for Hugging Face, which does not mask inside its step."""
     given = calibration.random_batch(batch, length, VOCAB_SIZE)
     slots = MaskingConfig().slots(length)
     tokens, positions, targets, weights = masking.mask_tokens(

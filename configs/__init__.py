@@ -1,1 +1,1 @@
-"""Recipes, installed as `bertgrow.configs`; `--config NAME[:VARIANT]` runs one by its name."""
+"""Recipes, installed as `bertgrow.configs`; `--config NAME[:VARIANT]` selects one by name."""

@@ -1,10 +1,10 @@
-"""BERT-base by CompoundGrow: 3, 6, 12 low-cost layers, then BERT-base.
+"""BERT-base with CompoundGrow: 3, 6 and 12 low-cost layers, then the full model.
 
     bertgrow pretrain --config bert_base_grow --config.data.store=STORE --workdir W
     bertgrow pretrain --config bert_base_grow:smoke --workdir runs/smoke
 
-Gu et al. (2021), stage split as recalled from the paper (docs/papers.md): +102.1 % FLOPs
-by our cost model, +107.1 % by theirs.
+Gu et al. (2021), stage split as recalled from the paper (docs/papers.md). FLOPs speed-up:
++102.1 % by the cost model of this package, +107.1 % in the paper.
 """
 
 from bertgrow.recipes import build as recipe
@@ -18,7 +18,7 @@ def get_config(variant=""):
     config.schedule = recipe.linear(peak=1e-4, warmup=10_000)
     config.update(batch=512, length=512)
 
-    # Each stage lays its fields over `config.model` and trains for `steps` steps.
+    # The fields of a stage override `config.model`; it trains for `steps` steps.
     low_cost = dict(ffn_share=2, pool=2)
     config.stages = recipe.stages(
         dict(steps=200_000, num_layers=3, **low_cost),

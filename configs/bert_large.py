@@ -1,10 +1,10 @@
-"""BERT-large from scratch: the plain recipe that the others are compared with.
+"""BERT-large from scratch: the baseline of the other BERT-large recipes.
 
     bertgrow pretrain --config bert_large --config.data.store=STORE --workdir W
     bertgrow pretrain --config bert_large:smoke --workdir runs/smoke
 
-A million steps of 512 rows of 512 tokens, 76 predictions a row (Devlin et al., 2019;
-batch and schedule as in TensorFlow's Model Garden).
+A million steps of 512 sequences of 512 tokens, 76 predictions per sequence (Devlin et al.,
+2019; batch and schedule as in TensorFlow's Model Garden).
 """
 
 from bertgrow.recipes import build as recipe

@@ -1,10 +1,10 @@
-"""BERT-large by progressive stacking: 6, 12, 24 layers (Gong et al., 2019).
+"""BERT-large with progressive stacking: 6, 12, 24 layers (Gong et al., 2019).
 
     bertgrow pretrain --config bert_large_stack --config.data.store=STORE --workdir W
     bertgrow pretrain --config bert_large_stack:smoke --workdir runs/smoke
 
-The stack baseline of Gu et al. (2021), split as recalled from the paper: +72.1 % FLOPs by
-our cost model (docs/papers.md).
+The stacking baseline of Gu et al. (2021), stage split as recalled from the paper. FLOPs
+speed-up: +72.1 % by the cost model of this package (docs/papers.md).
 """
 
 from bertgrow.recipes import build as recipe

@@ -1,11 +1,11 @@
-"""A small BERT that leaves the unigram plateau in minutes on two cores: grown, or from scratch.
+"""Small BERT, grown or from scratch: leaves the unigram plateau in minutes on two cores.
 
     bertgrow pretrain --config demo:grow --config.data.store=STORE --workdir W1
     bertgrow pretrain --config demo:scratch --config.data.store=STORE --workdir W2
 
-Both end as the same model after the same number of steps and tokens. The grown one begins
-with half the layers, half the FFN and half the row length, and grows one axis at a time.
-Sinusoidal initial positions and a small vocabulary are what makes it quick: docs/data.md.
+Both variants end with the same model after the same number of steps and tokens. `grow` begins
+with half the layers, half the FFN width and half the sequence length, and grows one axis at a
+time. It is fast because of sinusoidal initial positions and a small vocabulary: docs/data.md.
 """
 
 from bertgrow.recipes import build as recipe
@@ -24,7 +24,7 @@ def get_config(variant="grow"):
     config.eval.update(every=100, rows=512)
     config.checkpoint.every = 500
 
-    short = dict(length=32, batch=64)  # as many tokens a step as 32 rows of 64
+    short = dict(length=32, batch=64)  # as many tokens per step as 32 sequences of 64
     grown = recipe.stages(
         dict(steps=300, num_layers=2, ffn_share=2, **short),
         dict(steps=250, ffn_share=2, **short),

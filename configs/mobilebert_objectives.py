@@ -1,14 +1,14 @@
-"""Tables 8 and 9 of Sun et al. (2020) in miniature: what each part of the transfer is worth.
+"""Ablation of knowledge transfer: Tables 8 and 9 of Sun et al. (2020) at small scale.
 
     bertgrow pretrain --config ib_bert_large:small --config.data.store=STORE \\
         --workdir T
     bertgrow distill --config mobilebert_objectives:bare --config.data.store=STORE \\
         --config.transfer.teacher=T --workdir bare-seed0
 
-Variants, all the small student without operational optimisation, as in Table 9, for as many
-steps over the same rows: bare; pd, distillation alone; fmt, feature maps layer by layer, then
-distillation; at, attention maps too, which is the whole (progressive) method; jkt, both maps of
-all layers at once, then distillation; akt, all losses in one stage. What came out:
+All variants train the small student without operational optimisation, as in Table 9, for the
+same steps on the same sequences. bare: no teacher. pd: distillation alone. fmt: feature maps
+layer by layer, then distillation. at: attention maps too, the complete (progressive) method.
+jkt: both maps of all layers at once, then distillation. akt: all losses in one stage. Results:
 docs/results/mobilebert.md.
 """
 

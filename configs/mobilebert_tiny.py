@@ -1,4 +1,4 @@
-"""MobileBERT-tiny: two FFNs a block, and attention inside the bottleneck.
+"""MobileBERT-tiny: two FFNs per block, and attention inside the bottleneck.
 
     bertgrow distill --config mobilebert_tiny --config.data.store=STORE --workdir W
     bertgrow distill --config mobilebert_tiny:small --workdir runs/tiny-small

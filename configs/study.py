@@ -1,11 +1,11 @@
-"""Six layers on Wikipedia, half an hour of one core an arm: is growing faster?
+"""Comparison of growth and full training: six layers, half an hour of one core per arm.
 
     bertgrow compare --arms full=study:full uneven=study:uneven \\
         equal=study:equal normal=study:normal \\
         stack=study:stack --config.data.store=STORE --workdir runs/study
 
-Every arm ends as the same model after the same steps of 2048 tokens. What came out, how STORE
-is made and how the sizes were found: docs/results/compoundgrow.md.
+Every arm ends with the same model after the same number of steps of 2048 tokens. Results, the
+preparation of STORE (Wikipedia) and the choice of sizes: docs/results/compoundgrow.md.
 """
 
 from bertgrow.recipes import build as recipe
@@ -24,8 +24,8 @@ def get_config(variant="uneven"):
     config.eval.update(every=100, rows=512)
     config.checkpoint.every = 500
 
-    short = dict(length=16, batch=128)  # as many tokens a step as 64 rows of 32
-    compound = (  # the paper's split, its first two stages as one: 40, 30 and 30 %
+    short = dict(length=16, batch=128)  # as many tokens per step as 64 sequences of 32
+    compound = (  # the paper's split with its first two stages merged: 40, 30 and 30 %
         dict(steps=720, num_layers=2, ffn_share=2, **short),
         dict(steps=540, ffn_share=2, **short),
         dict(steps=540),
@@ -38,6 +38,6 @@ def get_config(variant="uneven"):
         "uneven": compound,
     }
     config.stages = recipe.stages(*recipe.choose(variant, stages))
-    if variant == "equal":  # as published; "uneven" is the default of every recipe
+    if variant == "equal":  # as published; the default of every recipe is "uneven"
         config.growth.width = "equal"
     return config

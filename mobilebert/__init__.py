@@ -1,1 +1,1 @@
-"""MobileBERT: a guest family on top of `bertgrow`."""
+"""MobileBERT: a model family and its distillation, built on `bertgrow`."""

@@ -1,4 +1,4 @@
-"""The kind of model that this package brings: MobileBERT, by its entry point."""
+"""Registers MobileBERT as a model family, through an entry point."""
 
 from bertgrow.core.types import Family
 from mobilebert.distill import objectives, settings, teachers

@@ -1,4 +1,4 @@
-"""Helpers for recipes of teachers and students, beside those of `bertgrow.recipes.build`."""
+"""Recipe helpers for teachers and students, in addition to `bertgrow.recipes.build`."""
 
 from bertgrow.recipes import build as recipe
 from bertgrow.recipes.build import ConfigDict
@@ -9,11 +9,11 @@ SHARED = ("vocab_size", "max_length", "positions_init", "init_scale", "dtype", "
 
 
 def distillation(student, seed=0):
-    """The skeleton of a run that ends with a student; `stages` are to be set.
+    """Base recipe of a run that ends with a student; the caller sets `stages`.
 
     Args:
       student: fields of `MobileBertConfig`, e.g. `presets.mobilebert()`.
-      seed: of the run.
+      seed: seed of the run.
     """
     config = recipe.pretraining(seed=seed)
     config.model = recipe.model("mobilebert", **student)
@@ -25,10 +25,11 @@ def distillation(student, seed=0):
 
 
 def teacher(**fields):
-    """The fields of a stage that trains the teacher; what it shares with the student stays.
+    """Fields of the stage that trains the teacher, IB-BERT-large by default.
 
-    By default IB-BERT-large. All of 500k steps of 4096 rows is published, and that it was
-    LAMB; its rate and warm-up are not, and are those of the student here (docs/distill.md).
+    The fields in `SHARED` keep the student's values. The paper gives 500k steps of 4096
+    sequences and LAMB. It does not give the learning rate and the warm-up; here they are those
+    of the student (docs/distill.md).
     """
     model = {k: v for k, v in presets.ib_bert_large().items() if k not in SHARED}
     schedule = recipe.published(peak=1.5e-3, warmup=10_000, decay_steps=500_000)
@@ -36,37 +37,37 @@ def teacher(**fields):
 
 
 def progressive(**fields):
-    """The stage of layer transfer: 24 phases of 10k steps at 3 and 0.3 times a fixed rate."""
+    """Fields of layer transfer: 24 phases of 10k steps, at 3 and 0.3 times a fixed rate."""
     return dict(task="progressive", steps=240_000, schedule=recipe.constant(1.5e-3)) | fields
 
 
 def distill(**fields):
-    """The stage of distillation: 500k steps, the rate sinks to a ten-thousandth."""
+    """Fields of distillation: 500k steps; the learning rate decays to 1/10,000 of its peak."""
     schedule = recipe.published(peak=1.5e-3, end=1.5e-7, warmup=10_000, decay_steps=500_000)
     return dict(task="distill", steps=500_000, schedule=schedule) | fields
 
 
 def teacher_alone():
-    """A run that trains the teacher and nothing else; others name its working directory."""
+    """Recipe that trains only the teacher; other runs name its working directory."""
     config = distillation(presets.ib_bert_large())
     config.stages = recipe.stages(teacher())
     return config
 
 
 def published(student):
-    """Teacher, progressive transfer, distillation, as in Sun et al. (2020)."""
+    """Recipe of Sun et al. (2020): teacher, progressive transfer, distillation."""
     config = distillation(student)
     config.stages = recipe.stages(teacher(), progressive(), distill())
     return config
 
 
 def sized(config, variant):
-    """The recipe as published (""), for two minutes ("smoke") or for an hour ("small")."""
+    """The recipe as published (""), or cut to two minutes ("smoke") or an hour ("small")."""
     return recipe.sized(config, variant, smoke=smoke, small=small)
 
 
 def smoke(config):
-    """The same stages, small enough for two minutes on two cores, on the default corpus."""
+    """Reduces all stages to two minutes on two cores, on the default corpus."""
     config = config.copy_and_resolve_references()
     small = dict(num_layers=4, width=64, table_width=32, num_heads=2, max_length=64)
     config.model.update(
@@ -74,7 +75,7 @@ def smoke(config):
     )
     config.data.vocab_size = 1000
     config.update(batch=32, length=32, log_every=10)
-    config.eval.update(every=10, rows=64)  # as often as a layer's phase ends
+    config.eval.update(every=10, rows=64)  # at the end of each layer's phase
     config.checkpoint.every = 20
     config.stages = tuple(_smoke_stage(stage, small) for stage in config.stages)
     return config
@@ -101,10 +102,11 @@ SMALL_STEPS = dict(masked_lm=2000, progressive=400, distill=800)
 
 
 def small(config):
-    """The same stages, small enough for an hour on two cores, and past the unigram plateau.
+    """Reduces all stages to an hour on two cores, enough to leave the unigram plateau.
 
-    Packed rows of 32 without next sentences, sinusoids for positions, wider initial weights,
-    and AdamW in place of LAMB; on the default corpus unless a store is named.
+    Uses packed sequences of 32 tokens without next-sentence prediction, sinusoidal initial
+    positions, larger initial weights, and AdamW instead of LAMB. The corpus is the default one
+    unless the recipe names a store.
     """
     config = config.copy_and_resolve_references()
     config.model.update(
@@ -121,7 +123,7 @@ def small(config):
 
 
 def small_stage(task, steps):
-    """A stage at the rate of `small`: fixed for layers in turn, else sinking to zero."""
+    """Fields of a stage of `small`: fixed learning rate if progressive, else decay to zero."""
     schedule = recipe.published(peak=1e-3, warmup=100, decay_steps=steps)
     if task == "progressive":
         schedule = recipe.constant(1e-3)

@@ -1,4 +1,4 @@
-"""The claim in two minutes: two small layers from scratch, or grown in three axes."""
+"""Recipe of the main claim in two minutes: two layers from scratch, or grown in three axes."""
 
 from bertgrow.recipes import build as recipe
 

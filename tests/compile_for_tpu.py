@@ -1,4 +1,4 @@
-"""A child process: compiles every stage of a recipe for TPU chips that are not here.
+"""Child process: compiles every stage of a recipe for TPU chips that are not attached.
 
     python tests/compile_for_tpu.py v5e:2x2 RECIPE [--config.FIELD=VALUE ...]
 

@@ -1,4 +1,4 @@
-"""Strict JAX, eight simulated devices, fixed threads, and where the real data are."""
+"""Test setup: strict JAX, eight simulated devices, fixed threads, paths of real data."""
 
 import os
 from pathlib import Path

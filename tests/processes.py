@@ -1,4 +1,4 @@
-"""`bertgrow` in processes of its own: started, waited for, and compared once it has ended."""
+"""Runs `bertgrow` in child processes and compares their results."""
 
 import os
 import subprocess

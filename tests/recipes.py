@@ -1,4 +1,4 @@
-"""A recipe of four short stages that grow in depth, width and length; seconds to run."""
+"""Recipe of four short stages that grow in depth, width and length; runs in seconds."""
 
 from bertgrow.recipes import build as recipe
 

@@ -1,4 +1,4 @@
-"""A recipe that grows by every means that lasts longer than a moment; seconds to run."""
+"""Recipe with every kind of growth that takes several steps; runs in seconds."""
 
 import recipes
 

@@ -1,4 +1,4 @@
-"""Real prose that is on every machine: docstrings of the standard library."""
+"""Real English text that every machine has: docstrings of the standard library."""
 
 import ast
 import sysconfig

@@ -1,4 +1,4 @@
-"""Working directories with invented, round numbers: no model was trained."""
+"""Synthetic working directories with round numbers, without training."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The package graph of docs/design.md holds: read from the sources with `ast`."""
+"""Tests of the package graph of docs/design.md against the imports, read with `ast`."""
 
 import ast
 import functools

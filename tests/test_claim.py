@@ -1,4 +1,4 @@
-"""The claim itself, in two minutes: a grown BERT needs less to reach the same held-out loss.
+"""The main claim in two minutes: a grown BERT reaches the same held-out loss at lower cost.
 
     python tests/test_claim.py      # trains both arms again and writes golden/claim.json
 

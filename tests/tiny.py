@@ -1,4 +1,4 @@
-"""A BERT and a batch small enough to check by hand."""
+"""Small BERT and batch for checks by hand."""
 
 import dataclasses
 

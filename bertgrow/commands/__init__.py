@@ -1,1 +1,1 @@
-"""Command line: one module a command."""
+"""Commands of the CLI, one module each."""

@@ -1,4 +1,4 @@
-"""Compare ways to train: what each arm saves against a baseline at equal held-out loss."""
+"""Compares training recipes with a baseline: cost at equal held-out loss."""
 
 import contextlib
 import json
@@ -59,7 +59,7 @@ def main(args) -> int:
 
 
 def _train(args):
-    # Loads JAX, which a reader of finished runs need not wait for.
+    # Imported here because it loads JAX, which takes time and is not needed to read runs.
     from bertgrow.run import arms
 
     if args.runs:
@@ -75,20 +75,20 @@ def _train(args):
     done = []
     for each in arms.run_all(planned, resume=_command(args)):
         done.append(records.read(each.folder))
-        # After every run, so that one may look meanwhile.
+        # After every run, so that intermediate results can be read.
         results, chosen = _compare(done, folder, args.baseline, order="named first")
     return results, chosen, folder
 
 
 def _baseline_first(arms, name):
-    """The words of --arms with the baseline first, so that it is trained first."""
+    """The values of --arms with the baseline first, so that it is trained first."""
     names = [word.partition("=")[0] for word in arms]
     baseline.check(name, names)
     return sorted(arms, key=lambda word: word.partition("=")[0] != name) if name else arms
 
 
 def _compare(read, folder, name, order):
-    """(results, `Baseline`) of runs; both are also written to a folder."""
+    """Compares runs: (results, `Baseline`), also written to a folder."""
     groups = seeds.group(read)
     arms = {group.name: group.runs[0].stages for group in groups}
     chosen = baseline.choose(arms, name, order)
@@ -123,7 +123,7 @@ def _read(args):
 
 
 def _order(folder):
-    """Why the runs that a user names have their order; None where it says nothing."""
+    """The reason for the order of the given runs; None if the order has no meaning."""
     if not _is_folder_of_runs(folder):
         return "named first"
     return f"first in {folder / FILES[0]}" if _known_order(folder) else None
@@ -142,7 +142,7 @@ def _known_order(folder):
 
 
 def _runs_in(folder):
-    """The folder itself where it is a run; else the runs in it, in the order of its arms."""
+    """The folder itself if it is a run; else the runs in it, in the order of its arms."""
     if not _is_folder_of_runs(folder):
         return [folder]
     found = sorted(path for path in folder.iterdir() if (path / "config.json").exists())
@@ -152,7 +152,7 @@ def _runs_in(folder):
 
 
 def show(results, chosen):
-    """Prints the table, what each arm saves, and whether the last losses compare."""
+    """Prints the table, the speed-up of each arm, and whether final losses are comparable."""
     table.show([result.arm for result in results], chosen)
     for line in compare_page.notes(results):
         print(line)
@@ -176,7 +176,7 @@ def write(results, folder, chosen):
 
 
 def as_json(results, folder, chosen):
-    """All figures and the curves behind them; `folder` is where they are written."""
+    """All results and the evaluation curves; `folder` is the output folder."""
     arms = [table.as_json(_arm(result, folder)) for result in results]
     return {"baseline": baseline.as_json(chosen), "arms": arms}
 
@@ -202,7 +202,7 @@ def _arm(result, folder):
 
 
 def _place(run, folder):
-    """The path of a run from a folder that it is in, so that both can move; else as given."""
+    """Path of a run relative to a folder around it, so that both can move; else as given."""
     inner, outer = run.resolve(), folder.resolve()
     return str(inner.relative_to(outer) if inner.is_relative_to(outer) else run)
 

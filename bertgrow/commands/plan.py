@@ -1,7 +1,7 @@
-"""Tell what a recipe will take: parameters, FLOPs, memory, disk, time and cost.
+"""Estimates the parameters, FLOPs, memory, disk space, time and cost of a recipe.
 
-It needs no accelerator, and no token store: without one it takes the size of the vocabulary
-from the recipe. How all of it is counted is in docs/plan.md.
+It needs no accelerator and no token store. Without a store it takes the vocabulary size from
+the recipe. docs/plan.md describes the estimates.
 """
 
 import json
@@ -63,7 +63,7 @@ def add_arguments(parser):
 
 def main(args):
     recipe = load.read(args.config, args.overrides)
-    if not args.calibrate:  # leaves a chip alone that a run may be using
+    if not args.calibrate:  # keeps the accelerator free for a run that may use it
         jax.config.update("jax_platforms", "cpu")
     device, chips = _where(args)
     stores = launch.open_stores(recipe) if recipe.data.store else []
@@ -86,7 +86,7 @@ def main(args):
         print(json.dumps(plan, indent=2))
     else:
         table.show(plan)
-    if args.cache is not None:  # what is refused was told before
+    if args.cache is not None:  # after the output, so that the plan is printed in any case
         cache.check_room(args.cache, plan.get("cache_bytes", 0))
     return 0
 
@@ -103,7 +103,7 @@ def _resolve(recipe, stores):
 
 
 def _where(args):
-    """The device to plan for, or None, and how many of it."""
+    """The device to plan for, or None, and the number of chips."""
     device = hardware.TABLE.get(args.device)
     if args.mfu is not None and not 0 < args.mfu <= 1:
         raise InputError(f"--mfu is {args.mfu:g}; expected above 0 and at most 1")
@@ -121,7 +121,7 @@ def _where(args):
 
 
 def _present(device, args):
-    """The device of this process, to time the stages on."""
+    """The device of this process, on which the stages are timed."""
     present = hardware.present()
     if device not in (None, present):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Runs a recipe: pre-trains an encoder, growing it from stage to stage."""
+"""Pre-trains an encoder by a recipe, and grows it from stage to stage."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Put runs side by side, in a table and in one HTML file."""
+"""Reports on one or several runs, as a table and as an HTML page."""
 
 import json
 

@@ -1,1 +1,1 @@
-"""Summaries, charts and pages made from working directories."""
+"""Reports from working directories: summaries, charts and HTML pages."""

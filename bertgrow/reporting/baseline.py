@@ -1,4 +1,4 @@
-"""Which arm of a comparison the others are compared with, and why."""
+"""Selects the baseline of a comparison."""
 
 import difflib
 from typing import NamedTuple
@@ -31,16 +31,17 @@ def check(name, names):
 
 
 def choose(arms, name, order):
-    """The baseline of several arms.
+    """Selects the baseline of several arms.
 
     Args:
       arms: {name: stages of one of its runs}, in order.
       name: the arm that the user asked for, or None.
-      order: why the arms have this order, e.g. "named first"; None where the order says
-        nothing, and the arm that costs the most FLOPs a step, over all its stages, is taken.
+      order: the reason for the order of the arms, e.g. "named first"; then the first arm is
+        the baseline. None: the order has no meaning, and the baseline is the arm with the most
+        FLOPs per step, over all its stages.
 
     Returns:
-      A `Baseline`; None for a single arm, which has nothing to be compared with.
+      A `Baseline`; None for a single arm.
     """
     check(name, list(arms))
     if len(arms) < 2:
@@ -55,14 +56,14 @@ def choose(arms, name, order):
 
 
 def flops_per_step(stages):
-    """The mean over all steps of a run, those still to come included."""
+    """The mean over all steps of a run, future steps included."""
     num_steps = sum(stage["end"] - stage["start"] for stage in stages)
     flops = sum((stage["end"] - stage["start"]) * stage["flops_per_step"] for stage in stages)
     return flops / max(num_steps, 1)
 
 
 def first(items, chosen, name):
-    """`items` with the baseline first, the others in their order; `name(item)` is its arm."""
+    """Moves the baseline to the front of `items`; `name(item)` is the arm of an item."""
     if chosen is None:
         return items
     return sorted(items, key=lambda item: name(item) != chosen.name)

@@ -1,4 +1,4 @@
-"""Small SVG charts whose colours are left to the page's style sheet."""
+"""SVG charts; the page's style sheet sets their colours."""
 
 import html
 import math
@@ -7,16 +7,16 @@ from typing import NamedTuple
 from bertgrow.core import units
 from bertgrow.reporting import labels
 
-NUM_COLOURS = 7  # chart.css has that many
-ROOM = 300  # points a line keeps
+NUM_COLOURS = 7  # the number of colours in chart.css
+ROOM = 300  # maximum number of points of a line
 MARGIN = 14  # to the right of the frame
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Line(NamedTuple):
-    """`points` are (x, y, words shown where the pointer rests).
+    """A curve; `points` are (x, y, tooltip).
 
-    `shade` puts the line of one layer between the first, 0, and the last, 1.
+    `shade` is the position of a layer, from the first, 0, to the last, 1; it sets the colour.
     """
 
     colour: int
@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A level stretch from one curve to another, and what it means."""
+    """A labelled horizontal segment from one curve to another."""
 
     colour: int
     y: float
@@ -38,7 +38,7 @@ class Span(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """The part of a picture where data are drawn, and the data at its borders."""
+    """The plotting area of a chart, and the data values at its borders."""
 
     left: float
     top: float
@@ -63,20 +63,20 @@ def chart(
     lines, *, x, y, y_range=None, is_log=False, marks=(), band=None, spans=(), width=380,
     height=265,
 ) -> str:  # fmt: skip
-    """One picture as SVG.
+    """Draws one chart as SVG.
 
     Args:
-      lines: what to draw.
+      lines: `Line`s.
       x: name and unit of the x axis, e.g. ("compute", "FLOP"); the unit gets an SI prefix.
-        ("step", None) is a whole number without one.
+        ("step", None) is an integer without a unit.
       y: name of the y axis.
-      y_range: (least, greatest); what lies outside is cut off. By default from zero.
-      is_log: whether a step up is ten times as much; needs a `y_range` above zero.
-      marks: (x, colour) of each growth.
-      band: (from, to, words) of a level region.
+      y_range: (minimum, maximum); lines are clipped to it. By default it starts at zero.
+      is_log: whether the y axis is logarithmic; needs a `y_range` above zero.
+      marks: (x, colour) of each growth, drawn as a vertical line.
+      band: (from, to, label) of a shaded horizontal band.
       spans: `Span`s.
-      width: of the picture, in units of which letters are 12 high.
-      height: of the picture.
+      width: of the chart, in units; a letter is 12 units high.
+      height: of the chart.
     """
     points = [point for line in lines for point in line.points]
     if not points:
@@ -89,7 +89,7 @@ def chart(
     drawn = [_mark(frame, *mark) for mark in marks]
     drawn += [_line(frame, line) for line in lines]
     drawn += [_span(frame, *span) for span in zip(spans, places, strict=True)]
-    # An inner <svg> clips, and needs no identifier as a clip path would.
+    # An inner <svg> clips the lines; unlike a clip path it needs no identifier.
     inner = (frame.left, frame.top, frame.right - frame.left + 6, frame.bottom - frame.top)
     box = " ".join(f"{number:g}" for number in inner)
     size = 'x="{:g}" y="{:g}" width="{:g}" height="{:g}"'.format(*inner)
@@ -109,10 +109,10 @@ def chart(
 
 
 def skyline(stages, colour, *, step, num_steps, flops, width=960, height=110) -> str:
-    """Stages as blocks, as wide as their steps and as high as a step costs: area is compute.
+    """Draws stages as blocks: width is steps, height is FLOPs per step, area is compute.
 
-    What lies beyond `step`, where the run is now, is pale. `num_steps` and `flops` a step are
-    the greatest of all the runs shown, so that their blocks compare.
+    Steps after `step`, the present step of the run, are pale. `num_steps` and `flops` (per
+    step) are the maxima over all runs of the page, so that their blocks have the same scale.
     """
     across, up = width / num_steps, height / flops
     parts = []
@@ -136,7 +136,7 @@ def skyline(stages, colour, *, step, num_steps, flops, width=960, height=110) ->
 
 
 def thin(points):
-    """At most ROOM points; each is the mean of its neighbours."""
+    """Reduces points to at most ROOM; each is the mean of a group of neighbours."""
     size = math.ceil(len(points) / ROOM)
     groups = [points[i : i + size] for i in range(0, len(points), size)] if size > 1 else []
     means = [
@@ -146,7 +146,7 @@ def thin(points):
 
 
 def ticks(low, high, room=5, least=0.0):
-    """Round values from `low` to `high`, about `room` of them, `least` or more apart."""
+    """Tick values from `low` to `high`: about `room` round numbers, at least `least` apart."""
     raw = max((high - low) / room, least)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= raw * 0.999)
@@ -155,9 +155,9 @@ def ticks(low, high, room=5, least=0.0):
 
 
 def decades(low, high, room=5):
-    """Powers of ten from `low` to `high`, at most about `room` of them.
+    """Tick values of a logarithmic axis: powers of ten from `low` to `high`, about `room`.
 
-    Where they are too few, their doubles and fives too.
+    If there are too few powers, 2 and 5 times each power are included.
     """
     if high / low < 90:
         powers = range(math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high)) + 1)
@@ -168,7 +168,7 @@ def decades(low, high, room=5):
 
 
 def scale(greatest, unit):
-    """(factor, unit with its prefix) in which an axis that ends at `greatest` reads well."""
+    """(factor, unit with SI prefix) for an axis that ends at `greatest`."""
     if unit is None:
         return 1.0, ""
     if unit == "s":
@@ -190,7 +190,7 @@ def _axes(frame, x, y):
         yield f'<text class="tick end" x="{frame.left - 6}" y="{at + 4:.1f}">{text}</text>'
     for value, text in _x_ticks(frame, factor, is_whole=x[1] is None):
         at = frame.x(value)
-        # The last number ends where the picture does.
+        # The last number must end within the chart.
         centre = min(at, frame.right + MARGIN - len(text) * labels.LETTER / 2)
         yield f'<path class="axis" d="M{at} {frame.bottom}v4"/>'
         yield f'<text class="tick middle" x="{centre:g}" y="{frame.bottom + 17}">{text}</text>'
@@ -198,7 +198,7 @@ def _axes(frame, x, y):
 
 
 def _level(frame, value):
-    """A number beside the y axis."""
+    """Formats a tick label of the y axis."""
     if frame.is_log:
         power = math.floor(math.log10(value) + 1e-9)
         factor = round(value / 10.0**power)
@@ -209,7 +209,7 @@ def _level(frame, value):
 
 
 def _x_ticks(frame, factor, is_whole):
-    """(value, words) along the x axis; large whole numbers are long, so fewer have room."""
+    """(value, label) of the x ticks; fewer for large integers, whose labels are long."""
     if not is_whole:
         values = ticks(0, frame.x_max / factor)
         return [(value * factor, f"{value:.4g}") for value in values]
@@ -235,7 +235,7 @@ def _line(frame, line):
 
 
 def shaded(share):
-    """The colour of a layer, from the first, 0, to the last, 1."""
+    """CSS colour of a layer, from the first, 0, to the last, 1."""
     return f"color-mix(in oklab, var(--run1) {share:.0%}, var(--run5))"
 
 
@@ -260,9 +260,9 @@ def _band_words(words, x, y):
 
 
 def _places(frame, lines, marks, band, spans):
-    """Where the words of the band (None without one) and of each span stand: (x, y) each.
+    """Positions (x, y) of the band's label (None without a band) and of each span's label.
 
-    They stand off the curves and off one another; off the marks too where there is room.
+    Labels do not overlap curves or other labels; if there is room, they also avoid the marks.
     """
     paths = [[(frame.x(x), frame.y(y)) for x, y, *_ in line.points] for line in lines]
     paths += [[(frame.x(s.start), frame.y(s.y)), (frame.x(s.end), frame.y(s.y))] for s in spans]

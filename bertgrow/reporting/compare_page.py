@@ -1,16 +1,16 @@
-"""A comparison in words, as one picture, and as one HTML page that needs nothing else."""
+"""Comparison of runs as text, as an SVG picture and as a self-contained HTML page."""
 
 import html
 from importlib import resources
 
 from bertgrow.reporting import chart, curves, report_page, seeds, summary
 
-PICTURE = ("flops", "seconds")  # the prices that compare.svg shows
-WIDTH, HEIGHT, GAP = 380, 265, 24  # of a chart, in units of which letters are 12 high
+PICTURE = ("flops", "seconds")  # the costs that compare.svg shows
+WIDTH, HEIGHT, GAP = 380, 265, 24  # of a chart, in units; a letter is 12 units high
 
 
 def notes(results):
-    """Lines that say whether the last losses compare, and what the intervals mean."""
+    """Lines of text: whether the final losses are comparable, and how intervals are made."""
     first, *others = results
     yield f"{first.arm.name}: final mask_loss {_spread(first.final.losses)}"
     for result in others:
@@ -19,7 +19,7 @@ def notes(results):
 
 
 def page(results, baseline=None) -> str:
-    """compare.html; `results` is `seeds.compare(...)`, `baseline` a line that names it."""
+    """compare.html; `results` is `seeds.compare(...)`, `baseline` a line with its name."""
     means, arms = [r.mean for r in results], [r.arm for r in results]
     ones = [r.group.runs[0]._replace(name=r.group.name) for r in results]
     title = f"{', '.join(arm.name for arm in arms)}: bertgrow compare"
@@ -32,7 +32,7 @@ def page(results, baseline=None) -> str:
 
 
 def picture(results) -> str:
-    """compare.svg: the held-out loss against compute and time, for a document."""
+    """compare.svg: the held-out loss against compute and time."""
     means, arms = [r.mean for r in results], [r.arm for r in results]
     charts = curves.losses(means, arms, _seeds(results))
     charts = dict(zip(curves.PRICES, charts, strict=True))
@@ -60,7 +60,7 @@ def picture(results) -> str:
 
 
 def _seeds(results):
-    """(colour, run) of every seed, where an arm has several."""
+    """(colour, run) of every seed, for arms with several seeds."""
     return [
         (colour, run)
         for colour, result in enumerate(results)
@@ -70,7 +70,7 @@ def _seeds(results):
 
 
 def _keys(arms, width):
-    """The names of the arms in one line, each beside a stroke of its colour."""
+    """Legend: the names of the arms in one line, each with its colour."""
     parts, each = [], (width - 2 * GAP) / len(arms)
     for i, arm in enumerate(arms):
         x, colour = GAP + i * each, f"run{i % chart.NUM_COLOURS}"
@@ -123,7 +123,7 @@ def _final(first, result):
 
 
 def _about_chance(first, others):
-    """What the intervals are, one line for all arms of which the same is true."""
+    """Describes the intervals, one line per group of arms with the same description."""
     said = {}
     for result in others:
         said.setdefault(_chance(first, result), []).append(result.arm.name)

@@ -1,4 +1,4 @@
-"""The curves of a report: held-out loss against its price, and how training went."""
+"""Charts of a report: held-out loss against cost, and training metrics."""
 
 import itertools
 import math
@@ -16,9 +16,9 @@ TRAINING = {
 
 
 def losses(runs, arms, behind=()):
-    """One chart a price, of `mask_loss` with the growths, the plateau and equal losses.
+    """One chart of `mask_loss` per cost, with growth marks, plateau and equal-loss spans.
 
-    `behind` are (colour, run) of further curves, drawn faintly: the seeds of a mean.
+    `behind` holds (colour, run) of curves that are drawn faintly: the seeds of a mean.
     """
     shown = list(enumerate(runs))
     lines = {
@@ -41,14 +41,14 @@ def losses(runs, arms, behind=()):
 
 
 def training(runs):
-    """One small chart a figure of the training steps."""
+    """One small chart per training metric."""
     for name, label in TRAINING.items():
         lines = [
             chart.Line(colour, chart.thin(points))
             for colour, run in enumerate(runs)
             for points in _pieces(run.training, "step", name)
         ]
-        # Losses live far from zero; the rest is read as shares of its greatest value.
+        # Losses are far from zero; the other axes start at zero.
         values = [y for line in lines for _, y in line.points]
         y_range = _around(values) if name == "mlm_loss" and values else None
         marks = [(s["start"], i) for i, run in enumerate(runs) for s in grown(run)]
@@ -64,7 +64,7 @@ def training(runs):
 
 
 def _loss_lines(runs, price, is_faint=False):
-    """Each run in pieces; dashed where rows are not yet of the final length."""
+    """Lines of each run; dashed where sequences are shorter than the final length."""
     lines = []
     for colour, run in runs:
         rows = run.evaluations
@@ -83,9 +83,9 @@ def _loss_lines(runs, price, is_faint=False):
 
 
 def pieces(run, *fields):
-    """Evaluations in pieces, parted where a field or what the stage learns changes.
+    """Splits evaluations where one of the fields or the task of the stage changes.
 
-    A student does not go on from its teacher's loss: a line between them would say so.
+    A line from the teacher's last loss to the student's first one would be misleading.
     """
     tasks = {stage["name"]: stage.get("task") for stage in run.stages}
 
@@ -105,10 +105,10 @@ def _tip(run, row):
 
 
 def _frame(points, arms):
-    """The range of losses shown and the plateau, (from, to, words), where all runs agree on it.
+    """Range of the loss axis, and the plateau (from, to, label) if it is equal in all runs.
 
-    A fresh model starts at the logarithm of the vocabulary: far above, of no interest, cut;
-    but not where a run has come no further.
+    A fresh model starts at the logarithm of the vocabulary size. This part of a curve is far
+    above the rest and is cut off, except for a run that has not yet left it.
     """
     unigrams = {round(arm.unigram, 2) for arm in arms if arm.unigram is not None}
     values = [y for _, y, *_ in points]
@@ -138,7 +138,7 @@ def _spans(arms, price):
 
 
 def _growths(runs, price):
-    """(price paid until then, colour) of every growth that has happened."""
+    """(cost until then, colour) of every growth so far."""
     for colour, run in enumerate(runs):
         for stage in grown(run):
             paid = [r[price] for r in run.rows if r["step"] <= stage["start"] and price in r]
@@ -147,12 +147,12 @@ def _growths(runs, price):
 
 
 def grown(run):
-    """Stages that began after the first, as far as the run has come."""
+    """Stages after the first that have begun."""
     return [stage for stage in run.stages[1:] if stage["start"] <= (run.last("step") or 0)]
 
 
 def _pieces(rows, x, y):
-    """Points of the rows that have a figure, parted where rows in between lack it."""
+    """Points of the rows that have a metric, split where rows in between lack it."""
     groups = itertools.groupby(rows, key=lambda row: y in row)
     return [
         [(r[x], r[y]) for r in group if math.isfinite(r[y])] for has, group in groups if has

@@ -1,16 +1,16 @@
-"""Free places for the words in a chart, off its curves."""
+"""Finds positions for the labels of a chart that do not overlap its curves."""
 
 import itertools
 import math
 
-CELL = 4  # units of a chart; a curve is 2 units wide
-LETTER = 8  # units that the widest letter takes
-ROWS = 4  # cells that a line of words is high
-BASELINE = 12  # from the upper edge of the words' cells
+CELL = 4  # side of a grid cell in chart units; a curve is 2 units wide
+LETTER = 8  # width of the widest letter in chart units
+ROWS = 4  # height of a label in cells
+BASELINE = 12  # distance from the upper edge of the label's cells
 
 
 def occupied(points):
-    """The cells {(column, row)} that a line through `points`, (x, y) each, crosses."""
+    """The cells {(column, row)} on a line through `points`, each (x, y)."""
     cells = {_cell(*point) for point in points[:1]}
     for (x, y), (next_x, next_y) in itertools.pairwise(points):
         num = max(1, math.ceil(2 * math.hypot(next_x - x, next_y - y) / CELL))
@@ -22,7 +22,7 @@ def occupied(points):
 
 
 def near(frame, words, x, y):
-    """Every place for `words` in the frame, the nearest to (x, y) first."""
+    """All positions for `words` in the frame, the nearest to (x, y) first."""
     columns = _columns(words)
     left, top = _cell(frame.left, frame.top)
     right, bottom = _cell(frame.right, frame.bottom)
@@ -32,7 +32,7 @@ def near(frame, words, x, y):
 
 
 def beside(frame, words, y):
-    """Places for `words` along a level line, above it before below, the right end first."""
+    """Positions for `words` along a horizontal line: first above it, from right to left."""
     columns, row = _columns(words), math.floor(y / CELL)
     left, right = _cell(frame.left, y)[0] + 1, _cell(frame.right, y)[0]
     rows = [at for at in (row - ROWS, row + 1) if at * CELL >= 0]
@@ -40,15 +40,16 @@ def beside(frame, words, y):
 
 
 def first_free(words, places, *obstacles):
-    """The first place whose cells are free, else the first of all.
+    """The first position whose cells are free, or the first position if none is free.
 
     Args:
-      words: what is to be written.
+      words: text of the label.
       places: (column, row) of the upper left cell, the best first.
-      obstacles: sets of cells; the next one is tried where the one before leaves no place.
+      obstacles: sets of occupied cells; the next set is tried if the one before leaves no
+        position.
 
     Returns:
-      ((x of the middle, y of the baseline), the cells that the words take).
+      ((x of the middle, y of the baseline), the cells of the label).
     """
     for cells in obstacles:
         free = (place for place in places if cells.isdisjoint(covered(words, place)))
@@ -61,7 +62,7 @@ def first_free(words, places, *obstacles):
 
 
 def covered(words, place):
-    """The cells that `words` take at a place."""
+    """The cells of the label `words` at a position."""
     column, row = place
     across, down = range(column, column + _columns(words)), range(row, row + ROWS)
     return set(itertools.product(across, down))

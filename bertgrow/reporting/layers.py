@@ -1,4 +1,4 @@
-"""Held-out figures that have a number for every layer, as curves over the steps."""
+"""Charts of held-out metrics per layer, over the steps."""
 
 import math
 
@@ -9,11 +9,11 @@ LABELS = {
     "score_max": "largest attention score of each block",
 }
 FLOAT16 = (65504.0, "float16 ends: 65,504")
-LIMITS = {"activation_max": FLOAT16}  # scores may end sooner: before they are divided
+LIMITS = {"activation_max": FLOAT16}  # scores can overflow below it: before they are scaled
 
 
 def figures(run):
-    """Names of the figures that are lists, in the order of the metrics."""
+    """Names of the metrics that are lists, in the order of the metrics."""
     return list(
         dict.fromkeys(
             name
@@ -25,7 +25,7 @@ def figures(run):
 
 
 def legend():
-    """What the colours mean, as HTML."""
+    """Legend of the layer colours, as HTML."""
     keys = [
         f'<span><svg viewBox="0 0 30 12"><path class="line run0" style="--run: '
         f'{chart.shaded(share)}" d="M0 6H30"/></svg>{words} layer</span>'
@@ -35,7 +35,7 @@ def legend():
 
 
 def charts(run):
-    """One chart a figure, one line a layer, on a scale of powers of ten."""
+    """One chart per metric, one line per layer, with a logarithmic axis."""
     for name in figures(run):
         lines = _lines(run, name)
         values = [y for line in lines for _, y, *_ in line.points]
@@ -54,7 +54,7 @@ def charts(run):
 
 
 def _lines(run, name):
-    """The layers of each stage; zero and what is not finite have no place on the scale."""
+    """Lines of the layers of each stage, without values that are zero or not finite."""
     lines = []
     for rows in curves.pieces(run):
         rows = [row for row in rows if name in row]
@@ -77,7 +77,7 @@ def _tip(layer, row, name):
 
 
 def value_range(values):
-    """The nearest of 1, 2, 5, 10, 20, 50 ... around the values, at least five times apart."""
+    """Range of the axis: the nearest of 1, 2, 5, 10, 20 ..., with a ratio of 5 or more."""
     low = max(level for level in _levels(min(values)) if level <= min(values))
     high = min(level for level in _levels(max(values)) if level > max(values))
     return low, max(high, 5 * low)

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else."""
+"""The report as a self-contained HTML page."""
 
 import html
 import json
@@ -8,7 +8,7 @@ from bertgrow.core import units
 from bertgrow.reporting import chart, curves, layers, summary
 
 SHAPE = ("layers", "width", "ffn_width", "heads", "pool", "length", "batch")
-OPERATOR = {  # column of a certificate's table: its heading
+OPERATOR = {  # field of a certificate: column heading
     "operator": "operator",
     "dimension": "dimension",
     "changed": "change",
@@ -25,7 +25,7 @@ MEASURED = ("max_logit_change", "logit_scale", "loss_change", "parameters_after"
 
 
 def page(runs, arms, baseline=None) -> str:
-    """The whole page; `arms` is `summary.summary(runs)`, `baseline` a line that names it."""
+    """The whole page; `arms` is `summary.summary(runs)`, `baseline` a line with its name."""
     title = f"{', '.join(run.name for run in runs)}: bertgrow report"
     parts = [*overview(arms, baseline), *losses(runs, arms), *stages(runs, arms)]
     parts += [*growth(runs), *_layers(runs), *_training(runs), *recipes(runs)]
@@ -33,7 +33,7 @@ def page(runs, arms, baseline=None) -> str:
 
 
 def document(title, parts) -> str:
-    """A page that holds its own styles; `parts` are HTML."""
+    """An HTML page with inline styles; `parts` are HTML."""
     package = resources.files("bertgrow.reporting")
     styles = [package.joinpath(name).read_text("utf-8") for name in STYLES]
     return "\n".join(
@@ -60,7 +60,7 @@ def overview(arms, baseline=None):
 
 
 def losses(runs, arms, behind=()):
-    """The chapter of the curves; `behind` as in `report_curves.losses`."""
+    """The section of loss curves; `behind` as in `curves.losses`."""
     yield "<h2>Held-out loss</h2>"
     yield (
         '<p class="quiet">mask_loss shows every chosen position as [MASK]. In the shaded band '
@@ -93,7 +93,7 @@ def _legend(runs, behind):
 def stages(runs, arms):
     num_steps = max(arm.steps for arm in arms)
     flops = max(stage["flops_per_step"] for run in runs for stage in run.stages)
-    # Where no run has a second stage, every picture would be one plain block.
+    # Without a second stage in any run, every picture would be one plain block.
     has_pictures = any(len(run.stages) > 1 for run in runs)
     yield "<h2>Stages</h2>"
     if has_pictures:
@@ -110,7 +110,7 @@ def stages(runs, arms):
 
 
 def _size(stages):
-    """`3 stages, 1,800 steps, 16.5 TFLOP`: the whole run, what is still to come included."""
+    """`3 stages, 1,800 steps, 16.5 TFLOP`: the whole run, future steps included."""
     number = "1 stage" if len(stages) == 1 else f"{len(stages)} stages"
     compute = sum((s["end"] - s["start"]) * s["flops_per_step"] for s in stages)
     return f"{number}, {stages[-1]['end']:,} steps, {units.si(compute, 'FLOP')}"
@@ -182,7 +182,7 @@ def _is_table(value):
 
 
 def _listed(name, rows):
-    """Rows of equal fields as a table of their own, such as the leaves of a copy."""
+    """A list of records as a table, e.g. the leaves of a copy."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
     title = f"{text(name)}: {len(rows)}"
@@ -190,7 +190,7 @@ def _listed(name, rows):
 
 
 def _changes(operators):
-    """From before the first operator until after the last, where they say."""
+    """Changes from before the first operator to after the last, if they are recorded."""
     for name in ("loss", "parameters"):
         before, after = f"{name}_before", f"{name}_after"
         if operators and before in operators[0] and after in operators[-1]:
@@ -199,7 +199,7 @@ def _changes(operators):
 
 
 def _amount(name, value):
-    """A value in the unit that the end of its name tells."""
+    """Formats a value; the end of its name gives the unit."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         if name.endswith("bytes"):
             return units.si(value, "B")
@@ -269,7 +269,7 @@ def _flat(tree, path=""):
 
 
 def table(header, rows, numbers=(), style=""):
-    """`rows` are HTML already, `header` is not; `numbers` are columns aligned to the right."""
+    """`rows` are HTML, `header` is plain text; columns in `numbers` are right-aligned."""
 
     def line(tag, cells):
         marks = [' class="number"' if i in numbers else "" for i in range(len(cells))]
@@ -299,7 +299,7 @@ def _colour(number):
 
 
 def _plain(value):
-    """Any JSON value in a few characters."""
+    """Formats any JSON value as short text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

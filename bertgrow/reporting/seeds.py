@@ -1,4 +1,4 @@
-"""Arms of several seeds: each as one mean curve, compared with how far chance moves it."""
+"""Comparison of arms with several seeds: mean curves and bootstrap intervals."""
 
 import math
 import re
@@ -31,10 +31,10 @@ class Group(NamedTuple):
 
 
 class Final(NamedTuple):
-    """The last held-out loss of an arm, and its distance from the first arm's.
+    """The final held-out loss of an arm, and its difference from the first arm's.
 
-    `difference` is negative where this arm is better; None where `reasons` says why the two
-    are not comparable. `interval` is None with a single seed.
+    `difference` is negative if this arm is better; None if the two are not comparable, for
+    the reasons in `reasons`. `interval` is None with a single seed.
     """
 
     losses: list  # one a seed
@@ -44,19 +44,19 @@ class Final(NamedTuple):
 
 
 class Result(NamedTuple):
-    """An arm, summed up: `arm` and `mean` are of the mean curve over its seeds."""
+    """Result of an arm; `arm` and `mean` belong to the mean curve over its seeds."""
 
     group: Group
     arm: summary.Arm
     mean: Run
-    pairs: dict  # {seed: EqualLoss of this seed alone}, where both arms have it
+    pairs: dict  # {seed: EqualLoss of this seed alone}, for seeds of both arms
     is_paired: bool  # resampled together with the first arm, seed by seed
-    inconclusive: float  # share of resamples in which nothing can be concluded
+    inconclusive: float  # fraction of resamples that allow no conclusion
     final: Final
 
 
 def compare(groups):
-    """One `Result` an arm, each against the first."""
+    """Compares every arm with the first: one `Result` per arm."""
     means = [mean(group.runs, group.name) for group in groups]
     results = []
     for group, arm, curve in zip(groups, summary.summary(means), means, strict=True):
@@ -69,7 +69,7 @@ def compare(groups):
 
 
 def mean(runs, name):
-    """One `Run` whose evaluations are the means of those that all seeds have reached."""
+    """One `Run` with evaluations averaged over seeds, for the steps that all have reached."""
     tables = [{(row["step"], row.get("stage")): row for row in r.evaluations} for r in runs]
     rows = []
     for at, first in tables[0].items():
@@ -98,7 +98,7 @@ def seed(run):
 
 
 def incomparable(first, other):
-    """Reasons why the final losses of two arms do not compare; none: they do."""
+    """Reasons why the final losses of two arms are not comparable; empty if they are."""
     for each in (first, other):
         for run in each.runs:
             if not run.is_finished:
@@ -171,7 +171,7 @@ def _against(first, first_mean, other, arm, curve):
 
 
 def interval(values):
-    """(low, high) between which the middle 95 % of resampled values lie; None without any."""
+    """(low, high) of the middle 95 % of resampled values; None if empty or not finite."""
     if not values or not np.all(np.isfinite(values)):
         return None
     tail = (1 - CONFIDENCE) / 2
@@ -180,11 +180,11 @@ def interval(values):
 
 
 def _resample(first, other, is_paired):
-    """(EqualLoss, difference of final losses) of arms whose seeds are drawn anew.
+    """Bootstrap over seeds (Efron, 1979): (EqualLoss, difference of final losses) per draw.
 
-    The bootstrap of Efron (1979) over seeds: as many as there are, with repetition; the same
-    ones in both arms where they have the same seeds, since these share data order and masks.
-    A single seed says nothing about chance: then there is nothing to draw.
+    Draws as many seeds as there are, with replacement. Arms with the same seeds get the same
+    draws, because their data order and masks are the same. A single seed gives no estimate of
+    the variance, so nothing is drawn.
     """
     counts = [len(each.runs) for each in (first, other)]
     if min(counts) < 2:

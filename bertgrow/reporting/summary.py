@@ -1,11 +1,11 @@
-"""What runs reached and at what cost; the one place that computes speed-up at equal loss."""
+"""Summary of runs, and their speed-up at equal loss."""
 
 import math
 from typing import NamedTuple
 
 from bertgrow.core import units
 
-PLATEAU = 0.5  # nat: a model closer than this to word frequencies has learnt little else
+PLATEAU = 0.5  # nat: a model closer to token frequencies than this has learnt little else
 COSTS = ("flops", "seconds", "tokens")
 HEADER = ("arm", "step", "params", "mask_loss", "unigram", "past plateau")
 HEADER += ("tokens", "compute", "time")
@@ -14,10 +14,11 @@ HEADER += ("tokens", "compute", "time")
 class EqualLoss(NamedTuple):
     """Two runs at the `mask_loss` that both reach.
 
-    `first` and `other` are what each paid to get there, {"flops", "seconds", "tokens"}; empty
-    where `obstacle` says why nothing can be concluded. With `is_bound` the other run was
-    already lower when first evaluated: its cost is at most the one given. `intervals` say how
-    far chance moves the speed-up, {cost: (low, high)}, where there are several seeds.
+    `first` and `other` are the costs to reach it, {"flops", "seconds", "tokens"}; they are
+    empty if `obstacle` gives a reason why there is no conclusion. With `is_bound` the other
+    run was already lower at its first evaluation: its cost is at most the given one.
+    `intervals` are confidence intervals of the speed-up, {cost: (low, high)}, with several
+    seeds.
     """
 
     mask_loss: float | None
@@ -29,12 +30,12 @@ class EqualLoss(NamedTuple):
 
     @property
     def speed_up(self):
-        """{cost: how many times less the other run needs}."""
+        """{cost: cost of the first run / cost of the other run}."""
         return {name: self.first[name] / self.other[name] for name in self.first}
 
 
 class Arm(NamedTuple):
-    """One line of a summary; None where the run does not say."""
+    """One line of a summary; a value that is not recorded is None."""
 
     name: str
     step: int
@@ -51,22 +52,22 @@ class Arm(NamedTuple):
 
 
 def summary(runs):
-    """One `Arm` a run, each compared with the first."""
+    """One `Arm` per run, each compared with the first."""
     first, *others = runs
     return [_arm(first, None), *(_arm(run, equal_loss(first, run)) for run in others)]
 
 
 def equal_loss(first, other):
-    """What each of two runs paid for the worse of their final losses.
+    """Costs at which two runs reach the worse of their final losses.
 
-    Losses of rows of another length are not comparable, so only evaluations at the final
-    length count, which must be the same in both runs. Between two evaluations a curve is
-    taken as straight, and a run has reached a loss when it does not rise above it again:
-    what a small model reached before a growth that lost it is not counted.
+    Losses of sequences of different lengths are not comparable. Only evaluations at the final
+    length count, and this length must be the same in both runs. Curves are interpolated
+    linearly between evaluations. A run has reached a loss when it does not rise above it
+    again: a loss that a small model reached and that a growth then raised does not count.
 
     Args:
-      first: `runs.Run`, the baseline.
-      other: `runs.Run`.
+      first: `records.Run`, the baseline.
+      other: `records.Run`.
     """
     curves = [first.evaluations, other.evaluations]
     if not all(curves):
@@ -94,7 +95,7 @@ def equal_loss(first, other):
 
 
 def reach(rows, level):
-    """({cost: value} where evaluations fall to `level` for good, whether only a bound)."""
+    """({cost: value} after which evaluations stay at `level` or below, is a bound)."""
     above = [i for i, row in enumerate(rows) if not row["mask_loss"] <= level]
     if not above:
         return {name: rows[0][name] for name in COSTS}, rows[0]["mask_loss"] < level
@@ -105,14 +106,14 @@ def reach(rows, level):
 
 
 def has_left_plateau(row):
-    """Whether a model knows more than how often each piece occurs; None where unknown."""
+    """Whether a model has learnt more than token frequencies; None if unknown."""
     if row.get("mask_loss") is None or row.get("unigram") is None:
         return None
     return row["mask_loss"] <= row["unigram"] - PLATEAU
 
 
 def table(arms):
-    """The summary in words: a header and one row an arm, all strings."""
+    """The summary as strings: a header and one row per arm."""
     past_plateau = {True: "yes", False: "no", None: "-"}
     return HEADER, [
         [
@@ -131,13 +132,13 @@ def table(arms):
 
 
 def verdicts(arms):
-    """One (who, what) a comparison, e.g. ("grow against scratch", "no conclusion")."""
+    """One (who, what) per comparison, e.g. ("grow against scratch", "no conclusion")."""
     for arm in arms[1:]:
         yield f"{arm.name} against {arms[0].name}", gains(arm.against_first)
 
 
 def gains(equal):
-    """An `EqualLoss` in words, e.g. "speed-up 1.52x [1.40, 1.61] in FLOPs, ..."."""
+    """Formats an `EqualLoss`, e.g. "speed-up 1.52x [1.40, 1.61] in FLOPs, ..."."""
     if equal.obstacle:
         return equal.obstacle
     names = {"flops": "FLOPs", "seconds": "time", "tokens": "tokens"}

@@ -1,4 +1,4 @@
-"""Prints the summary of runs as a table, and turns it into plain data for JSON."""
+"""Prints the summary of runs as a table, and converts it to JSON data."""
 
 import math
 import sys
@@ -21,7 +21,7 @@ def show(arms, chosen=None, file=None):
     file = file or sys.stdout
     header, rows = summary.table(arms)
     if file.isatty():
-        # Numbers stay whole in 80 columns; a long name is folded instead.
+        # In 80 columns numbers are not wrapped; a long name is.
         table = rich.table.Table(box=None, pad_edge=False, collapse_padding=True)
         table.add_column(header[0], overflow="fold", min_width=7)
         for name in header[1:]:
@@ -39,7 +39,7 @@ def show(arms, chosen=None, file=None):
 
 
 def as_json(value):
-    """Named tuples as objects, and null for what JSON has no number for."""
+    """Converts named tuples to objects, and values that are not finite to null."""
     if isinstance(value, summary.EqualLoss):
         return as_json({**value._asdict(), "speed_up": value.speed_up})
     if isinstance(value, summary.Arm):

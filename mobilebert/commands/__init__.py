@@ -1,1 +1,1 @@
-"""Command line of MobileBERT: distill."""
+"""The `distill` command of `bertgrow`."""

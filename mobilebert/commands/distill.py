@@ -1,4 +1,4 @@
-"""Trains a teacher, or takes one, and carries its knowledge over into a small student."""
+"""Distils a teacher, trained first or given, into a small student."""
 
 from pathlib import Path
 

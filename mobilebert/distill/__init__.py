@@ -1,1 +1,1 @@
-"""Knowledge transfer from a teacher to a student."""
+"""Knowledge distillation from a teacher to a student."""

@@ -1,9 +1,9 @@
-"""What a student takes over from its teacher before it learns: by name, and written down.
+"""Copies weights from teacher to student by name, with a certificate of every leaf.
 
-Everything outside the blocks that both have: word, position and type tables, the trigram
-projection, the masked-token head and the next-sentence head (google-research, mobilebert;
-AKT, JKT and PKT alike). TensorFlow's Model Garden copies by order instead and swaps the gain
-and the shift of the embedding norm.
+Copies all weights outside the blocks that both models have: token, position and type tables,
+the trigram projection, the masked-token head and the next-sentence head (google-research,
+mobilebert; for AKT, JKT and PKT). TensorFlow's Model Garden copies by order instead, and
+swaps scale and shift of the embedding norm.
 """
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from bertgrow.core import errors, tree
 from bertgrow.growth import named_tree
 
-FIELDS = {  # axes that must agree, and the configuration field that gives each
+FIELDS = {  # axes that must be equal, and the configuration field of each
     "vocab": "vocab_size",
     "embed": "width",
     "table": "table_width",
@@ -26,7 +26,7 @@ NORM = "embeddings/norm"
 
 
 def check(student, teacher):
-    """Raises InputError, with both sizes, where a teacher does not fit a student.
+    """Raises InputError, with both sizes, if a teacher does not fit a student.
 
     Args:
       student, teacher: {axis: size} of `Family.sizes`.
@@ -41,11 +41,11 @@ def check(student, teacher):
 
 
 def check_norm(rule, student, teacher):
-    """Raises InputError where a rule for the embedding norm does not suit two models.
+    """Raises InputError if a rule for the embedding norm does not suit two models.
 
-    Gain and shift of one kind of norm say nothing to another: a LayerNorm's belong to features
-    that it has normalised. Where the kinds agree, anything but a copy would throw away what
-    the copied tables were trained with. A folded norm has nothing to fit.
+    Scale and shift of one kind of norm do not fit another: those of a LayerNorm apply to
+    normalised features. With the same kind in both models only a copy is allowed, because the
+    copied tables were trained with that norm. A folded norm has no parameters to fit.
 
     Args:
       rule: one of `NORMS`.
@@ -61,10 +61,11 @@ def check_norm(rule, student, teacher):
 
 
 def layer_map(student_layers, teacher_layers):
-    """The teacher's layer for each of the student's: int [student layers].
+    """Teacher layer for each student layer: int [student layers].
 
-    The last of each equal part of the teacher (MobileBERT-EdgeTPU: student depth divides
-    teacher depth). Raises InputError where it does not.
+    The teacher is split into equal groups of layers, and the last layer of each group is used
+    (MobileBERT-EdgeTPU: the student's depth divides the teacher's). Raises InputError if it
+    does not divide.
     """
     if not 0 < student_layers <= teacher_layers or teacher_layers % student_layers:
         raise errors.InputError(
@@ -75,24 +76,24 @@ def layer_map(student_layers, teacher_layers):
 
 
 def copy(student, teacher, *, embedding_norm="identity", embed=None):
-    """The student with what its teacher gives it, and a certificate of every leaf.
+    """Copies teacher weights into a student and returns a record of every leaf.
 
-    The published next-sentence head was trained on pooled vectors and then reads raw ones;
-    it is copied all the same, and learns with the rest.
+    The teacher's next-sentence head was trained on pooled vectors, and the student's gets raw
+    vectors. It is copied as published and trains with the other weights.
 
     Args:
       student: fresh parameters.
       teacher: trained parameters.
-      embedding_norm: of a student without LayerNorm, "identity": fresh, as published; or
-        "least_squares": gain and shift that come closest to the teacher's embeddings, see
-        `fit`. Of a student with LayerNorm, "copy".
+      embedding_norm: for a student without LayerNorm, "identity": initial values, as
+        published; or "least_squares": scale and shift that best fit the teacher's embeddings,
+        see `fit`. For a student with LayerNorm, "copy".
       embed: for "least_squares", a function (parameters of the student) -> the embeddings of
-        both on one probe batch, student's and teacher's float [batch, length, width], and
-        `share` float [batch, length].
+        student and teacher on one probe batch, each float [batch, length, width], and the
+        token weights `share`, float [batch, length].
 
     Returns:
-      Parameters of the student, and rows {"path", "what", "why"} in the order of its tree,
-      `what` being copied, fitted, fresh or, for a leaf of the teacher, left.
+      Parameters of the student, and rows {"path", "what", "why"} in the order of its tree.
+      `what` is copied, fitted or fresh; or left, for a leaf that only the teacher has.
     """
     if embedding_norm not in NORMS:
         raise errors.InputError(
@@ -125,15 +126,15 @@ def copy(student, teacher, *, embedding_norm="identity", embed=None):
 
 
 def fit(before, after, share):
-    """Per channel, the gain and shift that bring `before` closest to `after`.
+    """Least-squares scale and shift per channel from `before` to `after`.
 
     Args:
-      before: float [batch, length, width], embeddings under gain 1 and shift 0.
+      before: float [batch, length, width], embeddings with scale 1 and shift 0.
       after: float, same shape, the teacher's embeddings.
       share: float [batch, length], weights of the tokens, which sum to one.
 
     Returns:
-      {"scale", "bias"}, float32 [width], and the share of variance that is left, a scalar.
+      {"scale", "bias"}, float32 [width], and the fraction of unexplained variance, a scalar.
     """
     before, after = before.astype(jnp.float32), after.astype(jnp.float32)
 
@@ -149,7 +150,7 @@ def fit(before, after, share):
 
 
 def _fate(path, given, embedding_norm):
-    """What happens to a leaf of the student, and why."""
+    """What is done with a leaf of the student, and why."""
     if path.startswith("layers/"):
         return "fresh", "learnt by transfer"
     if path.startswith("pooler/"):
@@ -169,5 +170,5 @@ def _same_shape(path, theirs, ours):
             f"distill: {path} is {theirs.shape} in the teacher and {ours.shape} in the "
             "student; what is copied must be equal: change the student's sizes"
         )
-    # A copy: training donates the student's weights, and the teacher's must stay.
+    # A copy, because training donates the student's buffers and the teacher's are still used.
     return jnp.array(theirs, dtype=ours.dtype)

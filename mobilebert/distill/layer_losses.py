@@ -1,8 +1,8 @@
-"""Knowledge transfer, layer by layer: how far a student's maps are from its teacher's.
+"""Losses of layer-wise knowledge transfer: distances between student and teacher maps.
 
-Every loss is a sum over tokens of `share` times a distance, so that slices of a batch add up
-once `share` sums to one over the global batch (`contracts.Task`). All float32; leading
-axes, such as the layers, are kept.
+Every loss is a sum over tokens of the weight `share` times a distance. If `share` sums to one
+over the global batch, the losses of micro-batches can be added (`types.Task`). All results
+are float32; leading axes, e.g. the layers, are kept.
 """
 
 import functools
@@ -26,22 +26,22 @@ class Factors(NamedTuple):
 
 
 def judge(share, factors=None, features="split"):
-    """The terms as functions of a student's map and its teacher's, to watch layers with.
+    """Builds the per-layer transfer losses.
 
-    We differ from the published code in two things. Means and variances are those of the same
-    teacher layer, where it compares with all 25 outputs of the teacher at once. And the
-    attention term is a divergence, zero where student and teacher agree, where its
-    cross-entropy adds the teacher's entropy, a constant.
+    There are two differences from the published code. Means and variances are compared with
+    those of the matched teacher layer; the published code compares with all 25 outputs of the
+    teacher at once. The attention term is a KL divergence, zero if student and teacher are
+    equal; the published cross-entropy adds the entropy of the teacher, a constant.
 
     Args:
       share: float [batch, length], see `token_share`.
-      factors: `Factors`; None for the published ones. A term of factor 0 is left out, and
-        without attention the teacher's scores may be None.
-      features: "split" into normalised, mean and variance terms as coded, or "plain", their
-        squared distance as the paper writes it, weighed by `factors.hidden`.
+      factors: `Factors`; None for the published ones. A term with factor 0 is omitted; without
+        the attention term the teacher's scores may be None.
+      features: "split" into normalised, mean and variance terms, as in the published code; or
+        "plain", the squared distance of the paper, weighted by `factors.hidden`.
 
     Returns:
-      `Watch`; its functions return {name of the term: float32 [...]}.
+      `Watch`, a hook; its functions return {name of the term: float32 [...]}.
     """
     factors = factors or Factors()
     forms = {
@@ -63,15 +63,15 @@ def judge(share, factors=None, features="split"):
 
 
 def total(terms, num_layers, factors=None):
-    """The weighed sum of `terms`, divided by the depth: float32 [layers].
+    """Weighted sum of `terms`, divided by the depth: float32 [layers].
 
-    By the depth whether one layer is given or all, as in the published code: the loss of an
-    active layer is 1/24 of its terms, that of all layers together their mean. LAMB does not
-    see this factor, clipping does.
+    The divisor is the depth for one layer as for all, as in the published code: the loss of an
+    active layer is 1/24 of its terms; the loss of all layers is their mean. This factor does
+    not change LAMB's updates, but it changes clipping.
 
     Args:
       terms: {name: float32 [layers]}.
-      num_layers: of the whole student, also where one layer is given.
+      num_layers: depth of the whole student, also if `terms` hold one layer.
       factors: `Factors`; None for the published ones.
     """
     factors = factors or Factors()
@@ -83,7 +83,7 @@ def token_share(is_real, *, count="real"):
 
     Args:
       is_real: bool [batch, length], false at padding.
-      count: "real", padding does not count, or "all", as published.
+      count: "real", without padding, or "all", as published.
 
     Returns:
       float32 [batch, length].
@@ -93,7 +93,7 @@ def token_share(is_real, *, count="real"):
 
 
 def feature_distance(student, teacher, share):
-    """Mean squared distance of feature maps, "feature map transfer" of the paper.
+    """Mean squared distance of feature maps: "feature map transfer" of the paper.
 
     Args:
       student, teacher: float [..., batch, length, width].
@@ -107,7 +107,7 @@ def feature_distance(student, teacher, share):
 
 
 def hidden_distance(student, teacher, share):
-    """`feature_distance` of features without their means and scales, as in the code."""
+    """`feature_distance` of normalised features, as in the published code."""
     return feature_distance(normalised(student), normalised(teacher), share)
 
 
@@ -120,15 +120,16 @@ def mean_distance(student, teacher, share):
 def variance_distance(student, teacher, share):
     """Distance of each token's biased variance over channels; arguments as above."""
     gap = _statistics(student)[1] - _statistics(teacher)[1]
-    # The gradient of `jnp.abs` at zero is one: a student that agrees would be pushed away.
+    # `jnp.abs` has gradient one at zero, which would move a student that equals its teacher.
     sign = jax.lax.stop_gradient(jnp.sign(gap))
     return _over_tokens((gap * sign)[..., 0], share)
 
 
 def attention_distance(student, teacher, share):
-    """KL(teacher || student) of attention rows, mean over heads: "attention transfer".
+    """KL(teacher || student) of attention probabilities, averaged over heads.
 
-    Keys of padding are masked in the scores; queries of padding count by `share`.
+    "Attention transfer" of the paper. Padding keys are masked in the scores; `share` weights
+    the queries, padding included.
 
     Args:
       student, teacher: float [..., batch, heads, length, length], finite where masked.
@@ -141,11 +142,11 @@ def attention_distance(student, teacher, share):
     return _over_tokens(divergence.mean(axis=-2), share)
 
 
-@jax.custom_vjp  # a softmax of each is all that its gradient takes
+@jax.custom_vjp  # the gradient needs only the two softmaxes
 def _divergence(wanted, given):
     """KL of two softmaxes over the last axis: float32 [...]; `wanted` gets no gradient.
 
-    Both begin at their greatest score, so that their level takes no digits from the difference.
+    The maximum is subtracted from both, so that a large offset does not cost precision.
     """
     wanted, given = (each - each.max(axis=-1, keepdims=True) for each in (wanted, given))
     shares = jnp.exp(wanted)
@@ -167,7 +168,7 @@ _divergence.defvjp(_divergence_forward, _divergence_backward)
 
 
 def normalised(features):
-    """Layer normalisation without gain and shift, float32."""
+    """Layer normalisation without scale and shift, float32."""
     mean, variance = _statistics(features)
     return (features.astype(jnp.float32) - mean) * jax.lax.rsqrt(variance + EPSILON)
 

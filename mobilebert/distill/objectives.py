@@ -1,6 +1,6 @@
-"""Distillation as stages: what a student's stage learns, how it is entered, what it costs.
+"""Objectives of distillation stages: tasks, initial state, optimizer and FLOPs.
 
-Tasks by their names in a recipe: `progressive` and `joint` transfer layers and are followed by
+Task names in a recipe: `progressive` and `joint` transfer layers and are followed by
 `distill`; `auxiliary` does both at once (PKT, JKT, AKT of Sun et al., 2020, figure 2).
 """
 
@@ -13,7 +13,7 @@ from bertgrow.run import workdir
 from mobilebert.distill import copying, schedule, targets, tasks, teacher_outputs, teachers
 from mobilebert.models import mobilebert
 
-STILL = ("embeddings", "mlm", "nsp", "pooler")  # what layer transfer leaves as it is
+STILL = ("embeddings", "mlm", "nsp", "pooler")  # modules that layer transfer does not train
 
 
 def _task(family, settings, index, vocab, *, name, is_cached=False):
@@ -47,7 +47,7 @@ def _student(family, settings, index, vocab):
 
 
 def _teacher(source, student):
-    model = dataclasses.replace(source.model, remat="none")  # nothing flows back through it
+    model = dataclasses.replace(source.model, remat="none")  # it has no backward pass
     copying.check(student.sizes(), model.sizes())
     layers = copying.layer_map(student.num_layers, model.num_layers)
     return teacher_outputs.live(mobilebert.network(model), mobilebert.maps(model), layers)
@@ -64,7 +64,7 @@ def _active(config):
 
 
 def _enter(family, settings, index, vocab, optimizer):
-    """A student is carried from stage to stage; its first one begins with its teacher."""
+    """Continues the student of the stage before, or initialises it from its teacher."""
     config, section = settings.stages[index], settings.sections["transfer"]
     if _is_begun(settings, index):
         return stages.grown_from_before(family, settings, index, vocab, optimizer)
@@ -76,7 +76,7 @@ def _enter(family, settings, index, vocab, optimizer):
 
 
 def _is_begun(settings, index):
-    """Whether the stage before has the same student."""
+    """Whether the stage before trains the same student."""
     return index > 0 and settings.stages[index - 1].task in OBJECTIVES
 
 
@@ -98,7 +98,7 @@ def _optimizer(family, settings, index, axes, *, name):
 
 
 def _flops(family, settings, index, *, name):
-    """A teacher forward, a student forward and backward; in the phases, as far as they go."""
+    """Teacher forward, student forward and backward; in phases, up to the active layer."""
     ours, theirs = _forward(family, settings, index, name)
     config = settings.stages[index]
     if name in ("distill", "auxiliary"):
@@ -108,7 +108,7 @@ def _flops(family, settings, index, *, name):
 
 
 def _forward(family, settings, index, name):
-    """{part: forward FLOPs of a row} of student and teacher, as far as a stage needs them."""
+    """{part: forward FLOPs of a sequence} of student and teacher, for the parts in use."""
     config, source = settings.stages[index], teachers.find(settings, index)
     slots, depth = config.masking.slots(config.length), config.model.num_layers
     share = (depth + 1) / (2 * depth) if name == "progressive" else 1.0
@@ -121,7 +121,7 @@ def _forward(family, settings, index, name):
 
 
 def _targets(family, settings, index, vocab, *, name):
-    """What a cache holds: the active layer's maps, of all layers, or the best soft labels."""
+    """Targets to cache: maps of the active layer or of all layers, or the top soft labels."""
     config, section = settings.stages[index], settings.sections["transfer"]
     model, has_labels = config.model, name in ("distill", "auxiliary")
     layers = dict(progressive=1, distill=0).get(name, model.num_layers)

@@ -1,9 +1,9 @@
-"""A price that keeps a student small enough for float16.
+"""Penalty that keeps activations within float16 range.
 
-float16 ends at 65,504. The released MobileBERT reaches 2.5e7 at [CLS], since without a norm
-nothing holds the residual stream; and attention scores, products of two features, leave
-float16 while block outputs are still in the hundreds (docs/results/mobilebert.md). Either
-ends as NaN.
+The largest float16 is 65,504. The released MobileBERT reaches 2.5e7 at [CLS], because without
+LayerNorm nothing bounds the residual stream. Attention scores are products of two features;
+they overflow float16 while block outputs are still in the hundreds
+(docs/results/mobilebert.md). Both cases give NaN.
 """
 
 import functools
@@ -14,25 +14,26 @@ from bertgrow.models import encoder
 from mobilebert.models.maps import Watch
 
 FLOAT16_MAX = 65504.0
-# Room for what lies inside a block, and for scores that are divided by the root of the head's
-# width after the product and not before: a factor of 5.7 at a width of 32.
+# A margin for values inside a block, and for implementations that divide scores by the square
+# root of the head width after the product, not before: a factor of 5.7 at a width of 32.
 LIMIT = FLOAT16_MAX / 8
 EXCESS, GREATEST = "excess", "greatest"
 
 
 def penalty(values, limit, share):
-    """Squared logarithm of what exceeds a limit: a sum over each row, a mean over rows.
+    """Squared logarithm of values above a limit: summed per sequence, averaged over sequences.
 
-    Zero, with a zero gradient, for a network that stays below. Of the logarithm, since then
-    the pull on a gain is twice the excess in factors of e, as useful just above the limit as
-    at 2.5e7; that of a squared excess explodes. A sum over the row, since one of 512 tokens
-    in one of 512 channels is enough to make NaN of it. Padding counts: 0 * inf is NaN.
+    It is zero, with zero gradient, for a network below the limit. It uses the logarithm
+    because the gradient for a gain is then twice the excess in factors of e, useful both just
+    above the limit and at 2.5e7; the gradient of a squared excess explodes. It sums over the
+    sequence because one token of 512 in one channel of 512 is enough for NaN. Padding counts:
+    0 * inf is NaN.
 
     Args:
-      values: float [batch, ...], e.g. a block's outputs or attention scores; those of masked
+      values: float [batch, ...], e.g. a block's outputs or attention scores; scores of masked
         keys do not count.
-      limit: largest free magnitude, well below `FLOAT16_MAX`.
-      share: float [batch], sums to one over the global batch.
+      limit: largest magnitude without a penalty, well below `FLOAT16_MAX`.
+      share: float [batch], weights of the sequences, sum to one over the global batch.
 
     Returns:
       float32 scalar.
@@ -42,10 +43,10 @@ def penalty(values, limit, share):
 
 
 def watch(limit, share, beside=None):
-    """A watch that puts the penalty of each layer under `EXCESS`, as `total` reads it.
+    """Hook that stores the penalty of each layer under `EXCESS`, for `total`.
 
     Args:
-      limit, share: as of `penalty`.
+      limit, share: as in `penalty`.
       beside: another `Watch`, whose dicts of terms are kept; or None.
     """
     priced = functools.partial(penalty, limit=limit, share=share)
@@ -53,21 +54,21 @@ def watch(limit, share, beside=None):
 
 
 def watch_scores(beside=None):
-    """A watch that puts the greatest score of each layer under `GREATEST`, masked keys aside.
+    """Hook that stores the largest score of each layer under `GREATEST`, without masked keys.
 
-    Block outputs alone do not tell whether float16 holds a student.
+    Block outputs alone are not enough to decide whether a student fits float16.
     """
     features, scores = beside or (lambda each, given: {}, None)
     return Watch(features, _with(scores, GREATEST, lambda scores: _size(scores).max()))
 
 
 def total(seen):
-    """The penalties of outputs and scores together: float32 [layers]."""
+    """Sum of the penalties of outputs and scores: float32 [layers]."""
     return seen.features[EXCESS] + seen.scores[EXCESS]
 
 
 def _with(look, name, figure):
-    """The function of a `Watch` that adds a figure of the map to what `look` finds, if any."""
+    """Hook function that adds a metric of the map to the terms of `look`, if any."""
 
     def run(each, given):
         return (look(each, given) if look else {}) | {name: figure(each)}
@@ -76,5 +77,5 @@ def _with(look, name, figure):
 
 
 def _size(values):
-    """Magnitudes, float32; none where a key is masked."""
+    """Magnitudes, float32; 0 where a key is masked."""
     return jnp.abs(jnp.where(values == encoder.NEVER, 0, values).astype(jnp.float32))

@@ -1,7 +1,7 @@
-"""Progressive transfer: which layer learns when, how fast, and with which moments.
+"""Progressive transfer: the active layer, its learning rate and its optimizer moments.
 
-A phase for each layer from the bottom up (Sun et al., 2020, figure 2). As in
-`bertgrow.train.schedules`, the update that makes step s into s + 1 uses the values at s + 1.
+Each layer trains in a phase of its own, from the bottom up (Sun et al., 2020, figure 2). As in
+`bertgrow.train.schedules`, the update from step s to s + 1 uses the values at s + 1.
 """
 
 import jax
@@ -12,7 +12,7 @@ from bertgrow.core import errors, tree
 
 
 def phase_steps(steps, num_layers):
-    """Steps of each layer's phase; InputError where the phases do not add up to `steps`."""
+    """Steps per layer's phase; raises InputError if `num_layers` does not divide `steps`."""
     if steps <= 0 or steps % num_layers:
         raise errors.InputError(
             f"layer transfer: {steps} steps do not part into {num_layers} equal phases; "
@@ -22,31 +22,32 @@ def phase_steps(steps, num_layers):
 
 
 def active_layer(step, *, start, steps_per_layer, num_layers):
-    """The layer that learns in the update after `step`, traced: int32 scalar."""
+    """The layer that trains in the update after `step`, traced: int32 scalar."""
     phase = (step - start) // steps_per_layer
     return jnp.clip(phase, 0, num_layers - 1).astype(jnp.int32)
 
 
 def wave(done):
-    """Rises to 0.995 in the first tenth of a phase, then sinks to 0.9, as published.
+    """Rises to 0.995 in the first tenth of a phase, then decays to 0.9, as published.
 
     Args:
-      done: float, the share of the phase that is over, from 0 to 1.
+      done: float, the completed fraction of the phase, from 0 to 1.
     """
     return jnp.minimum(10 * done, 0.9 + 0.1 * jnp.sqrt(jnp.maximum(1 - done, 0)))
 
 
 def progressive(*, start, steps_per_layer, num_layers, active=3.0, below=0.3):
-    """The factors of the layers: for the active one 3 g, for those below 0.3 g, above 0.
+    """Learning-rate factors per layer: 3 g for the active one, 0.3 g below it, 0 above it.
 
-    At the published rate of 1.5e-3 the active layer peaks at 4.48e-3. The published code takes
-    the remainder of the step, so that its last update in every phase has g = 0; ours has 0.9.
+    At the published learning rate of 1.5e-3 the active layer peaks at 4.48e-3. The published
+    code takes the step modulo the phase length, so that the last update of every phase has
+    g = 0; here it has 0.9.
 
     Args:
       start: step of the run at which the first phase starts.
       steps_per_layer: length of a phase, see `phase_steps`.
       active, below: factors of g, which is `wave` over each phase; `below` 0 freezes layers
-        that have been through, as the paper has it.
+        whose phase is over, as in the paper.
 
     Returns:
       A function step -> float32 [layers], for `optimizers.scale_by_axis`.
@@ -64,11 +65,11 @@ def progressive(*, start, steps_per_layer, num_layers, active=3.0, below=0.3):
 
 
 def with_fresh_moments(optimizer, axes, *, start, steps_per_layer):
-    """The optimiser, with a layer's moments at zero until its own phase begins.
+    """Keeps the optimizer moments of each layer at zero until its phase begins, as published.
 
-    As published. Early exit gives the layers above no gradient, and then there is nothing to
-    clear; this also holds where they do gather gradients, or come with moments. Meant for no
-    bias correction: the count of updates is one for all layers.
+    With early exit, layers above the active one get no gradients and their moments stay zero.
+    This wrapper also clears moments that come from gradients or from an earlier stage. Use it
+    without bias correction, because all layers share one update count.
 
     Args:
       optimizer: e.g. `optimizers.lamb(axes, ..., bias_correction=False)`.

@@ -1,4 +1,4 @@
-"""The section `transfer` of a recipe: the teacher, and the losses of its transfer."""
+"""Section `transfer` of a recipe: the teacher and the transfer losses."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ CACHE_DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class TransferConfig:
-    """The teacher, and the weights of its losses; published values (see docs/distill.md)."""
+    """The teacher and the transfer losses, with published weights (see docs/distill.md)."""
 
     teacher: str = option(
         "", "working directory of the teacher; empty: the stage before trains it"

@@ -1,4 +1,4 @@
-"""Pre-training distillation: a teacher's whole distribution beside the hidden token."""
+"""Pre-training distillation: cross-entropy with soft labels and with the true tokens."""
 
 from typing import Any, NamedTuple
 
@@ -9,19 +9,20 @@ from bertgrow.core import losses
 
 
 class SoftLabels(NamedTuple):
-    """A teacher's logits, at every piece of the vocabulary or at its best guesses."""
+    """A teacher's logits, for the whole vocabulary or for its top k tokens."""
 
-    logits: Any  # float [batch, slots, k], up to a constant for each slot
-    pieces: Any = None  # int32 [batch, slots, k]; None: all of them, in order
+    logits: Any  # float [batch, predictions, k], up to a constant per prediction
+    pieces: Any = None  # int32 [batch, predictions, k], token ids; None: all, in order
 
 
 def top(logits, k):
-    """The `k` best guesses, for a cache of labels; their shares then sum to one by themselves.
+    """Selects the `k` largest logits, for a cache of soft labels.
 
-    The largest logit is taken as zero: half precision then keeps the likely ones best.
+    The softmax is later taken over these `k` alone. The largest logit is shifted to zero, so
+    that half precision is most accurate for the likely tokens.
 
     Args:
-      logits: float [batch, slots, vocab].
+      logits: float [batch, predictions, vocab].
 
     Returns:
       `SoftLabels` with float32 logits, descending.
@@ -31,21 +32,23 @@ def top(logits, k):
 
 
 def distillation(logits, labels, targets, share, *, hard=0.5, temperature=1.0):
-    """`hard` times the masked-token loss and `1 - hard` times that of the soft labels.
+    """Sum of `hard` times the masked-token loss and `1 - hard` times the soft-label loss.
 
     "Pre-training distillation" of Sun et al. (2020), where `hard` is alpha, 0.5 in the
-    published code. The code's temperature multiplies the features before a layer norm, which
-    removes it again; ours divides logits.
+    published code. In the published code the temperature multiplies the features before a
+    layer norm, which cancels it; here it divides the logits.
 
     Args:
-      logits: float [batch, slots, vocab], the student's at the hidden positions.
-      labels: `SoftLabels` of the teacher; no gradient flows into them.
-      targets: int32 [batch, slots].
-      share: float [batch, slots], sums to one over the global batch, 0 in unused slots.
-      temperature: of both sides of the soft labels.
+      logits: float [batch, predictions, vocab], the student's, at the masked positions.
+      labels: `SoftLabels` of the teacher; they get no gradient.
+      targets: int32 [batch, predictions].
+      share: float [batch, predictions], weights that sum to one over the global batch; 0 for
+        padding predictions.
+      temperature: divides the logits of student and teacher in the soft-label loss.
 
     Returns:
-      float32 scalar, and its parts {"mlm_loss", "soft_loss"}: sums that add up over slices.
+      float32 scalar, and its parts {"mlm_loss", "soft_loss"}: sums, which can be added over
+      micro-batches.
     """
     parts = {
         "mlm_loss": losses.cross_entropy(logits, targets, share),
@@ -55,11 +58,12 @@ def distillation(logits, labels, targets, share, *, hard=0.5, temperature=1.0):
 
 
 def soft_cross_entropy(logits, labels, share, temperature=1.0):
-    """Weighted sum of cross-entropies between the teacher's and the student's shares.
+    """Weighted sum of cross-entropies between teacher and student probabilities.
 
-    Times the square of the temperature (Hinton et al., 2015, section 2): a softened loss has
-    gradients smaller by that much, and `hard` would mean another thing at each temperature.
-    At its least, where the shares agree, it is the teacher's entropy and not zero.
+    The sum is multiplied by the square of the temperature (Hinton et al., 2015, section 2). A
+    temperature reduces gradients by this factor; without the correction the meaning of `hard`
+    would depend on the temperature. The minimum, where the probabilities are equal, is the
+    entropy of the teacher, not zero.
 
     Args as in `distillation`; returns a float32 scalar.
     """

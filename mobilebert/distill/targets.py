@@ -1,8 +1,8 @@
-"""A teacher's targets as arrays of each row, so that a student learns without its teacher.
+"""Cached teacher targets: arrays per sequence, so that a student trains without its teacher.
 
-Layers and scores are kept with the row first, as batches have it. Half precision is enough
-for what lies between 0 and 1 or below 0: attention as probabilities, labels as logits under
-the best one. Feature maps are not bounded: float16 ends at 65,504, bfloat16 does not.
+The sequence is the first axis of every array, as in a batch. Half precision is enough for
+bounded values: attention is stored as probabilities, soft labels as logits minus the largest
+one. Feature maps are not bounded: float16 ends at 65,504, the range of bfloat16 is larger.
 """
 
 import jax
@@ -18,15 +18,15 @@ FEATURES, ATTENTION, LOGITS, PIECES = NAMES = (
 
 
 def fields(model, *, layers, length, slots, dtype, attention, top_k):
-    """{name: (shape, dtype)} of the arrays of one row.
+    """{name: (shape, dtype)} of the arrays of one sequence.
 
     Args:
       model: `MobileBertConfig` of the student.
-      layers: whose maps are kept; 0: none.
-      length, slots: of a row.
+      layers: number of layers whose maps are stored; 0: none.
+      length, slots: tokens and maximum predictions of a sequence.
       dtype: of the feature maps, by name.
-      attention: whether attention is kept beside them.
-      top_k: labels of each slot; 0: none.
+      attention: whether attention probabilities are stored too.
+      top_k: soft labels per prediction; 0: none.
     """
     kind = jnp.dtype(dtype)
     bounded = jnp.dtype("float32" if dtype == "float32" else "float16")
@@ -43,12 +43,12 @@ def fields(model, *, layers, length, slots, dtype, attention, top_k):
 
 
 def ask(teacher, fields, active=None):
-    """The function (frozen, inputs, step) -> {name: array [batch, ...]} of all `fields`.
+    """Builds the function (frozen, inputs, step) -> {name: array [batch, ...]} of all `fields`.
 
     Args:
       teacher: a live `Teacher`.
       fields: as above.
-      active: function of the step -> the student's layer that learns; None: all layers.
+      active: function of the step -> the student's layer that trains; None: all layers.
     """
 
     def run(frozen, inputs, step):
@@ -68,7 +68,7 @@ def ask(teacher, fields, active=None):
 
 
 def maps(frozen, inputs, now):
-    """`Teacher.maps` out of `inputs`; which layers, was chosen when they were written."""
+    """`Teacher.maps` from the cached arrays in `inputs`; they hold only the required layers."""
     del frozen, now
     features = jnp.swapaxes(inputs[FEATURES], 0, 1)
     if ATTENTION not in inputs:
@@ -79,6 +79,6 @@ def maps(frozen, inputs, now):
 
 
 def labels(frozen, inputs):
-    """`Teacher.labels` out of `inputs`."""
+    """`Teacher.labels` from the cached arrays in `inputs`."""
     del frozen
     return soft_labels.SoftLabels(inputs[LOGITS], inputs[PIECES].astype(jnp.int32))

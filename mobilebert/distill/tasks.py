@@ -1,6 +1,6 @@
-"""What a student learns from its teacher, as `Task`s: the maps of its layers, and its labels.
+"""Distillation tasks: layer-wise knowledge transfer and pre-training distillation.
 
-Dropout is off on both sides, as in the published code, so the random key is never used.
+Student and teacher run without dropout, as in the published code, so the random key is unused.
 `Task.frozen` holds the teacher's parameters.
 """
 
@@ -16,36 +16,36 @@ from mobilebert.models.maps import NOTHING
 
 
 class Student(NamedTuple):
-    """The network that learns."""
+    """The student network and its masked-token task."""
 
-    watched: Any  # (params, inputs, watch, given, active=None) -> outputs, see `nn.watched`
-    plain: Task  # its masked-token task: masks training sequences, and evaluates
-    prepare_held_out: Any  # as `Task.prepare`, for held-out sequences
+    watched: Any  # a function, see `models.mobilebert.watched`
+    plain: Task  # masked-token task: masks training sequences and evaluates
+    prepare_held_out: Any  # like `Task.prepare`, for held-out sequences
     num_layers: int
     pad_id: int
 
 
 class Terms(NamedTuple):
-    """Which losses are summed, and over which tokens."""
+    """The losses, their weights and the tokens that count."""
 
     factors: layer_losses.Factors = layer_losses.Factors()
-    features: str = "split"  # split | plain, see `transfer.judge`
-    tokens: str = "real"  # real | all, see `transfer.token_share`
-    activation_factor: float = 0.0  # of `activations.penalty`
+    features: str = "split"  # split | plain, see `layer_losses.judge`
+    tokens: str = "real"  # real | all, see `layer_losses.token_share`
+    activation_factor: float = 0.0  # weight of `penalty.penalty`
     activation_limit: float = penalty.LIMIT
 
 
 def layer_transfer(student, teacher, terms, *, active=None):
-    """Layer-wise knowledge transfer (Sun et al., 2020): of one layer, or all at once.
+    """Layer-wise knowledge transfer (Sun et al., 2020), for one layer or for all at once.
 
-    The embeddings do not learn, and get no gradient.
+    The embeddings are frozen and get no gradient.
 
     Args:
       student: `Student`.
       teacher: `Teacher`.
       terms: `Terms`.
-      active: function of the step -> the student's layer that learns, int32: both networks
-        then end at that layer. None: all layers learn, joint transfer.
+      active: function of the step -> the student's layer that trains, int32; both networks
+        then stop at that layer. None: all layers train, joint transfer.
     """
 
     def loss(params, frozen, inputs, key, step):
@@ -62,14 +62,14 @@ def layer_transfer(student, teacher, terms, *, active=None):
 
 
 def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_sentence):
-    """Pre-training distillation (Sun et al., 2020), alone or beside all transfer losses.
+    """Pre-training distillation (Sun et al., 2020), alone or with all transfer losses.
 
     Args:
       student, teacher, terms: as in `layer_transfer`.
-      hard: share of the hidden tokens themselves, alpha of the paper.
+      hard: weight of the loss against the true tokens, alpha of the paper.
       temperature: of the soft labels.
-      auxiliary: add the transfer losses of all layers (AKT).
-      next_sentence: add the next-sentence loss, whose labels are always hard.
+      auxiliary: adds the transfer losses of all layers (AKT).
+      next_sentence: adds the next-sentence loss, whose labels are always the true ones.
     """
 
     def loss(params, frozen, inputs, key, step):
@@ -98,7 +98,7 @@ def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_
 
 
 def _task(student, teacher, terms, loss, *, is_observed):
-    """The Task around a loss; where `is_observed` it evaluates the transfer of every layer."""
+    """Builds the `Task` of a loss; with `is_observed` it evaluates all layer losses."""
     plain = student.plain
 
     def prepare(batch):
@@ -125,7 +125,7 @@ def _task(student, teacher, terms, loss, *, is_observed):
 
 
 def _compared(student, terms, params, inputs, theirs, active=None):
-    """The student's outputs, its layers judged by the teacher's maps as they come."""
+    """The student's outputs, with layer losses against the teacher's maps."""
     watch = _watch(terms, inputs, _judge(terms, inputs))
     return student.watched(params, inputs, watch, theirs, active)
 
@@ -135,19 +135,19 @@ def _judge(terms, inputs):
 
 
 def _watch(terms, inputs, judge=None):
-    """What looks at every layer: the judge, and the penalty where there is one."""
+    """Hook for every layer: the layer losses, and the activation penalty if it has a weight."""
     if not terms.activation_factor:
         return judge
     return penalty.watch(terms.activation_limit, inputs["row_share"], judge)
 
 
 def _parts(outputs):
-    """{name of the figure: float32 [layers]}, of the judge and what lies beside it."""
+    """{name of the metric: float32 [layers]} of all hook outputs."""
     return outputs["seen"].features | outputs["seen"].scores
 
 
 def _transfer(student, terms, outputs):
-    """The transfer loss of the given layers, and the mean over them of each of its terms."""
+    """Transfer loss of the given layers, and each term averaged over them."""
     parts = _parts(outputs)
     parts.pop(penalty.EXCESS, None)
     each = layer_losses.total(parts, student.num_layers, terms.factors)

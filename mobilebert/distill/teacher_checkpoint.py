@@ -1,4 +1,4 @@
-"""A teacher out of another run: which of its checkpoints, and that it is the same one later."""
+"""Selects a teacher checkpoint of another run and verifies it on resume."""
 
 import functools
 from pathlib import Path
@@ -18,20 +18,21 @@ def checkpoints(folder):
 
 
 def find(folder, vocab_size, kept=None):
-    """The model that came out of a run, and the checkpoint that teaches.
+    """Finds the model of a run and the checkpoint to use as teacher.
 
     Args:
-      folder: the working directory of the run, which may go on training.
-      vocab_size: of the student, for a recipe that leaves it to the store.
-      kept: {"step", "digest"} of the checkpoint that the student began with; None: it begins
-        now, with the newest.
+      folder: the working directory of the run, which may still be training.
+      vocab_size: of the student, for a recipe that takes it from the store.
+      kept: {"step", "digest"} of the checkpoint that the student began with; None: the student
+        begins now, with the newest checkpoint.
 
     Returns:
       `MobileBertConfig`, step and digest.
 
     Raises:
-      InputError: no such run, one of another family, without a checkpoint or not yet in its
-        last stage, or one whose checkpoint is no longer what the student began with.
+      InputError: there is no such run, it is of another family, it has no checkpoint, it has
+        not reached its last stage, or its checkpoint differs from the one the student began
+        with.
     """
     model, begins = _last_stage(folder, vocab_size)
     if kept is not None:
@@ -48,7 +49,7 @@ def find(folder, vocab_size, kept=None):
 
 @functools.cache
 def _last_stage(folder, vocab_size):
-    """Its model, and the step that it begins at."""
+    """Model of the last stage, and the step at which the stage begins."""
     recipe = workdir.read(folder)["recipe"]
     recipe["model"]["vocab_size"] = recipe["model"]["vocab_size"] or vocab_size
     last = resolve.resolve(recipe).stages[-1]
@@ -61,14 +62,14 @@ def _last_stage(folder, vocab_size):
 
 
 def newest(folder):
-    """Step and digest of the newest sound checkpoint of a run."""
+    """Step and digest of the newest valid checkpoint of a run."""
     with checkpoints(folder) as saves:
         return _newest(folder, tuple(saves.steps()))
 
 
-@functools.cache  # it reads all of a checkpoint, and a start asks several times
+@functools.cache  # it reads a whole checkpoint, and one start calls it several times
 def _newest(folder, steps):
-    del steps  # where there are others, it is to be read anew
+    del steps  # part of the cache key: new checkpoints are read
     with checkpoints(folder) as saves:
         step = saves.latest()
         digest = None if step is None else saves.digest(step)

@@ -1,4 +1,4 @@
-"""Where a student's targets come from: the frozen teacher, or a cache of what it said."""
+"""Sources of teacher outputs: the frozen teacher, or cached targets in the batch."""
 
 from typing import Any, NamedTuple
 
@@ -8,12 +8,12 @@ from mobilebert.distill import soft_labels, targets
 
 
 class Teacher(NamedTuple):
-    """What a student can ask for; `frozen` is the teacher's parameters, or nothing.
+    """Functions that return a teacher's outputs; `frozen` holds its parameters, or nothing.
 
-    `maps(frozen, inputs, now) -> Maps` of the layer that answers to the student's layer `now`,
-    their leading axis 1, or for all layers of the student where `now` is None.
-    `labels(frozen, inputs) -> SoftLabels` at the hidden positions.
-    `is_live`: whether it can be asked about any row, such as a held-out one.
+    `maps(frozen, inputs, now) -> Maps` of the teacher layer matched to the student's layer
+    `now`, with a leading axis of 1; for all layers of the student if `now` is None.
+    `labels(frozen, inputs) -> SoftLabels` at the masked positions.
+    `is_live`: whether the outputs are available for any sequence, e.g. a held-out one.
     """
 
     maps: Any
@@ -22,11 +22,11 @@ class Teacher(NamedTuple):
 
 
 def live(network, maps, layers):
-    """A teacher that runs beside its student, without dropout.
+    """Teacher that runs in the train step, without dropout.
 
     Args:
       network: the teacher's `Network`.
-      maps: its function (params, inputs, active=None) -> Maps, see `nn.maps`.
+      maps: its function (params, inputs, active=None) -> Maps, see `models.mobilebert.maps`.
       layers: int [student layers], the teacher's layer for each of the student's.
     """
 
@@ -34,7 +34,7 @@ def live(network, maps, layers):
         if now is not None:
             return maps(frozen, inputs, jnp.asarray(layers)[now])
         found = maps(frozen, inputs)
-        if len(found.features) == len(layers):  # each for itself, and no copies
+        if len(found.features) == len(layers):  # one to one: no copies
             return found
         return type(found)(*(each[jnp.asarray(layers)] for each in found))
 
@@ -45,5 +45,5 @@ def live(network, maps, layers):
 
 
 def cached():
-    """A teacher that is not there: what it said is in `inputs`, as `targets.ask` left it."""
+    """Teacher backed by cached targets in `inputs`, in the format of `targets.ask`."""
     return Teacher(targets.maps, targets.labels, is_live=False)

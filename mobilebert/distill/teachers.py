@@ -1,4 +1,4 @@
-"""Which model teaches a stage, where its weights are, and how a student begins with them."""
+"""Finds the teacher of a stage, loads its weights and initialises the student."""
 
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -18,16 +18,16 @@ class Source(NamedTuple):
     """A trained teacher."""
 
     model: Any  # MobileBertConfig
-    step: int  # of the checkpoint that holds it
-    folder: str = ""  # working directory of another run; empty: it is this run's own
-    digest: str = ""  # of a checkpoint of another run
+    step: int  # of its checkpoint
+    folder: str = ""  # working directory of another run; empty: this run
+    digest: str = ""  # of the checkpoint, for another run
 
 
 def find(settings, index):
-    """The `Source` of the stage number `index`; InputError where there is none.
+    """The `Source` of the stage number `index`; raises InputError if there is none.
 
-    The teacher is the run that `config.transfer.teacher` names, or else what the last stage of
-    masked words before this one has trained.
+    The teacher is the run that `config.transfer.teacher` names, or else the model of the last
+    `masked_lm` stage before this one.
     """
     folder, stages = settings.sections["transfer"].teacher, settings.stages
     if folder:
@@ -45,9 +45,9 @@ def find(settings, index):
 
 
 def stages_to_run(recipe):
-    """The stages of a recipe, plain data, without those that train a teacher which is there.
+    """The stages of a recipe, plain data, without training of a teacher that exists already.
 
-    Where `transfer.teacher` names one, the run begins with the first stage that it teaches.
+    If `transfer.teacher` names a run, the first stage is the first one that uses the teacher.
     """
     stages = recipe["stages"]
     if not recipe.get("transfer", {}).get("teacher"):
@@ -58,7 +58,7 @@ def stages_to_run(recipe):
 
 
 def frozen(source, dtype):
-    """The teacher's weights as `Frozen`, sharded by the rules and kept in `dtype`."""
+    """The teacher's weights as `Frozen`, sharded by the rules, in `dtype`."""
     network = mobilebert.network(source.model)
 
     def shapes(mesh):
@@ -84,27 +84,27 @@ def frozen(source, dtype):
 
 
 def _holding(source, saves):
-    """As a context, the checkpoints that hold a `Source`; `saves` are those of the run."""
+    """Context manager of the checkpoints with a `Source`; `saves` are those of the run."""
     return (
         teacher_checkpoint.checkpoints(source.folder) if source.folder else nullcontext(saves)
     )
 
 
 def begin(student, teacher, task, *, norm, optimizer):
-    """How a student's first stage is entered: fresh, with what its teacher gives it.
+    """Builds the function that initialises a student from its teacher.
 
     Args:
       student, teacher: `MobileBertConfig`.
-      task: of the student; hides the tokens of the probe.
+      task: of the student; masks the tokens of the probe batch.
       norm: `config.transfer.embedding_norm`.
       optimizer: of the stage.
 
     Returns:
-      The function that `Objective.enter` describes. The state before, the teacher's, is gone
-      afterwards: what is needed of it is in `frozen`.
+      The function that `Objective.enter` describes. It frees the state before, which is the
+      teacher's; the teacher's parameters stay in `frozen`.
 
     Raises:
-      InputError: a rule for the embedding norm that does not suit the two models.
+      InputError: the rule for the embedding norm does not suit the two models.
     """
     copying.check_norm(norm, student.norm, teacher.norm)
     network = mobilebert.network(student)
@@ -135,7 +135,7 @@ def begin(student, teacher, task, *, norm, optimizer):
 
 
 def _certificate(leaves, teacher, student, frozen, params, inputs):
-    """What was copied, and the loss on the probe of the teacher and of the new student."""
+    """Records the copied leaves, and the probe loss of the teacher and of the new student."""
     count = {what: sum(row["what"] == what for row in leaves) for what in ("copied", "fitted")}
     words = f"student: {count['copied']} weights copied from its teacher"
     if count["fitted"]:
@@ -157,7 +157,7 @@ def _certificate(leaves, teacher, student, frozen, params, inputs):
 
 
 def _loss(network, params, inputs):
-    """Cross-entropy of the hidden tokens, without dropout."""
+    """Cross-entropy at the masked positions, without dropout."""
 
     @jax.jit
     def measure(params, inputs):

@@ -1,1 +1,1 @@
-"""MobileBERT and its inverted-bottleneck teacher as pure functions."""
+"""MobileBERT and its inverted-bottleneck teacher (IB-BERT) as pure functions."""

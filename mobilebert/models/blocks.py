@@ -1,8 +1,8 @@
-"""One block of MobileBERT or its teacher: a bottleneck, attention, FFNs, and back to wide.
+"""Block of MobileBERT or its teacher: bottleneck, attention, FFNs, expansion.
 
-All names of weights are the same in every model; which there are and how wide they are
-depends on the wiring. A residual stream without LayerNorm stays in float32, whatever the
-products run in: the released weights drive it up to 2.5e7.
+Weights have the same names in every model; the wiring decides which of them exist and their
+widths. A residual stream without LayerNorm stays in float32, whatever the dtype of matrix
+products: with the released weights it reaches 2.5e7.
 """
 
 import functools
@@ -12,11 +12,11 @@ import jax.numpy as jnp
 
 from bertgrow.models import encoder, layers
 
-FFN = ("up", "down", "mlp_norm")  # what is stacked along `ffn` too
+FFN = ("up", "down", "mlp_norm")  # weights stacked along `ffn` too
 
 
 def weights(config):
-    """{name: axis names} of all blocks, stacked along `layers`."""
+    """{name: axis names} of the weights of all blocks, stacked along `layers`."""
     query = "embed" if config.attention_input == "input" else "body"
     value = "body" if config.attention_input == "bottleneck" else "embed"
     bottleneck = layers.linear("layers embed_in body", "layers body")
@@ -44,18 +44,19 @@ def weights(config):
 def block(weights, hidden, mask, salt=None, *, config, watch=None):
     """One block (Sun et al., 2020, figure 1; wiring as in Table 1 or as released).
 
-    The residual around attention is the bottleneck's output, not the block's input.
-    Dropout falls on the shares of attention and on what the block adds, nowhere else.
+    The residual around attention is the output of the bottleneck, not the input of the block.
+    Dropout applies to attention probabilities and to the block's output before the residual
+    addition, nowhere else.
 
     Args:
       weights: of one layer.
       hidden: [batch, length, embed].
       mask: bool [batch, length], false at padding.
-      salt: uint32 [2, 2, batch], or None.
-      watch: function of the attention scores, see `bertgrow.models.encoder.read`, or None.
+      salt: dropout seeds, uint32 [2, 2, batch], or None.
+      watch: hook on the attention scores, see `bertgrow.models.encoder.read`, or None.
 
     Returns:
-      [batch, length, embed], and what `watch` returned, or None.
+      [batch, length, embed], and the output of the hook, or None.
     """
     on_shares, on_output = (None, None) if salt is None else salt
     dense = functools.partial(_dense, dtype=layers.compute_dtype(config))
@@ -85,9 +86,9 @@ def block(weights, hidden, mask, salt=None, *, config, watch=None):
 
 
 def normalise(weights, x, config):
-    """The norm of `config`: over channels, or scale and shift alone ("NoNorm").
+    """Applies the norm of `config`: LayerNorm, or scale and shift alone ("NoNorm").
 
-    Nothing where `mobilebert.models.fold` has put scale and shift into the neighbours.
+    Returns `x` if `mobilebert.models.fold` has merged scale and shift into the dense layers.
     """
     if config.norm == "layer":
         return layers.layer_norm(weights, x)
@@ -98,12 +99,12 @@ def normalise(weights, x, config):
 
 
 def stream_dtype(config):
-    """The dtype of what residual connections carry."""
+    """The dtype of the residual stream."""
     return layers.compute_dtype(config) if config.norm == "layer" else jnp.dtype("float32")
 
 
 def _bottleneck(weights, name, hidden, config):
-    """[batch, length, embed] -> [batch, length, body]."""
+    """Bottleneck: [batch, length, embed] -> [batch, length, body]."""
     narrow = _dense(weights[name], hidden, layers.compute_dtype(config))
     narrow = narrow.astype(stream_dtype(config))
     return normalise(weights.get(f"{name}_norm"), narrow, config)

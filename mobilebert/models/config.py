@@ -1,4 +1,4 @@
-"""Configuration of a MobileBERT, or of a teacher of one: its sizes and choices."""
+"""Configuration of MobileBERT or its teacher."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ from bertgrow.core import fields
 from bertgrow.core.fields import option
 from bertgrow.models import config as common
 
-TRIGRAM = 3  # neighbours that the embeddings merge
+TRIGRAM = 3  # neighbouring tokens that the embeddings combine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class MobileBertConfig:
         return self.body_width // self.num_heads
 
     def sizes(self):
-        """{axis: size}, which shapes the weights and which growth compares."""
+        """{axis: size}: the shapes of the weights, compared by growth."""
         return {
             "layers": self.num_layers,
             "ffn": self.num_ffns,
@@ -103,7 +103,7 @@ class MobileBertConfig:
         }
 
     def check(self):
-        """Raises `InputError` at the first field that cannot be."""
+        """Raises `InputError` at the first invalid field."""
         fields.check(type(self), fields.values(self))
         common.check_vocabulary(self)
         fields.divides(self, "num_heads", "body_width")

@@ -1,4 +1,4 @@
-"""Narrow word vectors of three neighbours become wide rows; the head goes the other way."""
+"""Embeddings from trigrams of a narrow token table, and the masked-token head."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,13 +18,13 @@ MASKED = {**heads.MASKED, "extra": "vocab extra_in"}
 
 
 class Embeddings(nn.Module):
-    """Trigrams of words, positions and types, summed and normalised (Sun et al., 2020)."""
+    """Sum of token trigrams, positions and types, normalised (Sun et al., 2020)."""
 
     config: MobileBertConfig
 
     @nn.compact
     def __call__(self, tokens, types, salt=None):
-        """int32 [batch, length] twice -> [batch, length, embed] and the word table."""
+        """Two int32 [batch, length] -> [batch, length, embed] and the token table."""
         config, length = self.config, tokens.shape[1]
         layers.check_length(length, config)
         table = {name: axes for name, axes in WEIGHTS.items() if name != "norm"}
@@ -41,23 +41,23 @@ class Embeddings(nn.Module):
 
 
 def trigrams(words):
-    """[batch, length, table] -> [batch, length, 3, table]: the next, this, the last word.
+    """[batch, length, table] -> [batch, length, 3, table]: next, present and previous token.
 
-    Zeros stand beyond both ends of the row as it is fed, and padding counts as words: the
-    last word before padding reads [PAD], and without padding zeros (as published).
+    Both ends of the padded sequence get zeros, and padding counts as tokens: the next token of
+    the last real one is [PAD], or zeros without padding (as published).
     """
     padded = jnp.pad(words, ((0, 0), (1, 1), (0, 0)))
     return jnp.stack([padded[:, 2:], words, padded[:, :-2]], axis=2)
 
 
 class MaskedHead(nn.Module):
-    """Scores words with the tied narrow table and an untied one for the other channels."""
+    """Masked-token head: the tied narrow table, and an untied table for the other channels."""
 
     config: MobileBertConfig
 
     @nn.compact
     def __call__(self, hidden, words):
-        """[batch, slots, embed], [vocab, table] -> float32 [batch, slots, vocab]."""
+        """[batch, predictions, embed], [vocab, table] -> float32 logits [..., vocab]."""
         config = self.config
         normal = layers.truncated_normal(config.init_scale)
         weights = layers.declare(self, MASKED, extra=normal)

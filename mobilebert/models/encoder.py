@@ -1,4 +1,4 @@
-"""The stacked blocks, walked by a scan, whole or up to one layer, and watched on the way."""
+"""Encoder: a scan over stacked blocks, whole or up to one layer, with hooks on its maps."""
 
 import functools
 
@@ -24,14 +24,14 @@ class Encoder(nn.Module):
         Args:
           hidden: [batch, length, embed].
           mask: bool [batch, length], false at padding.
-          salts: uint32 [2 layers, 2, batch], two dropouts a block, or None.
-          watch: `Watch`, or None.
-          given: `Maps` for the watch, their leading axis the layers.
+          salts: dropout seeds, uint32 [2 layers, 2, batch], two per block, or None.
+          watch: `Watch`, the hook, or None.
+          given: `Maps` passed to the hook, with leading axis `layers`.
 
         Returns:
           [batch, length, embed]; every block's output [layers, batch, length, embed]; their
-          largest magnitudes, float32 [layers]; and what the watch returned, stacked along the
-          layers, as `Maps`; None without one.
+          largest magnitudes, float32 [layers]; and the hook outputs, stacked along `layers`, as
+          `Maps`; None without a hook.
         """
         config = self.config
         weights = layers.declare(self, blocks.weights(config))
@@ -49,21 +49,21 @@ class Encoder(nn.Module):
 
 
 def run_to(active, weights, hidden, mask, *, config, watch, given=NOTHING):
-    """The blocks up to one layer, the only one that is watched; layers above do no work.
+    """Runs the blocks up to one layer, with hooks on that layer only; layers above are skipped.
 
-    A loop that ends early has no reverse mode. Here the scan still takes a turn for every
-    layer, but from `active` on a turn copies the carry, forwards and backwards. Turns are
-    computed again in the backward pass whatever `config.remat`: a branch that is not taken
-    has to fill what the other one would have kept with zeros, which costs as much time.
+    A loop with early exit has no reverse mode in JAX. The scan therefore has one iteration per
+    layer, but from `active` on an iteration only copies the carry, forwards and backwards.
+    Iterations are recomputed in the backward pass whatever `config.remat` is: a branch not
+    taken would fill the saved residuals of the other branch with zeros, which takes as long.
 
     Args:
       active: int32 scalar, traced or not: one program serves all layers.
-      weights, hidden, mask: as of `Encoder`, without dropout.
-      watch: `Watch`.
-      given: `Maps` of the active layer, their leading axis 1.
+      weights, hidden, mask: as in `Encoder`, without dropout.
+      watch: `Watch`, the hook.
+      given: `Maps` of the active layer, with a leading axis of 1.
 
     Returns:
-      The layer's output and what the watch returned, as `Encoder` does, their leading axis 1.
+      The layer's output and the hook outputs, as in `Encoder`, with a leading axis of 1.
     """
     block = _layer(config)
 
@@ -73,7 +73,7 @@ def run_to(active, weights, hidden, mask, *, config, watch, given=NOTHING):
 
         return jax.lax.cond(is_below, run, lambda hidden: hidden, hidden)
 
-    # Around the branch, not inside it: a branch would hand out copies of its weights.
+    # Remat around the branch, not inside it: a branch would return copies of its weights.
     inside = encoder.remember(turn, "full", prevent_cse=False)
 
     def body(hidden, layer):
@@ -90,7 +90,7 @@ def run_to(active, weights, hidden, mask, *, config, watch, given=NOTHING):
 
 
 def _layer(config, watch=None):
-    """The function (weights, hidden, mask, salt, given) -> (hidden, seen) of one layer."""
+    """Builds (weights, hidden, mask, seeds, given) -> (hidden, hook outputs) of one layer."""
 
     def run(weights, hidden, mask, salt=None, given=NOTHING):
         block = functools.partial(blocks.block, config=config)

@@ -1,13 +1,13 @@
-"""How much arithmetic a MobileBERT takes, counted as in `bertgrow.core.flops`."""
+"""FLOPs of MobileBERT, counted as in `bertgrow.core.flops`."""
 
 from mobilebert.models.config import TRIGRAM
 
 
 def forward(config, length, predictions):
-    """{part: forward FLOPs of one row} of `length` tokens with `predictions` slots.
+    """{part: forward FLOPs of one sequence} with `length` tokens and `predictions`.
 
-    Matrix products alone, two operations for a multiplication and its addition; the
-    projection of trigrams is one of them.
+    Counts matrix products only, the trigram projection included; a multiplication with its
+    addition counts as two.
     """
     width = config.width
     parts = {
@@ -21,7 +21,7 @@ def forward(config, length, predictions):
 
 
 def _products(config):
-    """FLOPs that a block's weights take for one token."""
+    """FLOPs of a block's dense layers for one token."""
     wide, body, choice = config.width, config.body_width, config.attention_input
     bottlenecks = wide * body * (2 if choice == "shared" else 1)
     queries = 2 * body * (wide if choice == "input" else body)  # and keys
@@ -31,5 +31,5 @@ def _products(config):
 
 
 def _attention(config, length):
-    """FLOPs of one row of attention: scores and the reading of values."""
+    """FLOPs of attention for one query: scores and weighted values."""
     return 4 * length * config.body_width

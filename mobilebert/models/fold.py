@@ -1,11 +1,11 @@
-"""Inference without NoNorm: gains and shifts go into the dense layers beside them.
+"""Folds NoNorm into the adjacent dense layers, for inference.
 
-A NoNorm multiplies and shifts channels ("NoNorm" of Sun et al., 2020), which a dense layer
-before it can do by itself. Where a residual joins in between, its other branch has to be
-multiplied too. Inside a block that branch is narrow and short: it is handed on already
-multiplied by all gains still to come, what reads it divides by them, and nothing is left to
-do. Between blocks the gain of the residual stays a multiplication: to hand products of 24
-gains on would change the features, and their range, of every block.
+A NoNorm scales and shifts channels (Sun et al., 2020); the dense layer before it can do the
+same. If a residual is added in between, its branch must be scaled too. Inside a block this
+branch is narrow and short: it is scaled once by the product of all following gains, and the
+layers that read it divide by them, so no multiplication remains. Between blocks the gain of
+the residual stays a multiplication: the product of 24 gains would change the features of
+every block, and their range.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from bertgrow.core import errors
 
 
 def fold(params, config):
-    """The same function with no NoNorm left but one multiplication a block.
+    """Removes every NoNorm of a network; one multiplication per block remains.
 
     Args:
       params: of a network with `norm` "none".
@@ -25,8 +25,8 @@ def fold(params, config):
 
     Returns:
       Parameters and configuration of the folded network. Outputs, features between blocks and
-      attention are equal up to the rounding of float32.
-      Raises InputError where there is another norm, or a gain that cannot be divided by.
+      attention are equal up to float32 rounding.
+      Raises InputError if the norm is another one, or if a gain is not a valid divisor.
     """
     if config.norm != "none":
         raise errors.InputError(
@@ -41,7 +41,7 @@ def fold(params, config):
 
 
 def fold_embeddings(weights):
-    """All that the embedding norm follows is multiplied by its gain."""
+    """Scales everything before the embedding norm by the norm's gain."""
     scale, rest = weights["norm"]["scale"], {n: w for n, w in weights.items() if n != "norm"}
     tables = {name: weights[name] * scale[None] for name in ("positions", "types")}
     return rest | tables | {"trigram": _followed(weights["trigram"], weights["norm"])}
@@ -50,8 +50,9 @@ def fold_embeddings(weights):
 def fold_blocks(weights, attention_input):
     """Folds all blocks; every leaf has a leading axis `layers`.
 
-    With gains g_a of the attention norm and g_1 ... g_n of the FFNs' norms, FFN j reads the
-    body times c_j = g_j ... g_n, and the bottleneck hands on its output times g_a c_1.
+    With gains g_a of the attention norm and g_1 ... g_n of the FFNs' norms, the input of FFN j
+    is the bottleneck state times c_j = g_j ... g_n; the output of the bottleneck is scaled by
+    g_a c_1.
     """
     gains = weights["mlp_norm"]["scale"]  # [layers, ffn, body]
     ahead = jnp.flip(jnp.cumprod(jnp.flip(gains, 1), axis=1), 1)
@@ -78,9 +79,9 @@ def fold_blocks(weights, attention_input):
 
 
 def _followed(dense, norm, times=1.0):
-    """A dense layer that does the NoNorm behind it, and multiplies by `times`.
+    """Merges the following NoNorm, and a factor `times`, into a dense layer.
 
-    Gains are [layers, ..., channels], the kernel has its inputs before the channels.
+    Gains are [layers, ..., channels]; in the kernel the input axes precede the channels.
     """
     gain = norm["scale"] * times
     lifted = gain.reshape(*gain.shape[:-1], *_ones(dense["kernel"], gain), gain.shape[-1])
@@ -89,7 +90,7 @@ def _followed(dense, norm, times=1.0):
 
 
 def _divided(dense, gain):
-    """A dense layer that reads what has been multiplied by `gain`."""
+    """Divides the kernel of a dense layer by `gain`, the scale of its input."""
     lifted = gain.reshape(*gain.shape, *_ones(dense["kernel"], gain))
     return dense | {"kernel": dense["kernel"] / lifted}
 
@@ -99,7 +100,7 @@ def _ones(kernel, gain):
 
 
 def _check_divisors(name, gains):
-    """Raises InputError where gains [layers, ffn, channels] cannot be divided by."""
+    """Raises InputError if gains [layers, ffn, channels] are not valid divisors."""
     with np.errstate(divide="ignore"):
         bad = np.argwhere(~np.isfinite(1 / np.asarray(gains)))
     if len(bad):

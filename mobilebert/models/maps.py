@@ -1,25 +1,25 @@
-"""What one network teaches another, layer by layer, and how layers are looked at."""
+"""Feature and attention maps of layers, and hooks on them."""
 
 from typing import Any, NamedTuple
 
 
 class Maps(NamedTuple):
-    """Each layer's feature and attention maps, or what a `Watch` made of them."""
+    """Feature and attention maps of each layer, or the outputs of a `Watch` hook."""
 
     features: Any  # float [layers, batch, length, embed], the blocks' outputs
     scores: Any  # float32 [layers, batch, heads, length, length], masked, before softmax
 
 
 class Watch(NamedTuple):
-    """Two functions of one layer's map and of what is given for that layer.
+    """Hook: two functions of one layer's map and of an extra input for that layer.
 
-    They run beside the layer, and again in the backward pass: a map that they reduce to less
-    does not outlive its layer.
+    They run within the layer, and again in the backward pass, so a map that they reduce to a
+    smaller value is not kept in memory after its layer.
     """
 
     features: Any
     scores: Any
 
 
-KEEP = Watch(*(lambda each, given: each,) * 2)  # what makes `Maps`
+KEEP = Watch(*(lambda each, given: each,) * 2)  # returns the `Maps` themselves
 NOTHING = Maps(None, None)

@@ -1,4 +1,4 @@
-"""MobileBERT and its teacher as pure functions: the network, and what its layers teach."""
+"""MobileBERT and its teacher as pure functions: the network and its layer maps."""
 
 import functools
 
@@ -18,10 +18,10 @@ __all__ = ["MobileBertConfig", "embed", "maps", "network", "watched"]
 
 @functools.cache  # equal configurations share their compiled functions
 def network(config: MobileBertConfig) -> Network:
-    """The pure functions of one configuration, and the axis names of its parameters.
+    """Builds the pure functions of a configuration and the axis names of its parameters.
 
     Inputs and outputs are those of `bertgrow.models.bert.network`; `first_token` is the raw
-    vector where the model has no pooler.
+    vector if the model has no pooler.
     """
     config.check()
     return pure.network(MobileBert(config), pure.example(length=2))
@@ -29,10 +29,10 @@ def network(config: MobileBertConfig) -> Network:
 
 @functools.cache
 def maps(config: MobileBertConfig):
-    """The function (params, inputs, active=None) -> `Maps`, without dropout.
+    """Builds the function (params, inputs, active=None) -> `Maps`, without dropout.
 
-    With `active`, an int32 scalar that may be traced, the maps are those of that layer
-    alone, and layers above it do no work; the leading axis is 1.
+    With `active`, an int32 scalar that may be traced, it returns the maps of that layer alone,
+    with a leading axis of 1, and skips the layers above.
     """
     run = watched(config)
     return lambda params, inputs, active=None: run(params, inputs, KEEP, active=active)["seen"]
@@ -40,11 +40,12 @@ def maps(config: MobileBertConfig):
 
 @functools.cache
 def watched(config: MobileBertConfig):
-    """The function (params, inputs, watch, given=NOTHING, active=None) -> outputs.
+    """Builds the function (params, inputs, watch, given=NOTHING, active=None) -> outputs.
 
-    Those of `network` without dropout, and `seen`, what the `Watch` made of every layer and
-    what is `given` for it, both `Maps`. With `active`, an int32 scalar that may be traced,
-    there are only `layers` and `seen`, of that layer alone: their leading axis is 1.
+    The outputs are those of `network` without dropout, and `seen`, the outputs of the hook
+    `watch` for every layer; `given` is an extra input of the hook. Both are `Maps`. With
+    `active`, an int32 scalar that may be traced, the outputs are only `layers` and `seen` of
+    that layer, with a leading axis of 1.
     """
     embeddings = embed(config)
 
@@ -63,7 +64,7 @@ def watched(config: MobileBertConfig):
 
 @functools.cache
 def embed(config: MobileBertConfig):
-    """The function (params, inputs) -> [batch, length, embed], what the blocks begin with."""
+    """Builds the function (params, inputs) -> [batch, length, embed], the blocks' input."""
     config.check()
 
     def run(params, inputs):
@@ -74,7 +75,7 @@ def embed(config: MobileBertConfig):
 
 
 class MobileBert(nn.Module):
-    """MobileBERT (Sun et al., 2020), or by its configuration IB-BERT, the teacher."""
+    """MobileBERT (Sun et al., 2020), or its teacher IB-BERT, by its configuration."""
 
     config: MobileBertConfig
 

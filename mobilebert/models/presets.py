@@ -1,6 +1,6 @@
 """The models of Sun et al. (2020), Table 1, as fields of `MobileBertConfig`.
 
-Each takes fields that differ, e.g. `MobileBertConfig(**presets.mobilebert(num_layers=6))`.
+Each accepts other fields, e.g. `MobileBertConfig(**presets.mobilebert(num_layers=6))`.
 Activations, norms and dropout are those of the released configurations.
 """
 
@@ -17,7 +17,7 @@ def ib_bert_large(**given):
             num_ffns=1,
             ffn_width=4096,
             norm="layer",
-            activation="gelu_tanh",  # what the released code calls gelu
+            activation="gelu_tanh",  # `gelu` in the released code
             pooler=True,
             dropout=0.1,
         ),

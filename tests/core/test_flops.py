@@ -1,4 +1,4 @@
-"""The cost formula gives the published savings, and the compiler counts the same."""
+"""Tests of the FLOPs formula against published savings and the compiler."""
 
 import dataclasses
 

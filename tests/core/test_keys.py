@@ -1,4 +1,4 @@
-"""Random keys: one for each purpose, and no two alike."""
+"""Tests of random keys: one per purpose, all different."""
 
 import jax
 import jax.numpy as jnp

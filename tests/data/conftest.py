@@ -1,4 +1,4 @@
-"""A small corpus of made-up text, and stores of it."""
+"""Fixtures: a small corpus of generated text, and its stores."""
 
 import pytest
 from made_text import make_text

@@ -1,4 +1,4 @@
-"""Google's tokenizer, written again from its description, to compare with: slow and plain."""
+"""Reference implementation of Google's tokenizer, written from its description; slow."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Made-up English-like text, the same for the same seed."""
+"""Generated English-like text, deterministic for a seed."""
 
 import itertools
 import random

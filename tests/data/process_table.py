@@ -1,4 +1,4 @@
-"""Processes of the tests: starting them, and which of them live, read from /proc."""
+"""Starts processes for tests and lists live ones, read from /proc."""
 
 import os
 import subprocess

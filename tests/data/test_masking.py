@@ -1,4 +1,4 @@
-"""Masks hide the right tokens in the right shares, and follow from the row alone."""
+"""Tests of masking: the right tokens and fractions, deterministic for a sequence."""
 
 import functools
 

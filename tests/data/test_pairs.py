@@ -1,4 +1,4 @@
-"""Sentence pairs are made as BERT's preparation makes them."""
+"""Tests of sentence pairs against BERT's data preparation."""
 
 import numpy as np
 import pytest

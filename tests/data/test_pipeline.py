@@ -1,4 +1,4 @@
-"""Grain brings the rows of the stream, in order, and leaves no process behind."""
+"""Tests of the Grain pipeline: sequences in order, no process left behind."""
 
 import itertools
 import signal

@@ -1,4 +1,4 @@
-"""Preparing is repeatable to the byte, survives its own death, and refuses bad input."""
+"""Tests of `bertgrow prepare`: reproducible to the byte, resumable, clear errors."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Row n is the same row whoever makes it, wherever a run was cut and however it grew."""
+"""Tests that sequence n is always the same: for any worker, resume point or growth."""
 
 import json
 import lzma

@@ -1,4 +1,4 @@
-"""Whatever holds the text, the documents are the same; bad input is one clear line."""
+"""Tests of text sources: equal documents from any format, one-line errors."""
 
 import gzip
 import importlib.util

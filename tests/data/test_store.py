@@ -1,4 +1,4 @@
-"""An opened store is whole, says what it is, and notices damage."""
+"""Tests of opening a token store, its metadata and damage detection."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""Tokenizers give what Google's and SentencePiece's give, and training is repeatable."""
+"""Tests of tokenizers against Google's and SentencePiece's, and of reproducible training."""
 
 import json
 import lzma

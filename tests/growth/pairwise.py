@@ -1,4 +1,4 @@
-"""Few combinations in which every pair of choices meets at least once."""
+"""Small set of combinations that contains every pair of choices at least once."""
 
 import itertools
 

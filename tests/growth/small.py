@@ -1,4 +1,4 @@
-"""Small models for growth: the real network, and a plain one whose sizes are free."""
+"""Small models for growth tests: the real network, and a plain one with free sizes."""
 
 import functools
 

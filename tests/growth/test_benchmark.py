@@ -1,4 +1,4 @@
-"""The large growth of benchmarks/growth.py needs little more room than the new state."""
+"""Tests that the growth of benchmarks/growth.py needs little more memory than the new state."""
 
 import runpy
 from pathlib import Path

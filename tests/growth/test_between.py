@@ -1,4 +1,4 @@
-"""Two size tables become operators in order, or an error that says what to change."""
+"""Tests of `registry.between`: ordered operators from two size tables, and its errors."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""A certificate says what was claimed, what was measured, and which claims are broken."""
+"""Tests of certificates: claims, measured values and broken claims."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Deepening copies whole layers; which, the operator says."""
+"""Tests of depth growth, which copies whole layers by the rule of the operator."""
 
 import jax
 import jax.numpy as jnp

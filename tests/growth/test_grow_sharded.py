@@ -1,4 +1,4 @@
-"""Growth from shards to shards moves nothing between devices and frees what was."""
+"""Tests of sharded growth: no transfers between devices, old buffers freed."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The whole state grows: moments by their policy, counts, step and key untouched."""
+"""Tests of growing a train state: moments by policy; counts, step and key unchanged."""
 
 import functools
 

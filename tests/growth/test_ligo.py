@@ -1,4 +1,4 @@
-"""LiGO: the big weights are learned linear maps of the small ones."""
+"""Tests of LiGO: large weights as learned linear maps of small weights."""
 
 import jax
 import jax.numpy as jnp

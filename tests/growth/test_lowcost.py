@@ -1,4 +1,4 @@
-"""Low-cost forms of a layer become whole ones."""
+"""Tests of growing low-cost layers to full layers."""
 
 import jax
 import numpy as np

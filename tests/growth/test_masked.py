@@ -1,4 +1,4 @@
-"""Masked growth: hidden at first, exactly; whole after the ramp; and no step counts twice."""
+"""Tests of masked growth: new units are masked exactly, ramp in, and keep step counts."""
 
 import functools
 

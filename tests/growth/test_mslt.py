@@ -1,4 +1,4 @@
-"""Layerwise training (MSLT): new layers learn alone, then all do."""
+"""Tests of layerwise training (MSLT): new layers train alone first, then all layers."""
 
 import dataclasses
 

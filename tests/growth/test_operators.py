@@ -1,4 +1,4 @@
-"""One contract for every operator, on any optimiser, in any precision, on any mesh."""
+"""Tests that hold for every operator, with any optimizer, precision and mesh."""
 
 import jax
 import jax.numpy as jnp

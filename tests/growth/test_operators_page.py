@@ -1,4 +1,4 @@
-"""The page about operators says what the registry says."""
+"""Tests that docs/operators.md matches the operator registry."""
 
 from pathlib import Path
 

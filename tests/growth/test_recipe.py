@@ -1,4 +1,4 @@
-"""A recipe says how its stages grow: for all of them, or for one."""
+"""Tests of the growth settings of a recipe, for all stages or for one."""
 
 import dataclasses
 import types

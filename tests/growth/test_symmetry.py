@@ -1,4 +1,4 @@
-"""New units that are no plain copies: from the layer above, noisy, or a mean."""
+"""Tests of new units that break symmetry: from the layer above, with noise, or a mean."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Widening changes every shape it should and no output at all."""
+"""Tests of width growth: the right shapes change and outputs stay equal."""
 
 import hypothesis
 import jax

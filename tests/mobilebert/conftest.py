@@ -1,4 +1,4 @@
-"""A teacher that several modules learn from."""
+"""Fixture of a teacher that several modules share."""
 
 import pytest
 import taught_runs

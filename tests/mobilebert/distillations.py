@@ -1,4 +1,4 @@
-"""Recipes of a teacher and its student, seconds to run: each strategy, a growing teacher."""
+"""Recipes of teacher and student that run in seconds: each strategy, a growing teacher."""
 
 from bertgrow.recipes.build import constant, linear, stages
 from mobilebert import recipe

@@ -1,4 +1,4 @@
-"""Runs of `distillations.py` in this process, and what they leave."""
+"""Runs of `distillations.py` in this process, and their results."""
 
 import json
 from pathlib import Path

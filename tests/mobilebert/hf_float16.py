@@ -1,4 +1,4 @@
-"""What a trained student's forward passes come to in float32 and in float16.
+"""Compares the forward passes of a trained student in float32 and in float16.
 
     python tests/mobilebert/hf_float16.py WORKDIR...
 

@@ -1,4 +1,4 @@
-"""A random Hugging Face `MobileBertForPreTraining`, its outputs, and its weights as ours."""
+"""Random Hugging Face `MobileBertForPreTraining`, its outputs and converted weights."""
 
 import numpy as np
 

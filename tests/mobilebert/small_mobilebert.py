@@ -1,4 +1,4 @@
-"""A student, its other wirings and its teacher, small enough to check by hand."""
+"""Small student, its other wirings and its teacher, for checks by hand."""
 
 import functools
 

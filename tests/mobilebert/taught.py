@@ -1,4 +1,4 @@
-"""A teacher and its student, seconds to run; variants leave the teacher to another run."""
+"""Recipe of a teacher and its student, in seconds; variants use a teacher of another run."""
 
 from bertgrow.recipes.build import constant, linear, stages
 from mobilebert import recipe

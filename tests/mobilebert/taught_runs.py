@@ -1,4 +1,4 @@
-"""Runs of the recipe `taught.py` by its commands."""
+"""Runs of the recipe `taught.py` through the CLI."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The penalty sees what overflows, leaves the rest alone, and brings values back."""
+"""Tests of the activation penalty: zero below the limit, reduces values above it."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A cached teacher teaches what a live one does, and a cache of another is refused."""
+"""Tests that a cached teacher equals a live one, and that a cache of another is refused."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Real processes at one cache: killed while they write or read it, and several at once."""
+"""Tests of the teacher cache with real processes: killed, or several at once."""
 
 import processes
 import pytest

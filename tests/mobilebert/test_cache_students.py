@@ -1,4 +1,4 @@
-"""Each way to learn, from a cache as from the live teacher, which many students may share."""
+"""Tests of every objective with a cache and with a live teacher; several students share it."""
 
 import jax
 import numpy as np

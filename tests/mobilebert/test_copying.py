@@ -1,4 +1,4 @@
-"""A student takes over what it shares with its teacher, and the certificate says what."""
+"""Tests of copying teacher weights into a student, and of the certificate."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""One command from teacher to student: what is taken over, what stays still, what learns."""
+"""Tests of `bertgrow distill`: copied weights, frozen weights and trained weights."""
 
 import functools
 import json

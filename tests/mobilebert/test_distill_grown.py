@@ -1,4 +1,4 @@
-"""A teacher that has grown teaches a student of half its depth, in one run from end to end."""
+"""Tests of one run with a grown teacher and a student of half its depth."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`bertgrow distill` in real processes, killed anywhere: the same command, equal metrics."""
+"""Tests of `bertgrow distill` killed in real processes: it resumes with equal metrics."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""What `bertgrow plan` says of a recipe whose stages learn different things."""
+"""Tests of `bertgrow plan` for recipes whose stages have different tasks."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""A folded student is the same function with fewer operations."""
+"""Tests that a folded student computes the same function with fewer operations."""
 
 import dataclasses
 

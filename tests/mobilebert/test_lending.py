@@ -1,4 +1,4 @@
-"""A teacher of another run is not trained again, and stays the one of the first start."""
+"""Tests of a teacher checkpoint from another run: not trained again, and pinned."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a teacher shows and a student imitates: maps of all layers, or of one at its cost."""
+"""Tests of feature and attention maps of all layers, or of one layer at lower cost."""
 
 import jax
 import jax.numpy as jnp

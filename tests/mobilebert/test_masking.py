@@ -1,4 +1,4 @@
-"""A student's stage masks by its own rate; held-out sequences by the rate of the run."""
+"""Tests of masking rates: the stage's for training, the run's for held-out sequences."""
 
 import distilling
 import jax

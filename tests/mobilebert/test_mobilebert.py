@@ -1,4 +1,4 @@
-"""What holds for the students and the teacher: sizes, wiring, precision, and what leaks."""
+"""Tests of students and teacher: sizes, wiring, precision and visibility of padding."""
 
 import jax
 import jax.numpy as jnp

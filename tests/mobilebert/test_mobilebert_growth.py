@@ -1,4 +1,4 @@
-"""The teacher and the students grow by the operators of BERT, and plans serve them."""
+"""Tests of growing teacher and students with the operators of BERT, and of their plans."""
 
 import functools
 

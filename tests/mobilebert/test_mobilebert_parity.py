@@ -1,4 +1,4 @@
-"""The same weights give the same outputs as Hugging Face's MobileBERT."""
+"""Tests of equal outputs with Hugging Face's MobileBERT for the same weights."""
 
 import hf_mobilebert as hf
 import jax

@@ -1,4 +1,4 @@
-"""Progressive transfer: one layer at a time, at the published rates, with fresh moments."""
+"""Tests of progressive transfer: active layer, published learning rates, fresh moments."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Held-out figures of a student are those of the whole batch, however it is cut."""
+"""Tests that a student's held-out metrics do not depend on how the batch is split."""
 
 from types import SimpleNamespace
 

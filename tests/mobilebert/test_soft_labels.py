@@ -1,4 +1,4 @@
-"""Soft labels teach a distribution, and the best of them nearly as much."""
+"""Tests of soft labels: the full distribution and the top k."""
 
 import jax
 import jax.numpy as jnp

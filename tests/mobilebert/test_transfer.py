@@ -1,4 +1,4 @@
-"""Transfer losses are zero on themselves, add up over slices and do not see padding."""
+"""Tests of transfer losses: zero for equal maps, additive, independent of padding."""
 
 import jax
 import jax.numpy as jnp

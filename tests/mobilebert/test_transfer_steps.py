@@ -1,4 +1,4 @@
-"""A step of each transfer task: equal numbers however it is cut, one program for all phases."""
+"""Tests of transfer steps: equal for any micro-batches, one program for all phases."""
 
 import distilling
 import jax

@@ -1,4 +1,4 @@
-"""The weights of a Hugging Face `BertForPreTraining`, or Megatron's, under our names."""
+"""Converts the weights of a Hugging Face `BertForPreTraining`, or Megatron's, to ours."""
 
 import numpy as np
 

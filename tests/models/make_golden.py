@@ -1,4 +1,4 @@
-"""Asks Hugging Face for the outputs of small random BERTs; writes golden.npz when run.
+"""Computes the outputs of small random Hugging Face BERTs; writes golden.npz when run.
 
     python tests/models/make_golden.py
 

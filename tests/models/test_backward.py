@@ -1,4 +1,4 @@
-"""What the backward pass of a bfloat16 model keeps and multiplies, read from traces alone."""
+"""Tests of saved residuals and products in the backward pass of bfloat16 models, by trace."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What holds for the plain network and for every cheaper form of it."""
+"""Tests that hold for the full network and for all its low-cost forms."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Frozen layers change no output, get no gradient and have no backward pass."""
+"""Tests of frozen layers: same outputs, no gradient, no backward pass."""
 
 import functools
 

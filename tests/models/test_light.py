@@ -1,4 +1,4 @@
-"""A layer with light attention reads with the shares of the layer before it."""
+"""Tests of light attention, which reuses the attention probabilities of the layer before."""
 
 import jax
 import jax.numpy as jnp

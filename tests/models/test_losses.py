@@ -1,4 +1,4 @@
-"""Losses are the textbook's, as sums that add up."""
+"""Tests of losses: equal to textbook formulas, additive over micro-batches."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The same weights give the same logits as Hugging Face's BERT."""
+"""Tests of equal logits with Hugging Face's BERT for the same weights."""
 
 import hf
 import jax

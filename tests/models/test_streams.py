@@ -1,4 +1,4 @@
-"""The low-cost encoder loses no token, and with a window of one it is BERT."""
+"""Tests of the low-cost encoder: pooling windows, sequence counts, equality with BERT."""
 
 import functools
 

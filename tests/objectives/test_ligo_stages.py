@@ -1,4 +1,4 @@
-"""Learned growth as stages: the maps are learned on small weights at rest, then merged."""
+"""Tests of learned growth as stages: maps train on frozen small weights, then merge."""
 
 import jax
 import numpy as np

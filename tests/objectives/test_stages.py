@@ -1,4 +1,4 @@
-"""From recipes to stages: what each stage is told."""
+"""Tests of building stages from recipes."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""A plan tells what the recipes claim, what the compiler counts, and what does not fit."""
+"""Tests of `bertgrow plan` against published figures, the compiler and memory limits."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""BERT-large by CompoundGrow compiles for four TPU v5e chips and fits into their memory."""
+"""BERT-large with CompoundGrow compiles for four TPU v5e chips and fits their memory."""
 
 import importlib.util
 import json

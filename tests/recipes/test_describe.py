@@ -1,4 +1,4 @@
-"""The list of fields is up to date, complete, and fits the terminal."""
+"""Tests of the list of recipe fields: current, complete, within the terminal width."""
 
 from pathlib import Path
 

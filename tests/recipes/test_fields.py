@@ -1,4 +1,4 @@
-"""A field is declared once; what it may not be is refused by its type and its limits."""
+"""Tests of option fields: type and limit checks."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""A recipe of the package is found by its name, from any folder."""
+"""Tests of finding the package's recipes by name, from any folder."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Recipes: what they resolve to is locked, and mistakes in them are named."""
+"""Tests of recipes: their resolved values are fixed, and errors name the mistake."""
 
 import json
 from pathlib import Path

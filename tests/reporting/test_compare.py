@@ -1,4 +1,4 @@
-"""Arms are compared over their seeds, where that means something."""
+"""Tests of comparing arms over their seeds."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Reports read runs in any state, stand alone, and compare only where that means something."""
+"""Tests of reports: runs in any state, self-contained pages, comparable runs only."""
 
 import argparse
 import html.parser

@@ -1,4 +1,4 @@
-"""Charts keep their size, label steps with whole numbers and words off the curves."""
+"""Tests of charts: fixed size, integer step labels, no overlap of labels and curves."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""A report draws what has a number for every layer, and keeps teacher and student apart."""
+"""Tests of per-layer charts, with teacher and student as separate curves."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Arms are trained one by one: skipped, continued, stopped and compared."""
+"""Tests of training arms one by one: skipped, continued, stopped and compared."""
 
 import json
 import os

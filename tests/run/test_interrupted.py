@@ -1,4 +1,4 @@
-"""Real processes, killed: the same command again, and the metrics of an undisturbed run."""
+"""Tests of killed real processes: the same command resumes with equal metrics."""
 
 import random
 import signal

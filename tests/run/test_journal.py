@@ -1,4 +1,4 @@
-"""Metrics are read one transfer a line, behind the devices, and lose no step."""
+"""Tests of metrics: one transfer per line, behind the devices, no step lost."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The command from recipe to report, in this process: what it leaves, and what it refuses."""
+"""Tests of `bertgrow pretrain` in this process: its output files and its errors."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A trace covers the steps of its window, wherever the run begins and ends."""
+"""Tests that a trace covers the steps of its window for any start and end of a run."""
 
 import pytest
 

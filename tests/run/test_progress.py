@@ -1,4 +1,4 @@
-"""Progress is a bar on a terminal and plain lines elsewhere, and costs nothing to report."""
+"""Tests of progress output: a bar on a terminal, plain lines elsewhere, at low cost."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""A run that trains new layers alone, lets units in slowly, and learns its last growth."""
+"""Tests of a run that trains new layers alone, ramps units in and learns its last growth."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Frozen weights are on the devices while something asks them, and no longer."""
+"""Tests that frozen weights are on the devices only while they are in use."""
 
 import contextlib
 from types import SimpleNamespace

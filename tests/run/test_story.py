@@ -1,4 +1,4 @@
-"""The story in this process: devices, slices of a batch, the README's example, a trace."""
+"""Tests of a complete run in this process: devices, micro-batches, README example, trace."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What may change in the middle of a run, what is refused, and what is written about it."""
+"""Tests of changes of a running recipe: allowed, refused and recorded."""
 
 import json
 

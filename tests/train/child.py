@@ -1,4 +1,4 @@
-"""A small run in a process of its own, to be killed: python child.py FOLDER UNTIL [key=value].
+"""Small run in a child process, to be killed: python child.py FOLDER UNTIL [key=value].
 
 Saves every 2 steps, prints a line at each event and appends to FOLDER/metrics.jsonl. `die=N`
 kills it in the way of kill -9 once step N is made; `die_in=checksums` while the save is done

@@ -1,4 +1,4 @@
-"""One compilation cache for the session, child processes included: programs repeat a lot."""
+"""Shares one compilation cache in the session and its child processes."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A checkpoint is complete, intact, or not used."""
+"""Tests of checkpoints: an incomplete or damaged one is not used."""
 
 import json
 import re

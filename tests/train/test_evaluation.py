@@ -1,4 +1,4 @@
-"""Evaluation weighs batches by their counts, on any mesh."""
+"""Tests that evaluation weights batches by their counts, on any mesh."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The loop gives the same numbers however the work is cut, and traces once."""
+"""Tests of the training loop: equal results for any micro-batches, one trace."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The metrics file survives kills and restarts, and two runs can be compared."""
+"""Tests of the metrics file: it survives kills and restarts; two runs can be compared."""
 
 import json
 import math

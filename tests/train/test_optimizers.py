@@ -1,4 +1,4 @@
-"""Optimizers equal their references, slice by slice, and obey axis names."""
+"""Tests of optimizers: equal to references, additive over micro-batches, by axis names."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A run that is killed and started again gives the numbers of one that was not, to the bit."""
+"""Tests that a killed and resumed run equals an uninterrupted one to the bit."""
 
 import os
 import signal

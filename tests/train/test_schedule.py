@@ -1,4 +1,4 @@
-"""Learning rates at hand-made steps."""
+"""Tests of learning-rate schedules at selected steps."""
 
 import jax
 import jax.numpy as jnp

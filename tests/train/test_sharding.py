@@ -1,4 +1,4 @@
-"""Names decide where weights live."""
+"""Tests of shardings from axis names."""
 
 import math
 

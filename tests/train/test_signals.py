@@ -1,4 +1,4 @@
-"""Stopping on request, in real processes where signals are involved."""
+"""Tests of stopping on signals, in real processes where needed."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A task of a few hundred weights with every kind of axis, and batches for it."""
+"""Task with a few hundred weights and every kind of axis, and its batches."""
 
 import jax
 import jax.numpy as jnp
