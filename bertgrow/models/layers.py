@@ -2,7 +2,7 @@
 
 Precision, said once: parameters are float32. Products run in the dtype of the activations,
 float32 or bfloat16, to which a weight is cast where it is used. Norms, softmax, logits and
-losses are float32.
+losses are float32; the gradients of scores and logits are cast before they are multiplied.
 """
 
 import functools
