@@ -2,7 +2,7 @@
 
 Precision of all models: parameters are float32. Products run in the dtype of the activations,
 float32 or bfloat16; weights are cast to it at each use. Norms, softmax, logits and losses are
-float32.
+float32; gradients of attention scores and logits are cast before they are multiplied.
 """
 
 import functools
