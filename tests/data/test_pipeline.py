@@ -77,10 +77,11 @@ def test_worker_processes_give_the_same_batches(small_store, workers):
 
 SCRIPT = """
 import sys, time
-from bertgrow.data import pipeline, rows, store
+from bertgrow.data.corpus import store
+from bertgrow.data.sequences import pipeline, streams
 
 if __name__ == "__main__":
-    source = rows.Stream([store.Store(sys.argv[1])], length=64, seed=1)
+    source = streams.Stream([store.Store(sys.argv[1])], length=64, seed=1)
     batches = pipeline.batches(source, batch=8, workers=2)
     next(batches)
     print("ready", flush=True)

@@ -192,7 +192,7 @@ def test_the_same_command_again_finds_the_store_and_another_one_refuses(
 
 SCRIPT = """
 import sys, time
-from bertgrow.data import chunks, parts, prepare, shards
+from bertgrow.data.corpus import chunks, parts, prepare, shards
 
 def slowly(part, path, write=parts.write):
     time.sleep(0.05)

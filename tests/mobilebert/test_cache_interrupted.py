@@ -8,7 +8,7 @@ from bertgrow.train import metrics
 
 # A file for every step: whoever is killed between two leaves some behind.
 PROGRAM = (
-    "import sys; from bertgrow import cli; from bertgrow.data import entries; "
+    "import sys; from bertgrow import cli; from bertgrow.teacher_cache import entries; "
     "entries.PART_BYTES = 1; sys.exit(cli.main(sys.argv[1:]))"
 )
 STEPS = 24  # of each stage, in two phases of layers

@@ -301,7 +301,7 @@ import os, sys, time, threading
 import jax, jax.numpy as jnp
 sys.path[:0] = [{str(CHILD.parents[2])!r}]
 from bertgrow.core.types import TrainState
-from bertgrow.train import checkpoint
+from bertgrow.train.checkpoints import checkpoint
 noise = jax.random.normal(jax.random.key(0), (25_000_000,))
 state = TrainState(jnp.int32(0), {{"w": noise}}, (), jax.random.key(1))
 checkpoints = checkpoint.Checkpoints({str(tmp_path)!r})

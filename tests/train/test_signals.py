@@ -97,7 +97,7 @@ def test_an_uninterruptible_section_is_left_with_75(number):
     "outcome, expected",
     [
         ("raise RuntimeError('lost')", 1),
-        ("from bertgrow import errors; raise errors.InputError('disk full')", 2),
+        ("from bertgrow.core import errors; raise errors.InputError('disk full')", 2),
     ],
 )
 def test_a_lost_save_is_never_75(outcome, expected):
@@ -183,7 +183,7 @@ def test_a_time_limit_of_centuries_keeps_signals_working():
 
 
 BAR = """
-from bertgrow import progress
+from bertgrow.run import progress
 stages = [{"name": "0", "start": 0, "end": 9, "flops_per_step": 1.0}]
 with signals.StopRequest(resume="bertgrow " + "word " * 40) as stop:
     with progress.reporter(stages) as seen, stop.calls_at_exit(seen.close):
