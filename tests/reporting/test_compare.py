@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import synthetic
+from synthetic import falling
 from test_report import Tags
 
 from bertgrow import cli
@@ -32,8 +33,8 @@ def compared(*folders):
 @pytest.fixture
 def arms(tmp_path):
     """A baseline that falls to 3 with either seed, and an arm that falls to 1 or to 0."""
-    full = arm(tmp_path, "full", [synthetic.falling(1 / 400)] * 2)
-    return full, arm(tmp_path, "fast", [synthetic.falling(1 / 200), synthetic.falling(1 / 160)])
+    full = arm(tmp_path, "full", [falling(1 / 400)] * 2)
+    return full, arm(tmp_path, "fast", [falling(1 / 200), falling(1 / 160)])
 
 
 def test_speed_up_is_that_of_the_mean_curves(arms):
@@ -57,8 +58,8 @@ def test_the_interval_of_two_seeds_reaches_from_one_to_the_other(arms):
 
 
 def test_the_interval_is_the_same_every_time(tmp_path):
-    folders = arm(tmp_path, "full", [synthetic.falling(1 / n) for n in (400, 410, 430, 460)])
-    folders += arm(tmp_path, "fast", [synthetic.falling(1 / n) for n in (200, 230, 210, 290)])
+    folders = arm(tmp_path, "full", [falling(1 / n) for n in (400, 410, 430, 460)])
+    folders += arm(tmp_path, "fast", [falling(1 / n) for n in (200, 230, 210, 290)])
 
     once, again = (compared(*folders)[1].arm.against_first for _ in range(2))
 
@@ -95,11 +96,9 @@ def test_one_seed_has_no_interval_and_says_so(arms, capsys):
 
 
 def test_a_mean_ends_where_the_last_seed_has_come(tmp_path):
-    full = arm(tmp_path, "full", [synthetic.falling(1 / 400)] * 2)
-    late = synthetic.run(
-        tmp_path / "late-seed0", losses=synthetic.falling(1 / 200), until=500, seed=0
-    )
-    whole = synthetic.run(tmp_path / "late-seed1", losses=synthetic.falling(1 / 200), seed=1)
+    full = arm(tmp_path, "full", [falling(1 / 400)] * 2)
+    late = synthetic.run(tmp_path / "late-seed0", losses=falling(1 / 200), until=500, seed=0)
+    whole = synthetic.run(tmp_path / "late-seed1", losses=falling(1 / 200), seed=1)
 
     _, result = compared(*full, late, whole)
 
@@ -113,7 +112,7 @@ def test_on_the_plateau_there_is_no_conclusion(tmp_path, capsys):
     for loss in (4.51, 4.5):
         folder = tmp_path / str(loss)
         arm(folder, "full", [lambda step, end=loss: 5.0 if step < 800 else end] * 2)
-        arm(folder, "fast", [synthetic.falling(1 / 400)] * 2)
+        arm(folder, "fast", [falling(1 / 400)] * 2)
         assert (
             cli.main(["compare", str(folder / "full-seed0"), str(folder / "fast-seed0")]) == 0
         )
@@ -125,10 +124,8 @@ def test_on_the_plateau_there_is_no_conclusion(tmp_path, capsys):
 
 
 def test_draws_without_a_conclusion_are_counted(tmp_path):
-    full = arm(
-        tmp_path, "full", [lambda step: 4.6 if step else 5.0, synthetic.falling(1 / 400)]
-    )
-    fast = arm(tmp_path, "fast", [synthetic.falling(1 / 200)] * 2)
+    full = arm(tmp_path, "full", [lambda step: 4.6 if step else 5.0, falling(1 / 400)])
+    fast = arm(tmp_path, "fast", [falling(1 / 200)] * 2)
 
     _, result = compared(*full, *fast)
 
@@ -150,10 +147,8 @@ def test_draws_without_a_conclusion_are_counted(tmp_path):
     ],
 )
 def test_final_losses_compare_only_of_like_models_on_like_rows(tmp_path, change, reason):
-    first = synthetic.run(tmp_path / "first", losses=synthetic.falling(1 / 400))
-    other = synthetic.run(
-        tmp_path / "other", **{"losses": synthetic.falling(1 / 400), **change}
-    )
+    first = synthetic.run(tmp_path / "first", losses=falling(1 / 400))
+    other = synthetic.run(tmp_path / "other", **{"losses": falling(1 / 400), **change})
 
     _, result = compared(first, other)
 
@@ -162,9 +157,7 @@ def test_final_losses_compare_only_of_like_models_on_like_rows(tmp_path, change,
 
 
 def test_final_losses_of_other_held_out_rows_do_not_compare(tmp_path):
-    folders = [
-        synthetic.run(tmp_path / n, losses=synthetic.falling(1 / 400)) for n in ("a", "b")
-    ]
+    folders = [synthetic.run(tmp_path / n, losses=falling(1 / 400)) for n in ("a", "b")]
     for folder, rows in zip(folders, (32, 64), strict=True):
         evaluation = {"rows": rows, "every": rows}
         synthetic.edit(folder, lambda config, new=evaluation: config["recipe"].update(eval=new))
@@ -204,8 +197,8 @@ def test_a_folder_is_read_in_the_order_of_its_last_comparison(arms, tmp_path, ca
 
 
 def test_the_baseline_of_a_folder_is_the_arm_that_costs_most_a_step(tmp_path, capsys):
-    arm(tmp_path, "grown", [synthetic.falling(1 / 200)], synthetic.GROWN)
-    arm(tmp_path, "scratch", [synthetic.falling(1 / 400)])
+    arm(tmp_path, "grown", [falling(1 / 200)], synthetic.GROWN)
+    arm(tmp_path, "scratch", [falling(1 / 400)])
 
     assert cli.main(["compare", str(tmp_path)]) == 0
     assert cli.main(["compare", str(tmp_path)]) == 0
@@ -261,8 +254,8 @@ def test_runs_outside_of_the_results_are_named_as_they_were_given(
 
 
 def test_the_page_and_the_picture_stand_alone(tmp_path):
-    arm(tmp_path, "full", [synthetic.falling(1 / 400)] * 3)
-    arm(tmp_path, "a<b", [synthetic.falling(1 / 200)] * 3, synthetic.GROWN)
+    arm(tmp_path, "full", [falling(1 / 400)] * 3)
+    arm(tmp_path, "a<b", [falling(1 / 200)] * 3, synthetic.GROWN)
 
     assert cli.main(["compare", str(tmp_path)]) == 0
 
@@ -293,7 +286,7 @@ def test_a_curve_that_never_leaves_the_plateau_is_still_drawn(tmp_path):
 
 def test_runs_that_have_only_begun_can_be_compared(tmp_path):
     for name in ("full", "fast"):
-        synthetic.run(tmp_path / name, losses=synthetic.falling(1 / 400), until=-1)
+        synthetic.run(tmp_path / name, losses=falling(1 / 400), until=-1)
 
     assert cli.main(["compare", str(tmp_path)]) == 0
 
@@ -325,7 +318,7 @@ def test_runs_that_have_only_begun_can_be_compared(tmp_path):
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
-    synthetic.run(tmp_path / "RUN", losses=synthetic.falling(1 / 400))
+    synthetic.run(tmp_path / "RUN", losses=falling(1 / 400))
 
     assert cli.main(["compare", *words]) == 2
 

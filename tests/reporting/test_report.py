@@ -9,6 +9,7 @@ import xml.etree.ElementTree
 
 import pytest
 import synthetic
+from synthetic import falling
 
 from bertgrow.commands import report
 from bertgrow.core import errors
@@ -19,8 +20,8 @@ from bertgrow.run import records
 @pytest.fixture
 def arms(tmp_path):
     """A baseline that falls to 3, and a grown run that falls twice as fast."""
-    scratch = synthetic.run(tmp_path / "scratch", losses=synthetic.falling(1 / 400))
-    grown = synthetic.run(tmp_path / "grow", synthetic.GROWN, losses=synthetic.falling(1 / 200))
+    scratch = synthetic.run(tmp_path / "scratch", losses=falling(1 / 400))
+    grown = synthetic.run(tmp_path / "grow", synthetic.GROWN, losses=falling(1 / 200))
     return scratch, grown
 
 
@@ -44,8 +45,8 @@ def test_speed_up_is_taken_where_both_runs_reach_the_worse_final_loss(arms):
 
 
 def test_speed_up_is_the_same_question_asked_from_either_side(tmp_path):
-    fast = synthetic.run(tmp_path / "fast", losses=synthetic.falling(1 / 200))
-    slow = synthetic.run(tmp_path / "slow", losses=synthetic.falling(1 / 390))
+    fast = synthetic.run(tmp_path / "fast", losses=falling(1 / 200))
+    slow = synthetic.run(tmp_path / "slow", losses=falling(1 / 390))
 
     there, back = compare(slow, fast).speed_up, compare(fast, slow).speed_up
 
@@ -54,7 +55,7 @@ def test_speed_up_is_the_same_question_asked_from_either_side(tmp_path):
 
 
 def test_a_loss_that_growth_lost_again_was_not_reached(tmp_path):
-    scratch = synthetic.run(tmp_path / "scratch", losses=synthetic.falling(1 / 400))
+    scratch = synthetic.run(tmp_path / "scratch", losses=falling(1 / 400))
     spiked = synthetic.run(
         tmp_path / "spiked", losses=lambda step: 2.0 if step in (300, 800) else 4.0
     )
@@ -64,8 +65,8 @@ def test_a_loss_that_growth_lost_again_was_not_reached(tmp_path):
 
 
 def test_a_run_first_evaluated_below_the_loss_gives_a_bound(tmp_path):
-    scratch = synthetic.run(tmp_path / "scratch", losses=synthetic.falling(1 / 400))
-    grown = synthetic.run(tmp_path / "grow", synthetic.GROWN, losses=synthetic.falling(1 / 150))
+    scratch = synthetic.run(tmp_path / "scratch", losses=falling(1 / 400))
+    grown = synthetic.run(tmp_path / "grow", synthetic.GROWN, losses=falling(1 / 150))
 
     equal = compare(scratch, grown)
 
@@ -77,7 +78,7 @@ def test_a_run_first_evaluated_below_the_loss_gives_a_bound(tmp_path):
 
 def test_on_the_plateau_nothing_is_concluded(tmp_path):
     plateau = synthetic.run(tmp_path / "plateau", losses=lambda step: 4.51)
-    left = synthetic.run(tmp_path / "left", losses=synthetic.falling(1 / 400))
+    left = synthetic.run(tmp_path / "left", losses=falling(1 / 400))
 
     assert compare(plateau, left).obstacle == "plateau not left, no conclusion"
     assert compare(left, plateau).obstacle == "plateau not left, no conclusion"
@@ -95,10 +96,8 @@ def test_on_the_plateau_nothing_is_concluded(tmp_path):
     ],
 )
 def test_unlike_runs_are_not_compared(tmp_path, other, obstacle):
-    first = synthetic.run(tmp_path / "first", losses=synthetic.falling(1 / 400))
-    second = synthetic.run(
-        tmp_path / "second", **{"losses": synthetic.falling(1 / 400), **other}
-    )
+    first = synthetic.run(tmp_path / "first", losses=falling(1 / 400))
+    second = synthetic.run(tmp_path / "second", **{"losses": falling(1 / 400), **other})
 
     equal = compare(first, second)
 
@@ -236,7 +235,7 @@ def test_the_page_shows_stages_certificates_recipe_and_versions(arms):
 
 def test_the_page_says_where_recipes_differ(tmp_path):
     folders = [
-        synthetic.run(tmp_path / name, losses=synthetic.falling(1 / 400), seed=seed)
+        synthetic.run(tmp_path / name, losses=falling(1 / 400), seed=seed)
         for seed, name in enumerate(["a", "b"])
     ]
 
@@ -279,7 +278,7 @@ def test_certificates_may_lack_fields_and_have_others(arms, certificate):
 
 
 def test_names_are_text_and_never_markup(tmp_path):
-    folder = synthetic.run(tmp_path / "<b>&", losses=synthetic.falling(1 / 400))
+    folder = synthetic.run(tmp_path / "<b>&", losses=falling(1 / 400))
 
     command(folder)
 
@@ -290,14 +289,14 @@ def test_names_are_text_and_never_markup(tmp_path):
 @pytest.mark.parametrize("until", [-1, 0, 5, 250, 800])
 def test_a_run_can_be_reported_at_any_time(tmp_path, until):
     folder = synthetic.run(
-        tmp_path / "run", synthetic.GROWN, losses=synthetic.falling(1 / 400), until=until
+        tmp_path / "run", synthetic.GROWN, losses=falling(1 / 400), until=until
     )
 
     assert command(folder) == 0
 
 
 def test_a_run_that_has_only_begun_can_be_reported(tmp_path):
-    folder = synthetic.run(tmp_path / "run", losses=synthetic.falling(1 / 400))
+    folder = synthetic.run(tmp_path / "run", losses=falling(1 / 400))
     (folder / "metrics.jsonl").unlink()
     (folder / "growth").rmdir()
 
@@ -351,7 +350,7 @@ def make_unreadable(folder):
     ],
 )
 def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path, damage, words):
-    folder = synthetic.run(tmp_path / "run", losses=synthetic.falling(1 / 400))
+    folder = synthetic.run(tmp_path / "run", losses=falling(1 / 400))
     damage(folder)
 
     with pytest.raises(errors.InputError, match=words) as caught:
@@ -367,7 +366,7 @@ def test_a_place_that_cannot_be_written_is_named(arms, tmp_path):
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
     folders = [
-        synthetic.run(tmp_path / seed / "grow", losses=synthetic.falling(1 / 400))
+        synthetic.run(tmp_path / seed / "grow", losses=falling(1 / 400))
         for seed in ("s0", "s1")
     ]
 
@@ -414,7 +413,7 @@ def test_axes_choose_a_unit_that_reads_well(greatest, unit, expected):
 
 @pytest.mark.parametrize("until, paid", [(800, [200e9, 600e9]), (399, [200e9]), (150, [])])
 def test_growth_is_marked_where_it_happened(tmp_path, until, paid):
-    loss = synthetic.falling(1 / 400)
+    loss = falling(1 / 400)
     read = records.read_all(
         [
             synthetic.run(tmp_path / "scratch", losses=loss),

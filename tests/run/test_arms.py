@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import synthetic
+from synthetic import falling
 
 from bertgrow import cli
 from bertgrow.commands import compare
@@ -62,7 +63,7 @@ def run_all(*runs_to_do):
 
 
 def test_what_is_finished_is_skipped(tmp_path, capsys):
-    synthetic.run(tmp_path / "done", losses=synthetic.falling(1 / 400))
+    synthetic.run(tmp_path / "done", losses=falling(1 / 400))
 
     names = run_all(planned(tmp_path / "done", "1 / 0"), planned(tmp_path / "new", "print(1)"))
 
@@ -89,7 +90,7 @@ def change_store(folder):
 
 @pytest.mark.parametrize("undo", [end_early, lose_last_save, change_recipe, change_store])
 def test_what_is_not_finished_or_another_run_is_left_to_pretrain(tmp_path, undo):
-    folder = synthetic.run(tmp_path / "run", losses=synthetic.falling(1 / 400))
+    folder = synthetic.run(tmp_path / "run", losses=falling(1 / 400))
     assert arms.is_finished(planned(folder, ""))
 
     undo(folder)
@@ -98,7 +99,7 @@ def test_what_is_not_finished_or_another_run_is_left_to_pretrain(tmp_path, undo)
 
 
 def test_a_finished_run_may_lack_its_checkpoints_or_have_them_all(tmp_path):
-    folder = synthetic.run(tmp_path / "run", losses=synthetic.falling(1 / 400))
+    folder = synthetic.run(tmp_path / "run", losses=falling(1 / 400))
     (folder / "checkpoints" / "checksums").mkdir(parents=True)
     (folder / "checkpoints" / "checksums" / "800.json").touch()
 
@@ -141,7 +142,7 @@ def test_a_signal_is_passed_on_and_ends_the_comparison(tmp_path, capsys, code, s
 
 def test_results_are_there_after_every_run(tmp_path, monkeypatch, capsys):
     """The second arm fails; of the first there is a page already."""
-    full = synthetic.run(tmp_path / "full-seed0", losses=synthetic.falling(1 / 400))
+    full = synthetic.run(tmp_path / "full-seed0", losses=falling(1 / 400))
     todo = [planned(full, ""), planned(tmp_path / "fast-seed0", "raise SystemExit(1)")]
     monkeypatch.setattr(arms, "plan", lambda *_: todo)
 
