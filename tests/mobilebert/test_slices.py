@@ -27,7 +27,7 @@ def watched(params, inputs, watch, given):
 @pytest.mark.parametrize("tokens, expected", [("real", 15 / 5), ("all", 15 / 8)])
 def test_slices_weigh_by_the_tokens_that_count(tokens, expected):
     plain = Task(None, prepare, None, lambda params, frozen, batch: {}, None)
-    student = tasks.Student(watched, plain, num_layers=1, pad_id=0)
+    student = tasks.Student(watched, plain, prepare, num_layers=1, pad_id=0)
     terms = tasks.Terms(tokens=tokens)
     task = tasks.layer_transfer(student, SimpleNamespace(is_live=False), terms)
 
