@@ -7,6 +7,9 @@ from pathlib import Path
 os.environ.setdefault("PJRT_NPROC", "2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+# Compiling takes most of the time of these tests; unoptimised code halves it. Child processes
+# inherit this.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
