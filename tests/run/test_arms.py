@@ -17,7 +17,7 @@ from bertgrow.commands import compare
 from bertgrow.core import errors
 from bertgrow.run import arms, launch
 
-RECIPE = Path(__file__).resolve().parents[1].joinpath("recipes.py")
+RECIPE = Path(__file__).resolve().parents[1].joinpath("small_recipe.py")
 
 
 def test_every_arm_gets_the_same_seeds_store_and_settings(store, tmp_path):
