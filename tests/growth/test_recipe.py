@@ -6,8 +6,8 @@ import types
 import jax
 import numpy as np
 import pytest
-import recipes
 import small
+import small_recipe
 import tiny
 
 from bertgrow.core.errors import CheckFailed, InputError
@@ -23,7 +23,7 @@ from bertgrow.run import stage_entry
 
 def resolved(grow=None, stage=2, **growth):
     """The small recipe, one stage with `grow`, and fields for `config.growth`."""
-    given = recipes.get_config()
+    given = small_recipe.get_config()
     given.growth.update(growth)
     given.data.vocab_size = 400
     if grow is not None:
@@ -179,7 +179,7 @@ def test_a_ramp_ends_within_its_stage(ramp):
 
 
 def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
-    given = recipes.get_config()
+    given = small_recipe.get_config()
     given.schedule = recipe.published()
     given.growth.rewind = 2
     given.data.vocab_size = 400

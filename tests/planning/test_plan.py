@@ -21,7 +21,7 @@ from bertgrow.recipes import load, resolve
 from bertgrow.train import evaluation, loop, sharding
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = [str(ROOT / "tests/recipes.py"), "--config.data.vocab_size=400"]
+SMALL = [str(ROOT / "tests/small_recipe.py"), "--config.data.vocab_size=400"]
 MODEL = (
     "num_layers=4", "width=128", "num_heads=2", "ffn_width=512", "vocab_size=1000",
     "max_length=64",
