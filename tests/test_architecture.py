@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "data": {"core"},
     "train": {"core"},
     "objectives": {"core", "models", "growth", "data", "train"},
-    "recipes": {"core", "models", "growth", "data", "objectives"},
+    "recipes": {"core", "models", "growth", "data", "train", "objectives"},
     "teacher_cache": {"core", "data", "train"},
     "planning": {"core", "models", "growth", "train", "objectives", "teacher_cache"},
     "run": {
