@@ -1,13 +1,13 @@
 """Recipe with every kind of growth that takes several steps; runs in seconds."""
 
-import recipes
+import small_recipe
 
 from bertgrow.recipes import build as recipe
 
 
 def get_config(variant=""):
     del variant
-    config = recipes.get_config()
+    config = small_recipe.get_config()
     config.model.num_layers = 3
     wide = dict(width=32, num_heads=4, ffn_width=64)
     config.stages = recipe.stages(

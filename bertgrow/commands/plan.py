@@ -11,8 +11,7 @@ import jax
 
 from bertgrow.core.errors import InputError
 from bertgrow.planning import estimate, hardware, store_epochs, table
-from bertgrow.recipes import load, resolve
-from bertgrow.run import job, launch
+from bertgrow.recipes import load, resolve, token_stores
 from bertgrow.teacher_cache import cache
 
 TAKES_RECIPE = True
@@ -66,7 +65,7 @@ def main(args):
     if not args.calibrate:  # keeps the accelerator free for a run that may use it
         jax.config.update("jax_platforms", "cpu")
     device, chips = _where(args)
-    stores = launch.open_stores(recipe) if recipe.data.store else []
+    stores = token_stores.open_all(recipe) if recipe.data.store else []
     settings = estimate.in_dtype(
         _resolve(recipe, stores), device.dtype if device else "bfloat16"
     )
@@ -81,7 +80,7 @@ def main(args):
     )
     plan = dict(recipe=args.config, **plan)
     if stores:
-        store_epochs.add(plan, stores, job.weights(settings, stores))
+        store_epochs.add(plan, stores, token_stores.weights(settings, stores))
     if args.json:
         print(json.dumps(plan, indent=2))
     else:

@@ -12,8 +12,8 @@ from etils import epath
 
 from bertgrow.core.differences import differences
 from bertgrow.core.errors import EXIT_INPUT, EXIT_STOPPED, CheckFailed, InputError, Stopped
-from bertgrow.recipes import load, resolve
-from bertgrow.run import launch, records, workdir
+from bertgrow.recipes import load, resolve, token_stores
+from bertgrow.run import records, workdir
 
 LAST_LINES = 5  # last output lines of a failed run to print in the error
 
@@ -122,7 +122,7 @@ def _planned(arm, file, seed, folder, given):
     given = [*given, f"--config.seed={seed}"]
     try:
         recipe = load.read(file, given)
-        stores = launch.open_stores(recipe)
+        stores = token_stores.open_all(recipe)
         settings = resolve.resolve(recipe, vocab=stores[0].vocab)
     except InputError as error:
         raise InputError(f"arm {arm}: {error}") from error

@@ -13,6 +13,7 @@ from bertgrow.data.corpus import store
 from bertgrow.data.sequences import pipeline, streams
 from bertgrow.models import families
 from bertgrow.objectives import stages
+from bertgrow.recipes import token_stores
 from bertgrow.run import trainer, workdir
 from bertgrow.teacher_cache import cache
 from bertgrow.train import sharding
@@ -36,7 +37,7 @@ def make(settings, stores, *, command="", cached_in=None):
     mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
     for stage in todo:
         sharding.check_batch(stage.batch, mesh, settings.accumulate)
-    shares, kind = weights(settings, stores), settings.data.rows
+    shares, kind = token_stores.weights(settings, stores), settings.data.rows
 
     def training_rows(index):
         length = settings.stages[index].length
@@ -109,21 +110,6 @@ def summary(settings, family, todo, stores):
         lent=lent,
         versions={name: importlib.metadata.version(name) for name in packages},
     )
-
-
-def weights(settings, stores):
-    """Parses `config.data.weights`, one number per store; InputError if the counts differ."""
-    given = [part for part in settings.data.weights.split(",") if part.strip()]
-    try:
-        numbers = [float(part) for part in given] or [1.0] * len(stores)
-    except ValueError as error:
-        raise InputError(f"config.data.weights: {error}; expected numbers") from error
-    if len(numbers) != len(stores) or min(numbers) <= 0:
-        raise InputError(
-            f"config.data.weights has {len(numbers)} numbers for {len(stores)} stores; "
-            "give one above 0 for each"
-        )
-    return numbers
 
 
 def _first(settings, state, shardings, opened):

@@ -10,8 +10,9 @@ import pytest
 from made_text import make_text
 from process_table import descendants, is_alive, start, wait_for
 
+from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
-from bertgrow.data.corpus import building, chunks, parts, prepare, shards, store
+from bertgrow.data.corpus import chunks, parts, prepare, shards, store
 
 OPTIONS = dict(vocab_size=300, vocab_kind="wordpiece", held_out=0.1)
 
@@ -257,7 +258,7 @@ def test_death_between_the_last_files_leaves_nothing_finished(corpus, tmp_path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(building, "_to_disk", die)
+        patch.setattr(system_files, "sync", die)
         prepare.prepare([str(corpus)], folder, workers=1, **OPTIONS)
 
     assert not (folder / "store.json").exists()

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import recipes
+import small_recipe
 
 from bertgrow.models import families
 from bertgrow.objectives import stages as every
@@ -20,7 +20,7 @@ from bertgrow.recipes import resolve
 @pytest.fixture(scope="module")
 def settings():
     """One layer; two, of which the new one learns; both."""
-    given = recipes.get_config()
+    given = small_recipe.get_config()
     given.model.vocab_size = given.data.vocab_size = 100
     given.update(length=16, batch=4)
     given.optimizer.weight_decay = 0.5

@@ -6,11 +6,12 @@ import types
 import jax
 import numpy as np
 import pytest
-import recipes
 import small
+import small_recipe
 import tiny
 
 from bertgrow.core.errors import CheckFailed, InputError
+from bertgrow.core.types import StageContext
 from bertgrow.growth import registry
 from bertgrow.models import families
 from bertgrow.objectives import stages, transition
@@ -22,7 +23,7 @@ from bertgrow.run import stage_entry
 
 def resolved(grow=None, stage=2, **growth):
     """The small recipe, one stage with `grow`, and fields for `config.growth`."""
-    given = recipes.get_config()
+    given = small_recipe.get_config()
     given.growth.update(growth)
     given.data.vocab_size = 400
     if grow is not None:
@@ -66,6 +67,10 @@ def test_a_stage_overrides_how_the_run_grows():
 def test_what_a_stage_cannot_mean_is_refused(grow, stage, words):
     with pytest.raises(InputError, match=words):
         resolved(grow, stage)
+
+
+def context(settings, index):
+    return StageContext(families.find("bert"), settings, index, calibration.vocabulary(400))
 
 
 def operators(settings, index):
@@ -121,7 +126,7 @@ def test_new_units_alone_warm_up_where_the_recipe_says_so():
 def rates(settings):
     """The rate of every update of the run."""
     return [
-        float(stages.make_rate(settings, index)(step))
+        float(stages.learning_rate(settings.stages, index)(step))
         for index, stage in enumerate(settings.stages)
         for step in range(stage.start, stage.end)
     ]
@@ -155,7 +160,7 @@ def test_warm_up_stable_decay_cools_once_at_the_end_of_all_stages():
 
 def test_msg_lets_the_new_in_over_the_steps_that_a_stage_says():
     settings = resolved(dict(width="msg", ramp=4), stage=3)  # mlp 16 -> 32, at step 21
-    task = stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
+    task = stages.task(context(settings, 3))
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
 
@@ -170,11 +175,11 @@ def test_a_ramp_ends_within_its_stage(ramp):
     settings = resolved(dict(width="msg", ramp=ramp), stage=3)
 
     with pytest.raises(InputError, match=f"stage 3 has ramp {ramp}: set grow.ramp to 1 to 7"):
-        stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
+        stages.task(context(settings, 3))
 
 
 def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
-    given = recipes.get_config()
+    given = small_recipe.get_config()
     given.schedule = recipe.published()
     given.growth.rewind = 2
     given.data.vocab_size = 400

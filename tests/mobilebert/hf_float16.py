@@ -18,9 +18,9 @@ import transformers
 
 from bertgrow.core import keys
 from bertgrow.data.sequences import masking, pipeline, streams
-from bertgrow.recipes import resolve
+from bertgrow.recipes import resolve, token_stores
 from bertgrow.recipes.build import ConfigDict
-from bertgrow.run import launch, workdir
+from bertgrow.run import workdir
 from bertgrow.train.checkpoints import checkpoint
 from mobilebert.models import mobilebert
 
@@ -30,7 +30,7 @@ ROWS = 256
 def trained(folder):
     """The settings of a run, its store and the weights it came to."""
     recipe = workdir.read(folder)["recipe"]
-    store = launch.open_stores(ConfigDict(recipe))[0]
+    store = token_stores.open_all(ConfigDict(recipe))[0]
     settings = resolve.resolve(recipe, vocab=store.vocab)
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     shapes = jax.eval_shape(

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-import recipes
+import small_recipe
 
 from bertgrow.core.errors import InputError
 from bertgrow.models import families
@@ -18,7 +18,7 @@ BIG = dict(num_layers=2, width=32, num_heads=4, ffn_width=64)
 
 
 def resolved(*given):
-    made = recipes.get_config()
+    made = small_recipe.get_config()
     made.model.vocab_size = made.data.vocab_size = 100
     made.update(length=16, batch=4)
     made.stages = recipe.stages(*given)

@@ -15,7 +15,7 @@ from bertgrow.core import errors
 from bertgrow.reporting import seeds
 from bertgrow.run import records
 
-RECIPE = Path(__file__).resolve().parents[1].joinpath("recipes.py")
+RECIPE = Path(__file__).resolve().parents[1].joinpath("small_recipe.py")
 
 
 def arm(folder, name, losses, stages=synthetic.WHOLE, first_seed=0, **more):

@@ -15,9 +15,10 @@ from synthetic import falling
 from bertgrow import cli
 from bertgrow.commands import compare
 from bertgrow.core import errors
-from bertgrow.run import arms, launch
+from bertgrow.recipes import token_stores
+from bertgrow.run import arms
 
-RECIPE = Path(__file__).resolve().parents[1].joinpath("recipes.py")
+RECIPE = Path(__file__).resolve().parents[1].joinpath("small_recipe.py")
 
 
 def test_every_arm_gets_the_same_seeds_store_and_settings(store, tmp_path):
@@ -45,7 +46,7 @@ def test_arms_of_different_stores_are_refused(store, tmp_path, monkeypatch):
     def opened(recipe):
         return [SimpleNamespace(vocab=store.vocab, hash=f"of-{len(recipe.stages)}-stages")]
 
-    monkeypatch.setattr(launch, "open_stores", opened)
+    monkeypatch.setattr(token_stores, "open_all", opened)
 
     with pytest.raises(errors.InputError, match="different token stores"):
         arms.plan([f"a={RECIPE}", f"b={RECIPE}:plain"], 1, tmp_path, [])

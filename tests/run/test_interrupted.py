@@ -8,7 +8,7 @@ from pathlib import Path
 import processes
 import pytest
 
-RECIPE = f"{Path(__file__).resolve().parents[1].joinpath('recipes.py')}:long"
+RECIPE = f"{Path(__file__).resolve().parents[1].joinpath('small_recipe.py')}:long"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 

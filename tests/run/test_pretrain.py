@@ -8,7 +8,7 @@ import pytest
 from bertgrow import cli
 from bertgrow.train import metrics
 
-RECIPE = str(Path(__file__).resolve().parents[1].joinpath("recipes.py"))
+RECIPE = str(Path(__file__).resolve().parents[1].joinpath("small_recipe.py"))
 
 
 def pretrain(store, workdir, *overrides, variant=":"):

@@ -14,7 +14,7 @@ from bertgrow.run import job
 from bertgrow.train import loop, sharding
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = str(ROOT / "tests" / "recipes.py")
+RECIPE = str(ROOT / "tests" / "small_recipe.py")
 
 
 def losses(store, *, mesh, accumulate=1, steps=3):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import progress, shards, store
 
@@ -125,25 +126,17 @@ def finish(output, work, meta):
     }
     meta["hash"] = store.content_hash(meta["files"])
     for name in meta["files"]:
-        _to_disk(built / name)
+        system_files.sync(built / name)
         (built / name).rename(output / name)
     unfinished = work / "store.json"
     unfinished.write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    _to_disk(unfinished)
-    _to_disk(output)
+    system_files.sync(unfinished)
+    system_files.sync(output)
     unfinished.rename(output / "store.json")
-    _to_disk(output)
+    system_files.sync(output)
     clear(output)
 
 
 def clear(output):
     """Removes the working folders that an earlier run left beside a finished store."""
     shutil.rmtree(output / UNFINISHED, ignore_errors=True)
-
-
-def _to_disk(path):
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

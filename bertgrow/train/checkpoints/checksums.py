@@ -10,6 +10,8 @@ import os
 
 from etils import epath
 
+from bertgrow.core import system_files
+
 
 def write(folder, path):
     """Hashes every file below `folder` and writes the table to `path`, atomically."""
@@ -77,13 +79,4 @@ def write_atomically(path, text):
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(draft, path)
-    sync_folder(os.path.dirname(path))
-
-
-def sync_folder(folder):
-    """Syncs a folder, so that new file names survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    system_files.sync(os.path.dirname(path))
