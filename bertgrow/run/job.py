@@ -96,7 +96,11 @@ def summary(settings, family, todo, stores):
             )  # fmt: skip
         )
     frozen = [stage.frozen for stage in todo if stage.frozen]
-    lent = {folder: which for each in frozen for folder, which in (each.lent or {}).items()}
+    pinned = {
+        folder: checkpoint
+        for source in frozen
+        for folder, checkpoint in (source.pinned or {}).items()
+    }
     packages = ("bertgrow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
     return dict(
         recipe=settings.recipe,
@@ -107,7 +111,7 @@ def summary(settings, family, todo, stores):
             documents=sum(len(opened.train) for opened in stores),
             tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
         ),
-        lent=lent,
+        lent=pinned,
         versions={name: importlib.metadata.version(name) for name in packages},
     )
 

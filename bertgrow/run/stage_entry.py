@@ -92,7 +92,7 @@ def _probe(rows, mesh):
     """
     processes, devices = jax.process_count(), mesh.shape["data"] * mesh.shape["fsdp"]
     batch = processes * len(rows["tokens"])
-    number = certificates.num_rows(batch, devices) // processes
+    number = certificates.num_sequences(batch, devices) // processes
     return sharding.put({name: array[:number] for name, array in rows.items()}, mesh)
 
 

@@ -18,7 +18,7 @@ def evaluate(
       params: parameter tree on `mesh`.
       batches: iterable of dicts of NumPy arrays, this process's part of each batch; all
         batches have the same shape.
-      now: step of the run, for `task.view`.
+      now: step of the run, for `task.masked_params`.
       mesh, accumulate: as in `loop.steps`.
       step: compiled function from `compile_evaluation`; compiled here by default.
       stop: function called before every batch; true stops the evaluation, e.g.
@@ -49,7 +49,7 @@ def make_evaluation(task, accumulate=1):
     """
 
     def scores(params, frozen, batch, now):
-        params = task.view(params, now) if task.view else params
+        params = task.masked_params(params, now) if task.masked_params else params
         if accumulate == 1:
             return task.evaluate(params, frozen, batch)
         evaluate = functools.partial(task.evaluate, params, frozen)

@@ -53,7 +53,7 @@ def block(weights, hidden, mask, salt=None, *, config, watch=None):
       hidden: [batch, length, embed].
       mask: bool [batch, length], false at padding.
       salt: dropout seeds, uint32 [2, 2, batch], or None.
-      watch: hook on the attention scores, see `bertgrow.models.encoder.read`, or None.
+      watch: hook on the attention scores, see `bertgrow.models.encoder.attention`, or None.
 
     Returns:
       [batch, length, embed], and the output of the hook, or None.
@@ -70,7 +70,7 @@ def block(weights, hidden, mask, salt=None, *, config, watch=None):
         asked = read = body
     query, keys = dense(weights["query"], asked), dense(weights["key"], asked)
     values, rate = dense(weights["value"], read), config.attention_dropout
-    context, seen = encoder.read(query, keys, values, mask, on_shares, rate, watch)
+    context, seen = encoder.attention(query, keys, values, mask, on_shares, rate, watch)
     body = norm(weights.get("attention_norm"), dense(weights["out"], context, dims=2) + body)
 
     def ffn(body, weights):

@@ -37,7 +37,7 @@ class Encoder(nn.Module):
         weights = layers.declare(self, blocks.weights(config))
         if salts is not None:
             salts = salts.reshape(config.num_layers, 2, *salts.shape[1:])
-        inside = encoder.remember(_layer(config, watch), config.remat, prevent_cse=False)
+        inside = encoder.apply_remat(_layer(config, watch), config.remat, prevent_cse=False)
 
         def body(hidden, layer):
             weights, salt, given = layer
@@ -74,7 +74,7 @@ def run_to(active, weights, hidden, mask, *, config, watch, given=NOTHING):
         return jax.lax.cond(is_below, run, lambda hidden: hidden, hidden)
 
     # Remat around the branch, not inside it: a branch would return copies of its weights.
-    inside = encoder.remember(turn, "full", prevent_cse=False)
+    inside = encoder.apply_remat(turn, "full", prevent_cse=False)
 
     def body(hidden, layer):
         weights, is_below = layer
@@ -83,7 +83,7 @@ def run_to(active, weights, hidden, mask, *, config, watch, given=NOTHING):
     is_below = jnp.arange(config.num_layers) < active
     hidden, _ = jax.lax.scan(body, hidden, (weights, is_below))
     pick = functools.partial(jax.lax.dynamic_index_in_dim, index=active, keepdims=False)
-    last = encoder.remember(_layer(config, watch), config.remat, prevent_cse=True)
+    last = encoder.apply_remat(_layer(config, watch), config.remat, prevent_cse=True)
     given = jax.tree.map(lambda each: each[0], given)
     found = last(jax.tree.map(pick, weights), hidden, mask, None, given)
     return jax.tree.map(lambda each: each[None], found)

@@ -82,7 +82,7 @@ class MobileBert(nn.Module):
     @nn.compact
     def __call__(self, inputs, key=None, watch=None, given=NOTHING):
         config, positions = self.config, inputs.get("positions")
-        salts = layers.salts(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
+        salts = layers.dropout_seeds(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
         on_embeddings, on_layers = (None, None) if key is None else (salts[0], salts[1:])
         mask = inputs["tokens"] != config.pad_id
 
