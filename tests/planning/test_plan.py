@@ -243,7 +243,7 @@ def test_weights_that_are_partly_hidden_are_kept_beside_those_that_learn():
     task = stages.task(StageContext(family, settings, 0, vocabulary(1000)))
     down = 4 * 4 * 512 * 128  # of 4 layers; alone sums over what is new
 
-    hidden = masked.ramped(task, {"mlp": np.arange(512) >= 256}, start=0, ramp=2)
+    hidden = masked.ramp_in(task, {"mlp": np.arange(512) >= 256}, start=0, ramp=2)
 
     more = memory.saved(hidden, 8, 64) - memory.saved(task, 8, 64)
     assert down <= more < 1.1 * down

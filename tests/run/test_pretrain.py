@@ -117,7 +117,7 @@ def test_a_run_starts_from_the_weights_of_another(finished, store, tmp_path):
         ("--config.model.vocab_size=9", "the store's vocabulary has 400"),
         ("--config.stages[1].num_layers=0", "num_layers"),
         ("--config.stages[0].num_layers=3", "layers shrink from 3 to 2"),
-        ("--config.length=64", "above the position table of 32"),
+        ("--config.length=64", "above max_length 32"),
         ("--config.stages[2].ffn_share=3", "ffn_share 3 does not divide ffn_width 32"),
         ("--config.batch=7", "batch of 7 rows"),
         ("--config.model.next_sentence=True", "config.data.rows='pairs'"),
