@@ -75,7 +75,7 @@ def test_top_layers_are_copied_at_most_once():
 
 
 def test_weights_of_another_model_are_refused():
-    with pytest.raises(errors.InputError, match="layers of gain has 3 units .* 2"):
+    with pytest.raises(errors.InputError, match="layers of gain has 3 units, .* give 2"):
         deepen("stack", 2, 4).weights(numbered(3), AXES)
 
 

@@ -37,7 +37,7 @@ def test_one_layer_has_no_layer_above():
     old = small.sizes(num_layers=1)
 
     with pytest.raises(
-        errors.InputError, match="num_layers of 2 or more, or choose width 'fpi'"
+        errors.InputError, match="num_layers .* to 2 or more, or choose width 'fpi'"
     ):
         registry.between(old, {**old, "mlp": 128}, width="aki")
 
