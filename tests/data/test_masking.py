@@ -26,11 +26,11 @@ def make_rows(number=ROWS, *, real=LENGTH, seed=0, low=5):
     return tokens.astype(np.int32), ids.astype(np.uint32)
 
 
-@functools.partial(jax.jit, static_argnames=("rate", "slots", "whole_word", "show"))
-def mask(tokens, ids, seed=0, rate=0.15, slots=10, whole_word=False, show="80/10/10"):
+@functools.partial(jax.jit, static_argnames=("rate", "max_predictions", "whole_word", "show"))
+def mask(tokens, ids, seed=0, rate=0.15, max_predictions=10, whole_word=False, show="80/10/10"):
     return masking.mask_tokens(
-        tokens, ids, jax.random.key(seed), vocab=VOCAB, rate=rate, slots=slots,
-        whole_word=whole_word, show=show,
+        tokens, ids, jax.random.key(seed), vocab=VOCAB, rate=rate,
+        max_predictions=max_predictions, whole_word=whole_word, show=show,
     )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_the_outputs_keep_their_promises(whole_word, show):
     assert weights.dtype == np.float32
     assert positions.shape == targets.shape == weights.shape == (ROWS, 10)
     assert (np.diff(positions, axis=1) >= 0).all()
-    assert (np.diff(weights, axis=1) <= 0).all()  # unused slots come last
+    assert (np.diff(weights, axis=1) <= 0).all()  # padding predictions come last
     used = weights == 1
     for row in range(ROWS):
         at = positions[row][used[row]]
@@ -84,9 +84,9 @@ def test_a_row_without_candidates_chooses_none():
         assert (inputs == tokens).all()
 
 
-def test_more_slots_than_positions_stay_unused():
+def test_more_predictions_than_positions_stay_unused():
     tokens, ids = make_rows(3)
-    weights = arrays(mask(tokens, ids, slots=LENGTH + 20, rate=1.0))[3]
+    weights = arrays(mask(tokens, ids, max_predictions=LENGTH + 20, rate=1.0))[3]
     assert (weights.sum(axis=1) == LENGTH - 2).all()
 
 
@@ -195,7 +195,7 @@ def test_a_batch_sharded_over_devices_gets_the_same_masks():
     def step(tokens, ids):
         traces.append(1)
         return masking.mask_tokens(
-            tokens, ids, jax.random.key(0), vocab=VOCAB, rate=0.15, slots=10
+            tokens, ids, jax.random.key(0), vocab=VOCAB, rate=0.15, max_predictions=10
         )
 
     step = jax.jit(step, in_shardings=sharding, out_shardings=sharding)
@@ -221,5 +221,5 @@ def test_an_unknown_way_of_showing_is_refused():
     with pytest.raises(masking.InputError, match="80/10/10"):
         masking.mask_tokens(
             jnp.zeros((1, 8), int), jnp.zeros((1, 2), jnp.uint32), jax.random.key(0),
-            vocab=VOCAB, rate=0.15, slots=2, show="all",
+            vocab=VOCAB, rate=0.15, max_predictions=2, show="all",
         )  # fmt: skip

@@ -83,12 +83,13 @@ def batches(settings, store):
 def passes(model, given, settings, vocab):
     """Mean loss of the hidden tokens, and how many rows have a logit that is not finite."""
     loss, count, lost = 0.0, 0.0, 0
-    slots = settings.masking.slots(settings.stages[-1].length)
+    max_predictions = settings.masking.num_predictions(settings.stages[-1].length)
     for batch in given:
         tokens, positions, targets, weights = masking.mask_tokens(
             batch["tokens"], batch["ids"],
             keys.derive(jax.random.key(settings.seed), keys.Purpose.MASKS),
-            vocab=vocab, rate=settings.masking.rate, slots=slots, show="mask",
+            vocab=vocab, rate=settings.masking.rate,
+            max_predictions=max_predictions, show="mask",
         )  # fmt: skip
         tokens, positions, targets, weights = map(
             lambda array: torch.tensor(np.array(array)), (tokens, positions, targets, weights)
