@@ -168,7 +168,7 @@ class Loader:
 
         stream = addressed.Stream([store], length=args.length, seed=0)
         addresses, _ = stream.take(stream.start(), ROWS)
-        tokens = stream.rows(addresses)["tokens"]
+        tokens = stream.read(addresses)["tokens"]
         special = store.vocab.special[tokens].astype(int).tolist()
         real = (tokens != store.vocab.pad_id).astype(int).tolist()
         examples = [

@@ -76,7 +76,7 @@ def batches(settings, store):
     stream = streams.Stream([store], seed=settings.seed, **sizes)
     with pipeline.batches(stream, batch=stage.batch) as endless:
         training = [batch for _, (batch, _) in zip(range(number), endless, strict=False)]
-    held_out = pipeline.held_out(store, rows=stage.batch, limit=number, **sizes)
+    held_out = pipeline.held_out(store, batch=stage.batch, limit=number, **sizes)
     return {"held out": held_out, "training": training}
 
 
