@@ -172,7 +172,7 @@ def test_documents_that_are_not_utf8_stop_the_run_or_are_counted(tmp_path, capsy
     )
 
     assert opened.meta["left_out"]["bad_bytes"] == 1
-    assert "left out 1 documents that are not UTF-8" in capsys.readouterr().err
+    assert "skipped 1 documents that are not UTF-8" in capsys.readouterr().err
 
 
 def test_the_same_command_again_finds_the_store_and_another_one_refuses(
