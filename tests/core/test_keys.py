@@ -41,7 +41,7 @@ def test_the_dropout_key_of_a_step_masks_no_held_out_sequence(monkeypatch):
     monkeypatch.setattr(masking, "mask_tokens", mask_tokens)
     network = Network(lambda key: jnp.zeros(()), apply, None)
     vocab = calibration.vocabulary(100)
-    task = masked_lm.masked_lm(network, vocab=vocab, rate=0.15, slots=4, seed=3)
+    task = masked_lm.masked_lm(network, vocab=vocab, rate=0.15, max_predictions=4, seed=3)
     optimizer = optax.sgd(1.0)
     batch = {name: tiny.inputs()[name] for name in ("tokens", "types")}
     batch["ids"] = np.zeros((3, 2), np.uint32)
@@ -51,7 +51,7 @@ def test_the_dropout_key_of_a_step_masks_no_held_out_sequence(monkeypatch):
         state = loop._new(task, optimizer)(jax.random.key(3))._replace(step=step)
         loop.make_step(task, optimizer)(state, (), batch)
         ids = jnp.stack([jnp.uint32(1), step.astype(jnp.uint32)])
-        held_out = masking.row_key(used["masks"], ids)
+        held_out = masking.sequence_key(used["masks"], ids)
         return jax.random.key_data(used["dropout"]), jax.random.key_data(held_out)
 
     for step in (0, 1, 7):

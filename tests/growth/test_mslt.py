@@ -62,7 +62,7 @@ def test_only_frozen_weights_are_unchanged(stages):
 
 def test_a_frozen_layer_has_a_forward_pass_only(settings, stages):
     one, frozen, both = (stage.flops / 4 for stage in stages)  # of one sequence
-    family, max_predictions = families.find("bert"), settings.masking.slots(16)
+    family, max_predictions = families.find("bert"), settings.masking.num_predictions(16)
     layer = family.flops(settings.stages[0].model, 16, max_predictions)["layers"]
     table = 2 * max_predictions * 16 * 100
 
