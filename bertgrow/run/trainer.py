@@ -22,6 +22,7 @@ from bertgrow.recipes.schema import RunConfig
 from bertgrow.run import journal, profiling, progress, stage_entry, workdir
 from bertgrow.teacher_cache import cache
 from bertgrow.train import environment, evaluation, loop, sharding, signals
+from bertgrow.train.agreement import Agreement
 from bertgrow.train.checkpoints import checkpoint, disk
 
 TIES_AFTER = 100  # steps between growth and the second count of tied replicas
@@ -51,7 +52,7 @@ class Session(NamedTuple):
     stop: signals.StopRequest
     log: journal.Journal
     seen: Any  # progress reporter
-    agreement: signals.Agreement = None
+    agreement: Agreement = None
     trace: profiling.Trace = None
 
 
@@ -103,7 +104,7 @@ def _session(job, path, stop, profile):
         mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
         shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
         disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))
-        yield Session(job, path, mesh, saves, stop, log, seen, signals.Agreement(), trace)
+        yield Session(job, path, mesh, saves, stop, log, seen, Agreement(), trace)
 
 
 def _begin(session):
