@@ -19,13 +19,13 @@ exit codes: 0 finished, 1 diverged or a claim broken, 2 bad input, 75 saved and 
 
 def add_arguments(parser):
     load.add_argument(parser)
-    parser.add_argument("--workdir", required=True, type=Path, help="where the run leaves all")
+    parser.add_argument("--workdir", required=True, type=Path, help="folder of the run")
     parser.add_argument(
         "--extend", action="store_true", help="allow more steps in the last stage than begun"
     )
     parser.add_argument(
         "--time-limit", type=_minutes, metavar="MINUTES",
-        help="save and stop so long after the command began, preparation included",
+        help="save and stop this long after the start of the command, preparation included",
     )  # fmt: skip
     parser.add_argument(
         "--profile", type=profiling.window, metavar="FIRST:LAST",

@@ -222,8 +222,8 @@ def _whole(stages, states, mesh):
     """Axes with a sharding rule that the mesh does not divide, and the weights with them."""
     found = {}
     for stage, state in zip(stages, states, strict=True):
-        for axis in sharding.whole(stage.task.axes, state.params, mesh):
-            key = (axis.axis.removesuffix("_in"), axis.size, axis.along, axis.parts)
+        for axis in sharding.unsharded_axes(stage.task.axes, state.params, mesh):
+            key = (axis.axis.removesuffix("_in"), axis.size, axis.mesh_axis, axis.num_shards)
             found.setdefault(key, {})[axis.path] = None
     names = ("axis", "size", "along", "parts")
     return [dict(zip(names, key, strict=True), weights=list(at)) for key, at in found.items()]

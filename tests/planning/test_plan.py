@@ -401,7 +401,7 @@ def test_no_store_is_read_or_made(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "options, told",
     [
-        (["--chips=3"], "a batch of 8 rows does not divide over 3 devices"),
+        (["--chips=3"], "a batch of 8 sequences does not divide over 3 devices"),
         (["--chips=0"], "--chips is 0"),
         (["--mfu=1.5", "--device=cpu"], "--mfu is 1.5"),
         (["--price=1.5"], "--mfu and --price need --device"),
