@@ -31,7 +31,7 @@ def resolve(recipe, *, vocab=None, lent=None):
       InputError: a field is unknown, missing or invalid; the message names the field, its
         value and the expected values.
     """
-    recipe = plain(recipe)
+    recipe = plain(_dict(recipe, "the recipe"))
     name = _dict(recipe.get("model", {}), "config.model").get("family", "bert")
     family = families.find(name)
     own, kinds = fields.options(RunConfig), optimization.CHOICES
@@ -42,13 +42,16 @@ def resolve(recipe, *, vocab=None, lent=None):
     own = {name: recipe[name] for name in own}
     fields.check(RunConfig, own, "config")
     fields.check(StageConfig, {name: recipe[name] for name in STAGED}, "config")
-    recipe["stages"] = family.stages(recipe)
+    sections = _sections(family.sections, recipe)
+    recipe["stages"] = family.stages(recipe | dict(stages=_stage_dicts(recipe["stages"])))
+    for kind in kinds:  # also where every stage has its own
+        _named(recipe[kind], kind, f"config.{kind}")
     run = RunConfig(
         **_sections(SECTIONS, recipe),
         **own,
         family=name,
         stages=_stages(recipe, family, vocab),
-        sections=_sections(family.sections, recipe),
+        sections=sections,
         recipe=recipe,
         lent=lent or {},
     )
@@ -72,9 +75,18 @@ def _refuse_unknown(given, known, where):
 
 
 def _dict(given, where):
-    if not isinstance(given, dict):
+    if not isinstance(given, dict | ml_collections.ConfigDict):
         raise InputError(f"{where} is {given!r}; expected a dict of its fields")
     return given
+
+
+def _stage_dicts(given):
+    if not isinstance(given, list) or not given:
+        raise InputError(
+            f"config.stages is {given!r}; expected at least one stage, e.g. "
+            "recipe.stages(dict(steps=1000))"
+        )
+    return [_dict(stage, f"config.stages[{index}]") for index, stage in enumerate(given)]
 
 
 def _sections(classes, recipe):
@@ -87,7 +99,7 @@ def _sections(classes, recipe):
 def _named(given, kind, where):
     """Makes the dataclass of the optimizer or schedule with the name in `given`."""
     choices, name = optimization.CHOICES[kind], _dict(given, where).get("name")
-    if name not in choices:
+    if name not in list(choices):  # the name may be of a type that a dict cannot look up
         raise InputError(f"{where}.name is {name!r}; expected one of {', '.join(choices)}")
     return fields.make(choices[name], given, where)
 
@@ -96,8 +108,6 @@ def _stages(recipe, family, vocab):
     base = {name: value for name, value in recipe["model"].items() if name != "family"}
     fields.check(family.config, base, "config.model")
     base = _fit(base, vocab, recipe["data"].get("vocab_size"))
-    if not recipe["stages"]:
-        raise InputError("config.stages is empty; give at least one, e.g. dict(steps=1000)")
     found, start = [], 0
     for index, given in enumerate(recipe["stages"]):
         stage = _stage(given, base, recipe, family, index, start)
@@ -121,7 +131,6 @@ def _fit(model, vocab, planned):
 
 def _stage(given, base, recipe, family, index, start):
     where = f"config.stages[{index}]"
-    _dict(given, where)
     known = fields.options(StageConfig)
     names = [*known, "grow", "masking", *optimization.CHOICES, *fields.options(family.config)]
     _refuse_unknown(given, names, where)
@@ -183,6 +192,7 @@ def _masking(given, recipe, where):
 
 
 def _check(run):
+    """Checks fields that depend on one another."""
     if run.model.next_sentence and run.data.rows != "pairs":
         raise InputError(
             "config.model.next_sentence needs pairs of segments; set config.data.rows='pairs' "
@@ -193,6 +203,11 @@ def _check(run):
             raise InputError(
                 f"stage {stage.name}: batch {stage.batch} is not divisible by "
                 f"config.accumulate {run.accumulate}; change one of the two"
+            )
+        if stage.batch * stage.length > fields.LARGEST:
+            raise InputError(
+                f"stage {stage.name}: batch {stage.batch} x length {stage.length} is more "
+                f"tokens than an array holds ({fields.LARGEST:,}); change one of the two"
             )
     _check_clock(run)
 
