@@ -19,7 +19,7 @@ def add_argument(parser):
         "--config",
         required=True,
         metavar="RECIPE[:VARIANT]",
-        help="a recipe: its name in this package, or a Python file",
+        help="recipe: a name from this package, or a Python file",
     )
 
 
