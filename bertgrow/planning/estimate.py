@@ -9,13 +9,13 @@ from bertgrow.objectives import stages
 from bertgrow.planning import (
     assumptions,
     budget,
+    cache_cost,
     calibration,
     comparison,
     growth_memory,
     memory,
     traced,
 )
-from bertgrow.teacher_cache import cost_estimate
 from bertgrow.train import loop, sharding
 from bertgrow.train.checkpoints import disk
 
@@ -63,7 +63,7 @@ def make(
             plan, settings, contexts[0].family, run_stages,
             device=device, chips=chips, mfu=mfu, price=price, calibrate=calibrate,
         )  # fmt: skip
-    cost_estimate.add(plan, run_stages, read_rate=read_rate)
+    cache_cost.add(plan, run_stages, read_rate=read_rate)
     return plan
 
 
