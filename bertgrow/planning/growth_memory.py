@@ -47,7 +47,7 @@ def _certificate(context, operators, task, mesh):
     models = transition.path(operators, old.model, new.model)
     peak, weights_before, logits_before = 0, 0, 0
     for index, masks in enumerate(transition.masks_after(operators)):
-        network = context.family.network(transition.exactly(models[index]))
+        network = context.family.network(transition.in_float32(models[index]))
         params = jax.eval_shape(network.init, jax.random.key(0))
         weights = _on_mesh(params, network.axes, mesh) if index else 0  # in the old state
         scores = transition.make_scores(network, masks)

@@ -32,7 +32,7 @@ def resolve(recipe, *, vocab=None, pinned=None):
       InputError: a field is unknown, missing or invalid; the message names the field, its
         value and the expected values.
     """
-    recipe = plain(recipe)
+    recipe = plain(_dict(recipe, "the recipe"))
     name = _dict(recipe.get("model", {}), "config.model").get("family", "bert")
     family = families.find(name)
     own, kinds = fields.options(RunConfig), optimization.CHOICES
@@ -43,13 +43,16 @@ def resolve(recipe, *, vocab=None, pinned=None):
     own = {name: recipe[name] for name in own}
     fields.check(RunConfig, own, "config")
     fields.check(StageConfig, {name: recipe[name] for name in STAGED}, "config")
-    recipe["stages"] = family.stages(recipe)
+    sections = _sections(family.sections, recipe)
+    recipe["stages"] = family.stages(recipe | dict(stages=_stage_dicts(recipe["stages"])))
+    for kind in kinds:  # also where every stage has its own
+        _named(recipe[kind], kind, f"config.{kind}")
     run = RunConfig(
         **_sections(SECTIONS, recipe),
         **own,
         family=name,
         stages=_stages(recipe, family, vocab),
-        sections=_sections(family.sections, recipe),
+        sections=sections,
         recipe=recipe,
         pinned=pinned or {},
     )
@@ -73,9 +76,18 @@ def _refuse_unknown(values, known, path):
 
 
 def _dict(values, path):
-    if not isinstance(values, dict):
+    if not isinstance(values, dict | ml_collections.ConfigDict):
         raise InputError(f"{path} is {values!r}; expected a dict of its fields")
     return values
+
+
+def _stage_dicts(stages):
+    if not isinstance(stages, list) or not stages:
+        raise InputError(
+            f"config.stages is {stages!r}; expected at least one stage, e.g. "
+            "recipe.stages(dict(steps=1000))"
+        )
+    return [_dict(stage, f"config.stages[{index}]") for index, stage in enumerate(stages)]
 
 
 def _sections(classes, recipe):
@@ -88,7 +100,7 @@ def _sections(classes, recipe):
 def _named(values, kind, path):
     """Makes the dataclass of the optimizer or schedule with the name in `values`."""
     choices, name = optimization.CHOICES[kind], _dict(values, path).get("name")
-    if name not in choices:
+    if name not in list(choices):  # the name may be of a type that a dict cannot look up
         raise InputError(f"{path}.name is {name!r}; expected one of {', '.join(choices)}")
     return fields.make(choices[name], values, path)
 
@@ -97,8 +109,6 @@ def _stages(recipe, family, vocab):
     base = {name: value for name, value in recipe["model"].items() if name != "family"}
     fields.check(family.config, base, "config.model")
     base = _fit(base, vocab, recipe["data"].get("vocab_size"))
-    if not recipe["stages"]:
-        raise InputError("config.stages is empty; give at least one, e.g. dict(steps=1000)")
     resolved, start = [], 0
     for index, values in enumerate(recipe["stages"]):
         stage = _stage(values, base, recipe, family, index, start)
@@ -122,7 +132,6 @@ def _fit(model, vocab, planned):
 
 def _stage(values, base, recipe, family, index, start):
     path = f"config.stages[{index}]"
-    _dict(values, path)
     known = fields.options(StageConfig)
     names = [*known, "grow", "masking", *optimization.CHOICES, *fields.options(family.config)]
     _refuse_unknown(values, names, path)
@@ -185,6 +194,7 @@ def _masking(values, recipe, path):
 
 
 def _check(run):
+    """Checks fields that depend on one another."""
     if run.model.next_sentence and run.data.rows != "pairs":
         raise InputError(
             "config.model.next_sentence needs pairs of segments; set config.data.rows='pairs' "
@@ -195,6 +205,11 @@ def _check(run):
             raise InputError(
                 f"stage {stage.name}: batch {stage.batch} is not divisible by "
                 f"config.accumulate {run.accumulate}; change one of the two"
+            )
+        if stage.batch * stage.length > fields.LARGEST:
+            raise InputError(
+                f"stage {stage.name}: batch {stage.batch} x length {stage.length} is more "
+                f"tokens than an array holds ({fields.LARGEST:,}); change one of the two"
             )
     _check_clock(run)
 

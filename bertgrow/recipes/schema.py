@@ -43,6 +43,7 @@ class DataConfig:
         "processes that make batches; 0: the training process makes them itself",
         unit="processes",
         minimum=0,
+        maximum=1024,
     )
     mask_epochs: int = option(
         0,
