@@ -171,8 +171,8 @@ def _whole(run_stages, states, mesh):
     """Axes with a sharding rule that the mesh does not divide, and the weights with them."""
     weights = {}
     for stage, state in zip(run_stages, states, strict=True):
-        for axis in sharding.whole(stage.task.axes, state.params, mesh):
-            key = (axis.axis.removesuffix("_in"), axis.size, axis.along, axis.parts)
+        for axis in sharding.unsharded_axes(stage.task.axes, state.params, mesh):
+            key = (axis.axis.removesuffix("_in"), axis.size, axis.mesh_axis, axis.num_shards)
             weights.setdefault(key, {})[axis.path] = None
     names = ("axis", "size", "along", "parts")
     return [

@@ -208,10 +208,10 @@ def judge(settings, change):
     session = types.SimpleNamespace(
         job=types.SimpleNamespace(settings=settings),
         workdir="run",
-        seen=types.SimpleNamespace(event=said.append),
+        reporter=types.SimpleNamespace(event=said.append),
     )
     row = dict(operator="uneven", holds=False, logit_scale=7.0, max_logit_change=change)
-    stage_entry._judge(session, 3, {"transition": "2-3", "rows": [row]})
+    stage_entry._check_claims(session, 3, {"transition": "2-3", "rows": [row]})
     return said
 
 
