@@ -4,10 +4,9 @@ import shlex
 
 import jax
 
-from bertgrow.core import system_files
+from bertgrow.core import signals, system_files
 from bertgrow.recipes import resolve, token_stores
 from bertgrow.run import job, profiling, trainer, workdir
-from bertgrow.train import signals
 
 
 def launch(args, recipe, *, command, cache=None):
