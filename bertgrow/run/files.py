@@ -64,6 +64,9 @@ class Row(TypedDict):
     flops: float
     seconds: float
     loss: NotRequired[float]
+    grad_norm: NotRequired[float]
+    rate: NotRequired[float]
+    tokens_per_second: NotRequired[float]
     mask_loss: NotRequired[float]
     mlm_loss: NotRequired[float]
     unigram: NotRequired[float]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bertgrow.core import signals
+from bertgrow.core import signals, units
 from bertgrow.core.errors import InputError
 from bertgrow.core.types import Stage
 from bertgrow.data.sequences import pipeline
@@ -110,8 +110,20 @@ def _session(job, path, stop, profile):
         trace = stack.enter_context(profiling.Trace(profile, path / "profile", reporter.event))
         mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
         shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
+        _check_memory(max(map(disk.state_bytes, shapes)))
         disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))
         yield Session(job, path, mesh, saves, stop, log, reporter, Agreement(), trace)
+
+
+def _check_memory(needed):
+    """Raises InputError if a state surely does not fit: the system would end the process."""
+    available = environment.memory()
+    if needed > available:
+        raise InputError(
+            f"parameters and optimizer state need {units.si(needed, 'B')}, and the devices "
+            f"have {units.si(available, 'B')}: lower config.model, or give more devices; `bertgrow "
+            "plan` estimates the memory of each stage"
+        )
 
 
 def _begin(session):

@@ -22,7 +22,7 @@ WALL_CLOCK = (
 CHANGE = "change"  # `split` of a row that records a changed field of the recipe
 
 
-Value = float | str | list[float] | None  # of a field of a row
+Value = float | str | list[float]  # of a field of a row
 
 
 class Digest(TypedDict):

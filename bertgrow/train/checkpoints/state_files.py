@@ -1,6 +1,7 @@
 """Writes and reads the files of one checkpoint with Orbax: a train state and its record."""
 
 import logging
+import sys
 from typing import Any, TypedDict
 
 import jax
@@ -18,7 +19,14 @@ def _is_not_reported_twice(record):
     return record.levelno < logging.ERROR or "orbax" not in record.pathname
 
 
+def _drop_closed_loops(unraisable, then=sys.unraisablehook):
+    """Drops the errors of writes that were in flight when Orbax ended a failed save."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        then(unraisable)
+
+
 logging.getLogger("absl").addFilter(_is_not_reported_twice)
+sys.unraisablehook = _drop_closed_loops
 
 
 class Saved(TypedDict):
