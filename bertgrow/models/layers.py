@@ -185,6 +185,12 @@ def compute_dtype(config):
     return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
 
 
+def attention_mask(inputs, config):
+    """The input `mask`, bool [batch, length]; without it, true where no token is `pad_id`."""
+    mask = inputs.get("mask")
+    return inputs["tokens"] != config.pad_id if mask is None else mask.astype(bool)
+
+
 def check_length(length, config):
     """Raises `InputError` if a sequence is longer than the position table."""
     if length > config.max_length:

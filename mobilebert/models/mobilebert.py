@@ -52,12 +52,12 @@ def watched(config: MobileBertConfig):
     def run(params, inputs, watch, given=NOTHING, active=None):
         if active is None:
             return MobileBert(config).apply({"params": params}, inputs, None, watch, given)
-        mask = inputs["tokens"] != config.pad_id
-        layers, seen = encoder.run_to(
+        mask = layers.attention_mask(inputs, config)
+        output, seen = encoder.run_to(
             active, params["layers"], embeddings(params, inputs), mask,
             config=config, watch=watch, given=given,
         )  # fmt: skip
-        return {"layers": layers, "seen": seen}
+        return {"layers": output, "seen": seen}
 
     return run
 
@@ -84,7 +84,7 @@ class MobileBert(nn.Module):
         config, positions = self.config, inputs.get("positions")
         salts = layers.salts(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
         on_embeddings, on_layers = (None, None) if key is None else (salts[0], salts[1:])
-        mask = inputs["tokens"] != config.pad_id
+        mask = layers.attention_mask(inputs, config)
 
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
@@ -94,6 +94,7 @@ class MobileBert(nn.Module):
         )
 
         outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
+        outputs["mask"] = mask
         outputs["first_token"] = hidden[:, 0]
         if watch is not None:
             outputs["seen"] = seen
