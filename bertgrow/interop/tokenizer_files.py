@@ -4,9 +4,10 @@ from pathlib import Path
 
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import vocabulary
+from bertgrow.interop import sentencepiece_json
 from bertgrow.interop.pretrained import read_json, write_json
 
-FILES = ("vocab.txt", "tokenizer.json")  # in the order in which they are looked for
+FILES = ("vocab.txt", "vocab.model", "tokenizer.json")  # in the order of the search
 
 
 def read(folder, *, vocab=None, cased=None):
@@ -26,7 +27,7 @@ def read(folder, *, vocab=None, cased=None):
         return vocabulary.load(vocab, cased=cased), Path(vocab)
     for name in FILES:
         path = folder / name
-        if path.is_file() and name == "vocab.txt":
+        if path.is_file() and name != "tokenizer.json":
             return vocabulary.load(path, cased=cased), path
         if path.is_file():
             content = "".join(f"{token}\n" for token in _tokens(path)).encode()
@@ -60,27 +61,36 @@ def _is_cased(folder):
 
 
 def write(folder, tokenizer, *, max_length):
-    """Writes `vocab.txt`, `tokenizer.json` and `tokenizer_config.json` of a WordPiece."""
-    if tokenizer.kind != "wordpiece":
-        raise InputError(
-            "the vocabulary is a SentencePiece model, for which Hugging Face's BERT has no "
-            "tokenizer: use --to bertgrow"
-        )
-    folder = Path(folder)
-    (folder / "vocab.txt").write_bytes(tokenizer.content)
-    write_json(folder / "tokenizer.json", _tokenizer_json(tokenizer))
+    """Writes the vocabulary, `tokenizer.json` and `tokenizer_config.json`.
+
+    Raises InputError for a SentencePiece model that is not unigram.
+    """
+    folder, is_wordpiece = Path(folder), tokenizer.kind == "wordpiece"
+    content = tokenizer_json(tokenizer)
+    (folder / tokenizer.file_name).write_bytes(tokenizer.content)
+    write_json(folder / "tokenizer.json", content)
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    config = dict(zip(names, vocabulary.SPECIAL, strict=True)) | dict(
-        tokenizer_class="BertTokenizer",
-        do_lower_case=not tokenizer.cased,
+    config = dict(zip(names, _special_tokens(tokenizer), strict=True)) | dict(
+        tokenizer_class="BertTokenizer" if is_wordpiece else "PreTrainedTokenizerFast",
         model_max_length=max_length,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
+    if is_wordpiece:
+        config["do_lower_case"] = not tokenizer.cased
     write_json(folder / "tokenizer_config.json", config)
 
 
-def _tokenizer_json(tokenizer):
-    """The tokenizer as the package `tokenizers` writes it."""
-    ids = {token: tokenizer.pieces.index(token) for token in vocabulary.SPECIAL}
+def _special_tokens(tokenizer):
+    """Padding, unknown, class, separator and mask, by the names in the vocabulary."""
+    return [tokenizer.pieces[number] for number in tokenizer.vocab[1:6]]
+
+
+def tokenizer_json(tokenizer):
+    """The tokenizer as the package `tokenizers` writes it, with [CLS] and [SEP] around."""
+    specials = _special_tokens(tokenizer)
+    ids = dict(zip(specials, tokenizer.vocab[1:6], strict=True))
+    cls, sep = specials[2:4]
+    make = _wordpiece if tokenizer.kind == "wordpiece" else sentencepiece_json.parts
     added = [
         dict(id=number, content=token, special=True, single_word=False, lstrip=False,
              rstrip=False, normalized=False)
@@ -91,23 +101,29 @@ def _tokenizer_json(tokenizer):
         truncation=None,
         padding=None,
         added_tokens=added,
+        post_processor=dict(
+            type="TemplateProcessing",
+            single=[_special(cls, 0), _sequence("A", 0), _special(sep, 0)],
+            pair=[
+                _special(cls, 0), _sequence("A", 0), _special(sep, 0),
+                _sequence("B", 1), _special(sep, 1),
+            ],
+            special_tokens={
+                token: dict(id=token, ids=[ids[token]], tokens=[token]) for token in (cls, sep)
+            },
+        ),
+        **make(tokenizer),
+    )  # fmt: skip
+
+
+def _wordpiece(tokenizer):
+    """The entries of a WordPiece vocabulary."""
+    return dict(
         normalizer=dict(
             type="BertNormalizer", clean_text=True, handle_chinese_chars=True,
             strip_accents=None, lowercase=not tokenizer.cased,
         ),
         pre_tokenizer=dict(type="BertPreTokenizer"),
-        post_processor=dict(
-            type="TemplateProcessing",
-            single=[_special("[CLS]", 0), _sequence("A", 0), _special("[SEP]", 0)],
-            pair=[
-                _special("[CLS]", 0), _sequence("A", 0), _special("[SEP]", 0),
-                _sequence("B", 1), _special("[SEP]", 1),
-            ],
-            special_tokens={
-                token: dict(id=token, ids=[ids[token]], tokens=[token])
-                for token in ("[CLS]", "[SEP]")
-            },
-        ),
         decoder=dict(type="WordPiece", prefix="##", cleanup=True),
         model=dict(
             type="WordPiece", unk_token="[UNK]", continuing_subword_prefix="##",

@@ -6,7 +6,7 @@ import jax
 
 from bertgrow.core import system_files
 from bertgrow.recipes import resolve, token_stores
-from bertgrow.run import job, profiling, trainer, workdir
+from bertgrow.run import job, profiling, trainer, weights, workdir
 from bertgrow.train import signals
 
 
@@ -27,6 +27,7 @@ def launch(args, recipe, *, command, cache=None):
             todo = _job(args, recipe, resume, cache)
             profiling.check(args.profile, todo.settings.stages[-1].end)
             path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)
+            weights.write_vocabulary(path, todo.tokenizer)
         trainer.run(todo, path, stop=stop, profile=args.profile)
     return 0
 

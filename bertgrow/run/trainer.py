@@ -38,6 +38,7 @@ class Job(NamedTuple):
     unigram: float  # cross-entropy (nat) of the held-out split under training token frequencies
     first: Callable  # (random initial state, shardings) -> first state, e.g. of `init_from`
     command: str  # shell command that continues the run
+    tokenizer: Any = None  # of the stores, copied into the working directory
     caches: dict = {}  # {stage index: `cache.Cache`} of stages with cached teacher outputs
 
 
