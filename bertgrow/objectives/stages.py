@@ -59,13 +59,10 @@ def make_optimizer(context, axes, **options):
     Args:
       context: `StageContext`.
       axes: axis names of the parameters.
-      options: options that are not in the recipe, such as `rate_by_axis`.
+      options: arguments of `optimizers.make` that are not in the recipe.
     """
-    fields = dataclasses.asdict(context.stage.optimizer)
-    make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[fields.pop("name")]
-    fields["decay"] = fields.pop("weight_decay")
     schedule = learning_rate(context.settings.stages, context.index)
-    return make(axes, schedule, **options, **fields)
+    return optimizers.make(context.stage.optimizer, axes, schedule, **options)
 
 
 def learning_rate(stages, index):
@@ -170,9 +167,9 @@ def grown_from_before(context, optimizer):
 
 def _optimizer_of_growth(context, axes):
     """Optimizer with the learning-rate factors of new units and of frozen layers."""
-    by_axis = transition.rate_by_axis(_growths(context), context.stage)
+    factors = transition.factors_by_axis(_growths(context), context.stage)
     frozen = transition.frozen_modules(context.stage.model, axes)
-    return make_optimizer(context, axes, rate_by_axis=by_axis, frozen=frozen)
+    return make_optimizer(context, axes, factors_by_axis=factors, frozen=frozen)
 
 
 def _growths(context):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+from bertgrow.core import keys
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import store
 from bertgrow.data.sequences import pipeline, streams
@@ -96,6 +97,7 @@ def summary(settings, family, todo, stores):
         ),
         tokenizer=weights.entry(stores[0].tokenizer),
         lent=lent,
+        numerics=keys.VERSION,
         versions=versions(),
     )
 

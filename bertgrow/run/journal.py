@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bertgrow.train import divergence, metrics
+from bertgrow.run import workdir as workdirs
+from bertgrow.train import metrics
 from bertgrow.train.checkpoints import checksums
 
 AHEAD = 2  # steps in flight on the devices before the loop waits for the oldest
@@ -75,10 +76,7 @@ class Journal:
         for change in changes:
             if change not in ({name: row.get(name) for name in change} for row in rows):
                 self._write(change["step"], metrics.CHANGE, change)
-                self.seen.event(
-                    f"from step {change['step']} on, config.{change['field']} is "
-                    f"{change['after']!r}, was {change['before']!r}"
-                )
+                self.seen.event(workdirs.change_in_words(change))
 
     def record(self):
         """State of the journal to store in a checkpoint, as plain data."""
@@ -141,7 +139,7 @@ class Journal:
             self._show(each.step, shown if self._is_line(each.step) else None)
 
     def _count(self, step, values, seconds):
-        divergence.check_finite(
+        metrics.check_finite(
             values, step=step.step, position=step.position,
             rows=self.stages[self._index]["batch"], checkpoint=self._saved,
         )  # fmt: skip

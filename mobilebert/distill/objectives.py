@@ -89,7 +89,9 @@ def _optimizer(context, axes, *, name):
         return stages.make_optimizer(context, axes, frozen=still)
     phases = _phases(context.stage)
     factors = schedule.progressive(**phases, below=_section(context).below)
-    inner = stages.make_optimizer(context, axes, frozen=still, rate_by_axis={"layers": factors})
+    inner = stages.make_optimizer(
+        context, axes, frozen=still, factors_by_axis={"layers": factors}
+    )
     phases.pop("num_layers")
     return schedule.with_fresh_moments(inner, axes, **phases)
 

@@ -114,13 +114,13 @@ def test_new_units_alone_warm_up_where_the_recipe_says_so():
     settings = resolved(dict(width="sparkling", moments="asymmetric", rewarmup_new=4), stage=3)
     stage = settings.stages[3]
 
-    factors = transition.rate_by_axis(operators(settings, 3), stage)
+    factors = transition.factors_by_axis(operators(settings, 3), stage)
 
     assert factors.keys() == {"mlp"}
     expected = np.tile([1, 0.25], 16)
     np.testing.assert_array_equal(jax.jit(factors["mlp"])(stage.start), expected)
     np.testing.assert_array_equal(factors["mlp"](stage.start + 3), np.ones(32))
-    assert transition.rate_by_axis(operators(settings, 1), settings.stages[1]) == {}
+    assert transition.factors_by_axis(operators(settings, 1), settings.stages[1]) == {}
 
 
 def rates(settings):
