@@ -55,9 +55,9 @@ def score(model, sentences, *, size=32):
             for loss, number in zip(found, batch.numbers, strict=False):
                 totals[owners[number]] += float(loss)
     counts = [len(row) - 2 for row in rows]
+    means = [float(total / count) for total, count in zip(totals, counts, strict=True)]
     return [
-        Score(math.exp(total / count), total / count, count)
-        for total, count in zip(totals, counts, strict=True)
+        Score(math.exp(mean), mean, count) for mean, count in zip(means, counts, strict=True)
     ]
 
 

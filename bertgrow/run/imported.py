@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from bertgrow.core import fields
+from bertgrow.core import fields, keys
 from bertgrow.core.errors import InputError
 from bertgrow.core.types import TrainState
 from bertgrow.models import families
@@ -35,6 +35,7 @@ def write(path, model, account):
         lent={},
         imported=dict(source=model.source, **account._asdict()),
         fresh=list(model.fresh),
+        numerics=keys.VERSION,
         versions=job.versions(),
     )
     if (path / "config.json").exists():
