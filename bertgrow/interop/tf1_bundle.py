@@ -64,7 +64,7 @@ def write(prefix, tensors):
     pairs, place = {b"": HEADER}, 0
     with open(f"{prefix}.data-00000-of-00001", "wb") as stream:
         for name in sorted(tensors):
-            data = np.ascontiguousarray(tensors[name], DTYPES[FLOAT])
+            data = np.asarray(tensors[name], DTYPES[FLOAT], order="C")
             stream.write(data.tobytes())
             pairs[name.encode()] = _entry(data, place)
             place += data.nbytes

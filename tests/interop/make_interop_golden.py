@@ -1,4 +1,4 @@
-"""Writes what torch and transformers make, for machines without them, when run.
+"""Writes what torch, transformers and TensorFlow make, for machines without them, when run.
 
     PYTHONPATH=tests python tests/interop/make_interop_golden.py
 
@@ -22,6 +22,22 @@ STATE = {  # by `torch_state`
     "bfloat16": [1.0, 2.5],
     "ids": np.arange(3),
 }
+TENSORS = {  # of a TensorFlow checkpoint; the last is long enough for CRCs in lanes
+    "bert/a/kernel": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "bert/a/bias": np.float32([1.5]),
+    "scalar": np.float32(2.0).reshape(()),
+    "large": np.linspace(0, 1, 9001, dtype=np.float32),
+}
+STEP = {"global_step": np.int64(7).reshape(())}
+
+
+def save_by_tensorflow(tensorflow, prefix):
+    """Writes `TENSORS` and `STEP` as a checkpoint."""
+    tensors = TENSORS | STEP
+    tensorflow.raw_ops.SaveV2(
+        prefix=str(prefix), tensor_names=list(tensors), tensors=list(tensors.values()),
+        shape_and_slices=[""] * len(tensors),
+    )  # fmt: skip
 
 
 def torch_state(torch):
@@ -71,9 +87,11 @@ def outputs(folder, kind="ForMaskedLM"):
 def main():
     import tempfile
 
+    import tensorflow
     import torch
 
     FOLDER.mkdir(exist_ok=True)
+    save_by_tensorflow(tensorflow, FOLDER / "tensorflow.ckpt")
     torch.save(torch_state(torch), FOLDER / "zip.bin")
     torch.save(
         torch_state(torch), FOLDER / "pickles.bin", _use_new_zipfile_serialization=False
