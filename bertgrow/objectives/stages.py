@@ -42,7 +42,7 @@ def task(context):
     stage_task = objective.task(context)
     if objective.enter is not grown_from_before:
         return stage_task
-    return transition.hide_new(stage_task, _growths(context), context.stage)
+    return transition.mask_new(stage_task, _growths(context), context.stage)
 
 
 def find(family, name):
@@ -127,7 +127,7 @@ def _masked_lm(context, masking):
         context.family.network(config.model),
         vocab=context.vocab,
         rate=masking.rate,
-        slots=masking.slots(config.length),
+        max_predictions=masking.num_predictions(config.length),
         whole_word=masking.whole_word,
         next_sentence=config.model.next_sentence,
         seed=context.settings.seed,
@@ -146,7 +146,7 @@ def grown_from_before(context, optimizer):
     has_masks = any(operator.masks for operator in operators)
     if has_masks and find(context.family, new.task).enter is not grown_from_before:
         raise InputError(
-            f"growth: msg cannot hide what is new from the task {new.task!r} of stage "
+            f"growth: msg cannot mask new parts in the task {new.task!r} of stage "
             f"{new.name}; choose another operator"
         )
     before = task(context.at(context.index - 1))
@@ -183,9 +183,9 @@ def _growths(context):
 
 def _masked_lm_flops(context):
     config = context.stage
-    slots = config.masking.slots(config.length)
+    max_predictions = config.masking.num_predictions(config.length)
     return flops.train_step_flops(
-        config.model, config.length, slots, config.batch, context.family.flops
+        config.model, config.length, max_predictions, config.batch, context.family.flops
     )
 
 

@@ -24,11 +24,11 @@ def launch(args, recipe, *, command, cache=None):
     limit = args.time_limit and args.time_limit * 60
     with signals.StopRequest(resume=resume, time_limit=limit, start=args.start) as stop:
         with stop.uninterruptible():
-            todo = _job(args, recipe, resume, cache)
-            profiling.check(args.profile, todo.settings.stages[-1].end)
-            path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)
-            weights.write_vocabulary(path, todo.tokenizer)
-        trainer.run(todo, path, stop=stop, profile=args.profile)
+            made = _job(args, recipe, resume, cache)
+            profiling.check(args.profile, made.settings.stages[-1].end)
+            path = workdir.open_for(args.workdir, made.summary, extend=args.extend)
+            weights.write_vocabulary(path, made.tokenizer)
+        trainer.run(made, path, stop=stop, profile=args.profile)
     return 0
 
 

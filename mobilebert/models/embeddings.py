@@ -23,7 +23,7 @@ class Embeddings(nn.Module):
     config: MobileBertConfig
 
     @nn.compact
-    def __call__(self, tokens, types, salt=None):
+    def __call__(self, tokens, types, dropout_seed=None):
         """Two int32 [batch, length] -> [batch, length, embed] and the token table."""
         config, length = self.config, tokens.shape[1]
         layers.check_length(length, config)
@@ -37,7 +37,7 @@ class Embeddings(nn.Module):
         summed = summed + embeddings.look_up_types(weights["types"], types)
         hidden = blocks.normalise(weights.get("norm"), summed, config)
         hidden = hidden.astype(blocks.stream_dtype(config))
-        return layers.dropout(hidden, salt, config.dropout), weights["words"]
+        return layers.dropout(hidden, dropout_seed, config.dropout), weights["words"]
 
 
 def trigrams(words):

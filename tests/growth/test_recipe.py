@@ -43,7 +43,7 @@ def test_a_stage_overrides_how_the_run_grows():
     "grow, stage, words",
     [
         (dict(widht="fpi"), 1, "stages.1..grow.widht is no field .* 'width'"),
-        (dict(width="fpi"), 0, "first stage grows out of nothing"),
+        (dict(width="fpi"), 0, "first stage has no previous stage"),
         (
             dict(on_broken_claim="ignore"),
             1,
@@ -55,7 +55,7 @@ def test_a_stage_overrides_how_the_run_grows():
         (
             dict(rewind=8),
             1,
-            "stage 1 starts at step 7 of its schedule with a clock set back by 8",
+            "stage 1 starts at step 7 of its schedule, which is rewound by 8",
         ),
         (
             dict(moments=3),
@@ -208,10 +208,10 @@ def judge(settings, change):
     session = types.SimpleNamespace(
         job=types.SimpleNamespace(settings=settings),
         workdir="run",
-        seen=types.SimpleNamespace(event=said.append),
+        reporter=types.SimpleNamespace(event=said.append),
     )
     row = dict(operator="uneven", holds=False, logit_scale=7.0, max_logit_change=change)
-    stage_entry._judge(session, 3, {"transition": "2-3", "rows": [row]})
+    stage_entry._check_claims(session, 3, {"transition": "2-3", "rows": [row]})
     return said
 
 
