@@ -74,14 +74,20 @@ def masked_head(path="mlm"):
     name = "cls.predictions"
     bias = Weight(f"{path}/output_bias", (), f"{name}.bias", f"{tf1_name(name)}/output_bias")
     transform = f"{name}.transform"
-    return [*dense(path, f"{transform}.dense"), *norm(f"{path}/norm", f"{transform}.LayerNorm"), bias]
+    return [
+        *dense(path, f"{transform}.dense"),
+        *norm(f"{path}/norm", f"{transform}.LayerNorm"),
+        bias,
+    ]
 
 
 def next_sentence(path="nsp"):
     """The weights of the next-sentence head; TF1 stores its kernel as [out, in] too."""
     name, both = "cls.seq_relationship", (HUGGING_FACE, TF1)
     return [
-        Weight(f"{path}/kernel", (), f"{name}.weight", f"{tf1_name(name)}/output_weights", both),
+        Weight(
+            f"{path}/kernel", (), f"{name}.weight", f"{tf1_name(name)}/output_weights", both
+        ),
         Weight(f"{path}/bias", (), f"{name}.bias", f"{tf1_name(name)}/output_bias"),
     ]
 

@@ -77,7 +77,7 @@ def _begin(parts, settings):
 
 def _parts_of(source, lines):
     """Yields lists of `lines` texts."""
-    with files.damage_reported(source), files.open_bytes(source) as stream:
+    with files.damage_as_input_error(source), files.open_bytes(source) as stream:
         while part := list(itertools.islice(stream, lines)):
             try:
                 yield [line.decode().rstrip("\r\n") for line in part]

@@ -75,6 +75,6 @@ def _best(apply, top_k):
 
 def _named(tokenizer, ids, probabilities):
     return [
-        Filled(tokenizer.pieces[number], float(probability), int(number))
+        Filled(tokenizer.tokens[number], float(probability), int(number))
         for number, probability in zip(ids, probabilities, strict=True)
     ]

@@ -111,13 +111,15 @@ def _ours(name, tensor, shape, names, is_transposed):
     expected = expected[::-1] if is_transposed else expected
     if tensor.shape != expected:
         raise InputError(
-            f"the tensor {name} has shape {list(tensor.shape)}, and {list(expected)} is expected "
-            "by config.json: use the config.json of these weights"
+            f"the tensor {name} has shape {list(tensor.shape)}, and {list(expected)} is "
+            "expected by config.json: use the config.json of these weights"
         )
     tensor = np.asarray(tensor).astype(np.float32)
     if not np.isfinite(tensor).all():
         bad = int((~np.isfinite(tensor)).sum())
-        raise InputError(f"the tensor {name} has {bad} numbers that are not finite (NaN or inf)")
+        raise InputError(
+            f"the tensor {name} has {bad} numbers that are not finite (NaN or inf)"
+        )
     return (tensor.T if is_transposed else tensor).reshape(shape)
 
 
@@ -136,8 +138,8 @@ def _untied(tensors, aliases, program):
             tied.append(alias)
         else:
             raise InputError(
-                f"the tensors {alias} and {name} differ, and the model has one weight for both: "
-                "its output table is tied"
+                f"the tensors {alias} and {name} differ, and the model has one weight for "
+                "both: its output table is tied"
             )
     return tensors, tied
 

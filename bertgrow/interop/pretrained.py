@@ -40,8 +40,8 @@ def fit(config, tokenizer, vocab_file):
     """Sets `pad_id` to that of the vocabulary; InputError if it has another size."""
     if tokenizer.vocab.size != config.vocab_size:
         raise InputError(
-            f"{vocab_file} has {tokenizer.vocab.size} tokens and the model {config.vocab_size}: "
-            "give the vocabulary of the model with --vocab"
+            f"{vocab_file} has {tokenizer.vocab.size} tokens and the model "
+            f"{config.vocab_size}: give the vocabulary of the model with --vocab"
         )
     config = dataclasses.replace(config, pad_id=tokenizer.vocab.pad_id)
     config.check()

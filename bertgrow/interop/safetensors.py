@@ -36,12 +36,15 @@ def read(path):
         raise InputError(f"{path} cannot be read as safetensors: {error}") from error
     size = int.from_bytes(content[:8].tobytes(), "little")
     if len(content) < 8 or size > min(len(content) - 8, LONGEST_HEADER):
-        raise InputError(f"{path} is cut short or no safetensors file: its header is incomplete")
+        raise InputError(
+            f"{path} is cut short or no safetensors file: its header is incomplete"
+        )
     try:
         header = json.loads(content[8 : 8 + size].tobytes())
         header.pop("__metadata__", None)
         return {
-            name: _tensor(path, name, content[8 + size :], **row) for name, row in header.items()
+            name: _tensor(path, name, content[8 + size :], **row)
+            for name, row in header.items()
         }
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no safetensors file: bad header ({error})") from error

@@ -25,7 +25,7 @@ def parts(tokenizer):
         )
     pieces = [protobuf.fields(piece) for piece in model[1]]
     scores = [_score(piece) for piece in pieces]
-    scores += [0.0] * (len(tokenizer.pieces) - len(scores))  # special tokens that it lacked
+    scores += [0.0] * (len(tokenizer.tokens) - len(scores))  # special tokens that it lacked
     has_bytes = any(piece.get(3, [1])[0] == BYTE for piece in pieces)
     charsmap = normal.get(2, [b""])[0]
     steps = [dict(type="Precompiled", precompiled_charsmap=_base64(charsmap))] * bool(charsmap)
@@ -41,7 +41,7 @@ def parts(tokenizer):
         model=dict(
             type="Unigram",
             unk_id=tokenizer.vocab.unk_id,
-            vocab=[list(pair) for pair in zip(tokenizer.pieces, scores, strict=True)],
+            vocab=[list(pair) for pair in zip(tokenizer.tokens, scores, strict=True)],
             byte_fallback=has_bytes,
         ),
     )

@@ -35,7 +35,9 @@ def _block(content, handle):
     if len(block) < size + TRAILER:
         raise InputError("its index is cut short; copy the files again")
     if block[size]:
-        raise InputError("its index is compressed; save the checkpoint again with TensorFlow 1.2+")
+        raise InputError(
+            "its index is compressed; save the checkpoint again with TensorFlow 1.2+"
+        )
     if crc32c.masked(block[: size + 1]) != int.from_bytes(block[size + 1 :], "little"):
         raise InputError("its index is damaged (CRC differs); copy the files again")
     return block[:size]

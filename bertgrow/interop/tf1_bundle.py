@@ -53,7 +53,9 @@ def _tensor(name, entry, files):
     offset, size = (known.get(field, [0])[0] for field in (4, 5))
     data = files[known.get(3, [0])[0]][offset : offset + size]
     if len(data) < size:
-        raise InputError(f"the data are cut short at the tensor {name.decode()}; copy them again")
+        raise InputError(
+            f"the data are cut short at the tensor {name.decode()}; copy them again"
+        )
     if 6 in known and crc32c.masked(data) != known[6][0]:
         raise InputError(f"the tensor {name.decode()} is damaged (CRC differs); copy it again")
     return data.view(DTYPES[number]).reshape(shape)

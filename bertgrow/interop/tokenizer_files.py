@@ -82,7 +82,7 @@ def write(folder, tokenizer, *, max_length):
 
 def _special_tokens(tokenizer):
     """Padding, unknown, class, separator and mask, by the names in the vocabulary."""
-    return [tokenizer.pieces[number] for number in tokenizer.vocab[1:6]]
+    return [tokenizer.tokens[number] for number in tokenizer.vocab[1:6]]
 
 
 def tokenizer_json(tokenizer):
@@ -128,7 +128,7 @@ def _wordpiece(tokenizer):
         model=dict(
             type="WordPiece", unk_token="[UNK]", continuing_subword_prefix="##",
             max_input_chars_per_word=vocabulary.LONGEST_WORD,
-            vocab={token: number for number, token in enumerate(tokenizer.pieces)},
+            vocab={token: number for number, token in enumerate(tokenizer.tokens)},
         ),
     )  # fmt: skip
 

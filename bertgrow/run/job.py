@@ -12,6 +12,7 @@ from bertgrow.core import keys
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import store
 from bertgrow.data.sequences import pipeline, streams
+from bertgrow.interop import conversion
 from bertgrow.models import families
 from bertgrow.objectives import stages
 from bertgrow.recipes import token_stores
@@ -136,4 +137,5 @@ def _first(settings, state, shardings, opened):
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             state.params, shardings.params,
         )  # fmt: skip
-        return state._replace(params=saves.restore_params(step, target))
+        params = saves.restore_params(step, target, ignore=conversion.HEADS)
+        return state._replace(params=params)

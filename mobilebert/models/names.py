@@ -69,7 +69,9 @@ def _embeddings(config):
 def _heads(config):
     """The heads. The masked-token head has a real LayerNorm in every student."""
     predictions = "cls/predictions/extra_output_weights"
-    extra = Weight("mlm/extra", (), "cls.predictions.dense.weight", predictions, (HUGGING_FACE,))
+    extra = Weight(
+        "mlm/extra", (), "cls.predictions.dense.weight", predictions, (HUGGING_FACE,)
+    )
     pooler = _dense("pooler", "mobilebert.pooler.dense") if config.pooler else []
     pairs = layouts.next_sentence() if config.next_sentence else []
     return [*pooler, *layouts.masked_head(), extra, *pairs]
@@ -118,7 +120,9 @@ def read(fields, names, program):
     weights without one is of a model that leaves it out.
     """
     bert.check(fields, EXPECTED)
-    norm = fields.get("normalization_type", "no_norm" if program == HUGGING_FACE else "layer_norm")
+    norm = fields.get(
+        "normalization_type", "no_norm" if program == HUGGING_FACE else "layer_norm"
+    )
     if norm not in NORMS:
         raise InputError(
             f"config.json has normalization_type {norm!r}; expected one of {', '.join(NORMS)}"

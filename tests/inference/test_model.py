@@ -52,7 +52,7 @@ def test_texts_are_split_at_the_mask():
 
     (row,) = texts.encode(tokenizer, ["the[MASK][MASK]file"], masks=True)
 
-    tokens = [tokenizer.pieces[number] for number in row]
+    tokens = [tokenizer.tokens[number] for number in row]
     assert tokens == ["[CLS]", "the", "[MASK]", "[MASK]", "file", "[SEP]"]
 
 
@@ -132,7 +132,9 @@ def test_a_bucket_compiles_once():
     assert sorted(traces) == [(4, 32), (32, 16)]
 
 
-@pytest.mark.parametrize("change", [dict(pool=2), dict(pool=3), dict(pool=2, pool_mode="concat")])
+@pytest.mark.parametrize(
+    "change", [dict(pool=2), dict(pool=3), dict(pool=2, pool_mode="concat")]
+)
 def test_a_pooled_stage_is_used_as_what_it_is(change):
     loaded = model.of(small.of(dataclasses.replace(small.CONFIGS["bert"], **change)))
 

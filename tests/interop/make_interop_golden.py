@@ -93,9 +93,7 @@ def main():
     FOLDER.mkdir(exist_ok=True)
     save_by_tensorflow(tensorflow, FOLDER / "tensorflow.ckpt")
     torch.save(torch_state(torch), FOLDER / "zip.bin")
-    torch.save(
-        torch_state(torch), FOLDER / "pickles.bin", _use_new_zipfile_serialization=False
-    )
+    torch.save(torch_state(torch), FOLDER / "pickles.bin", _use_new_zipfile_serialization=False)
     for name in small.EXPRESSIBLE:
         with tempfile.TemporaryDirectory() as folder:
             hugging_face.write(folder, small.pretrained(name))

@@ -1,4 +1,4 @@
-"""Tests of the converter: every tensor of a file and every weight of a model is accounted for."""
+"""Tests of the converter: every tensor and every weight of a model is accounted for."""
 
 import numpy as np
 import pretrained_models as small
@@ -49,7 +49,7 @@ def test_the_road_through_tf1_to_hugging_face_is_bit_exact(name):
         np.testing.assert_array_equal(there[tensor], direct[tensor])
 
 
-# Names in Google's own index files, and in a state dict of transformers: mobilebert.md, 2 and 10.
+# As in the index files of Google's checkpoints.
 @pytest.mark.parametrize(
     "preset, encoder, heads",
     [

@@ -106,7 +106,9 @@ def stored_bert(form=""):
     """Weights of a stored random Hugging Face BERT, and its configuration."""
     golden, start = np.load(GOLDEN), f"{form}weights/"
     tensors = {n.removeprefix(start): golden[n] for n in golden if n.startswith(start)}
-    sizes = dict(vocab_size=40, num_layers=2, width=16, num_heads=2, ffn_width=24, max_length=12)
+    sizes = dict(
+        vocab_size=40, num_layers=2, width=16, num_heads=2, ffn_width=24, max_length=12
+    )
     order = "pre" if form else "post"
     return golden, tensors, BertConfig(**sizes, norm_order=order, next_sentence=True)
 

@@ -35,7 +35,9 @@ def prose(text_file):
     return text_file.read_text("utf-8").splitlines()[:400] + TRAPS
 
 
-@pytest.mark.parametrize("kind, cased", [("unigram", False), ("unigram", True), ("wordpiece", False)])
+@pytest.mark.parametrize(
+    "kind, cased", [("unigram", False), ("unigram", True), ("wordpiece", False)]
+)
 def test_a_trained_vocabulary_gives_equal_ids(kind, cased, prose):
     assert_ids_equal(vocabulary_training.train(prose, size=200, kind=kind, cased=cased), prose)
 
