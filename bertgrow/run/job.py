@@ -86,7 +86,11 @@ def summary(settings, family, run_stages, stores):
     pairs = zip(settings.stages, run_stages, strict=True)
     table = [stage_row(family, config, flops=stage.flops) for config, stage in pairs]
     frozen = [stage.frozen for stage in run_stages if stage.frozen]
-    lent = {folder: pin for source in frozen for folder, pin in (source.lent or {}).items()}
+    pinned = {
+        folder: checkpoint
+        for source in frozen
+        for folder, checkpoint in (source.pinned or {}).items()
+    }
     return dict(
         recipe=settings.recipe,
         stages=table,
@@ -97,7 +101,7 @@ def summary(settings, family, run_stages, stores):
             tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
         ),
         tokenizer=weights.entry(stores[0].tokenizer),
-        lent=lent,
+        lent=pinned,
         numerics=keys.VERSION,
         versions=versions(),
     )

@@ -4,10 +4,9 @@ import shlex
 
 import jax
 
-from bertgrow.core import system_files
+from bertgrow.core import signals, system_files
 from bertgrow.recipes import resolve, token_stores
 from bertgrow.run import job, profiling, trainer, weights, workdir
-from bertgrow.train import signals
 
 
 def launch(args, recipe, *, command, cache=None):
@@ -34,8 +33,8 @@ def launch(args, recipe, *, command, cache=None):
 
 def _job(args, recipe, resume, cache):
     stores = token_stores.open_all(recipe)
-    lent = workdir.lent(args.workdir)
-    settings = resolve.resolve(recipe, vocab=stores[0].vocab, lent=lent)
+    pinned = workdir.pinned_teachers(args.workdir)
+    settings = resolve.resolve(recipe, vocab=stores[0].vocab, pinned=pinned)
     return job.make(settings, stores, command=resume, cached_in=cache)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from bertgrow.core import signals
 from bertgrow.core.errors import Stopped
 from bertgrow.core.types import Stage
 from bertgrow.data.sequences import pipeline
@@ -21,7 +22,7 @@ from bertgrow.growth import certificate as certificates
 from bertgrow.recipes.schema import RunConfig
 from bertgrow.run import journal, profiling, progress, stage_entry, workdir
 from bertgrow.teacher_cache import cache
-from bertgrow.train import environment, evaluation, loop, sharding, signals
+from bertgrow.train import environment, evaluation, loop, sharding
 from bertgrow.train.agreement import Agreement
 from bertgrow.train.checkpoints import checkpoint, disk
 

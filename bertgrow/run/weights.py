@@ -31,7 +31,7 @@ def read(folder, step=None):
     tokenizer = read_vocabulary(folder, known)
     settings = resolve.resolve(
         known["recipe"], vocab=tokenizer.vocab._replace(hash=tokenizer.hash),
-        lent=known.get("lent"),
+        pinned=known.get("lent"),
     )  # fmt: skip
     family = families.find(settings.family)
     with checkpoint.Checkpoints(Path(folder) / "checkpoints") as saves:

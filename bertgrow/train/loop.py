@@ -79,7 +79,7 @@ def gradients_of(task, params, frozen, inputs, key, step, accumulate=1):
     """
 
     def loss_of(params, inputs, key):
-        params = task.view(params, step) if task.view else params
+        params = task.masked_params(params, step) if task.masked_params else params
         loss, metrics = task.loss(params, frozen, inputs, key, step)
         return loss, {"loss": loss} | metrics
 

@@ -146,7 +146,7 @@ def test_the_tasks_of_the_family_are_the_strategies_of_the_paper():
         ("", ["stages[0].width=24"], "teacher has width 24 and the student 16"),
         ("", ["stages[0].num_heads=4"], "teacher has num_heads 4 and the student 2"),
         ("", ["model.vocab_size=9"], "the store's vocabulary has 400"),
-        ("", ["stages[1].steps=5"], "5 steps do not part into 2 equal phases"),
+        ("", ["stages[1].steps=5"], "5 steps do not divide into 2 equal phases"),
         ("", ["stages[1].task=progresive"], "did you mean 'progressive'?"),
         ("", ["transfer.hiden=1"], "hiden"),
         ("", ["transfer.features=both"], "expected one of split, plain"),

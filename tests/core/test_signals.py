@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from bertgrow.core import errors
-from bertgrow.train import signals
+from bertgrow.core import errors, signals
 
 ROOT = Path(__file__).parents[2]
 HEAD = f"""
 import os, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from bertgrow.train import signals
+from bertgrow.core import signals
 """
 
 
