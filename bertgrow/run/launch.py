@@ -10,7 +10,14 @@ from bertgrow.run import job, profiling, trainer, weights, workdir
 
 
 def launch(args, recipe, *, command, cache=None):
-    """Starts or continues the run of a recipe.
+    """Starts or continues the run of a recipe, see `steps`; returns the exit code 0."""
+    for _ in steps(args, recipe, command=command, cache=cache):
+        pass
+    return 0
+
+
+def steps(args, recipe, *, command, cache=None):
+    """Starts or continues the run of a recipe; yields a `StepInfo` after each step.
 
     Args:
       args: parsed command-line arguments.
@@ -27,8 +34,7 @@ def launch(args, recipe, *, command, cache=None):
             profiling.check(args.profile, made.settings.stages[-1].end)
             path = workdir.open_for(args.workdir, made.summary, extend=args.extend)
             weights.write_vocabulary(path, made.tokenizer)
-        trainer.run(made, path, stop=stop, profile=args.profile)
-    return 0
+        yield from trainer.steps(made, path, stop=stop, profile=args.profile)
 
 
 def _job(args, recipe, resume, cache):

@@ -59,7 +59,16 @@ class Session(NamedTuple):
 
 
 def run(job, path, *, stop=None, profile=None):
-    """Trains a job in its working directory until its last stage ends; continues if begun.
+    """Trains a job in its working directory until its last stage ends, see `steps`."""
+    for _ in steps(job, path, stop=stop, profile=profile):
+        pass
+
+
+def steps(job, path, *, stop=None, profile=None):
+    """Trains a job in its working directory, and yields a `StepInfo` after each step.
+
+    A run that has begun continues from its last checkpoint. Whoever stops the loop early loses
+    the steps after that.
 
     Args:
       job: `Job`.
@@ -80,7 +89,7 @@ def run(job, path, *, stop=None, profile=None):
             stage_session, state = stage_entry.prepare(
                 session, index, state, index > first or is_new
             )
-            state = _train(stage_session, index, state)
+            state = yield from _train(stage_session, index, state)
         session.saves.wait()
         session.reporter.event(f"finished at step {int(state.step)}: {path}")
 
@@ -145,7 +154,7 @@ def _begin(session):
 
 
 def _train(session, index, state):
-    """Trains one stage to its end; returns its last state."""
+    """Trains one stage to its end, yields each `StepInfo`; returns the last state."""
     log, stage = session.log, session.job.stages[index]
     step, until = int(state.step), session.job.settings.stages[index].end
     log.stage(index)
@@ -168,6 +177,7 @@ def _train(session, index, state):
             log.take(info)
             _after_step(session, index, info, evaluate)
             session.trace.after(info.step, info.metrics)
+            yield info
     return state
 
 
