@@ -26,13 +26,13 @@ def add_arguments(parser):
 def main(args):
     # Imported here because they load JAX, which `--help` does not need.
     from bertgrow.inference import model
-    from bertgrow.interop import hugging_face, native, tf1
-    from bertgrow.models import families
+    from bertgrow.interop import deviation, hugging_face, native, tf1
 
     found = model.read(args.source, args.step)
     writers = dict(hf=hugging_face.write, tf1=tf1.write, bertgrow=native.write)
+    remark = deviation.check(found, args.to)
     writers[args.to](args.output, found)
-    for remark in families.find(found.family).layouts.remarks(found.config, args.to):
+    if remark:
         print(remark)
     step = "" if found.step is None else f", step {found.step}"
     print(f"written: {found.family} of {found.source}{step}, in {args.output}")

@@ -36,7 +36,8 @@ class Layouts(NamedTuple):
     `write(config, program) -> fields` of config.json. Raises InputError if the program's
     model classes cannot express the configuration.
     `aliases(config)` is {name: other name} of Hugging Face's tied weights.
-    `remarks(config, program) -> [str]` are deviations of that program from our model.
+    `variant(config, program)` is None, or a configuration of ours that computes what that
+    program computes, and the difference in words.
     """
 
     weights: Callable
@@ -44,7 +45,7 @@ class Layouts(NamedTuple):
     read: Callable
     write: Callable
     aliases: Callable
-    remarks: Callable = lambda config, program: []
+    variant: Callable
 
 
 def dense(path, name, index=()):

@@ -1,5 +1,7 @@
 """BERT in other programs: names of its weights, and its fields in config.json."""
 
+import dataclasses
+
 from bertgrow.core import layouts
 from bertgrow.core.errors import InputError
 from bertgrow.core.layouts import TF1, Layouts
@@ -129,13 +131,12 @@ def write(config, program):
     )
 
 
-def remarks(config, program):
-    """What Google's code computes otherwise."""
+def variant(config, program):
+    """Google's code computes gelu by tanh."""
     if program == TF1 and config.activation == "gelu":
-        yield (
-            "Google's code computes gelu by tanh, this model by erf: activations differ by up "
-            "to 5e-4"
-        )
+        changed = dataclasses.replace(config, activation="gelu_tanh")
+        return changed, "Google's code computes gelu by tanh, this model by erf"
+    return None
 
 
 def take(fields, table):
@@ -176,4 +177,4 @@ def activation_name(ours, program):
     return "gelu_new" if ours == "gelu_tanh" else ours
 
 
-LAYOUTS = Layouts(weights, recognises, read, write, aliases, remarks)
+LAYOUTS = Layouts(weights, recognises, read, write, aliases, variant)

@@ -1,5 +1,7 @@
 """MobileBERT in other programs: names of its weights, and its fields in config.json."""
 
+import dataclasses
+
 from bertgrow.core import layouts
 from bertgrow.core.errors import InputError
 from bertgrow.core.layouts import HUGGING_FACE, TF1, Layouts, Weight
@@ -181,4 +183,12 @@ def write(config, program):
     )
 
 
-LAYOUTS = Layouts(weights, recognises, read, write, aliases, bert.remarks)
+def variant(config, program):
+    """Two of Hugging Face's LayerNorms leave out their epsilon, so that it is torch's."""
+    if program == HUGGING_FACE and config.norm == "layer":
+        changed = dataclasses.replace(config, loose_norms=True)
+        return changed, "two LayerNorms of Hugging Face's class have epsilon 1e-5, not 1e-12"
+    return bert.variant(config, program)
+
+
+LAYOUTS = Layouts(weights, recognises, read, write, aliases, variant)
