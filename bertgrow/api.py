@@ -63,7 +63,11 @@ def plan(
       dict, what `bertgrow plan --json` prints.
     """
     from bertgrow.commands import plan as command
+    from bertgrow.core.errors import InputError
+    from bertgrow.planning import hardware
 
+    if device is not None and device not in hardware.TABLE:
+        raise InputError(f"device is {device!r}; expected one of {', '.join(hardware.TABLE)}")
     return command.make(SimpleNamespace(
         config=recipe, overrides=_overrides(store, options), device=device, chips=chips,
         mfu=mfu, price=price, calibrate=calibrate, read_rate=read_rate,
