@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+BATCH_AXES = ("data", "fsdp")  # axes of the mesh that divide the sequences of a batch
+
 
 class Vocab(NamedTuple):
     """Properties of a vocabulary that a training step uses."""

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from bertgrow.core import errors, tree
+from bertgrow.core.types import BATCH_AXES
 
 EPSILON = 1e-12
 ACTIVATIONS = {
@@ -80,6 +81,30 @@ def linear(kernel, bias):
 def norm(axes):
     """Axis table of a layer norm: scale and bias."""
     return {"scale": axes, "bias": axes}
+
+
+def shard_batch(x):
+    """Keeps the activations `x` [batch, ...] sharded along their batch alone.
+
+    Without this, XLA would shard the residual stream like the weights under `fsdp`, and move
+    activations between devices instead of weights. It acts where a mesh is set by
+    `jax.set_mesh`.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES))
+
+
+def look_up(table, tokens):
+    """Looks up rows of a table [vocab, width] by tokens, int [batch, length].
+
+    Under `fsdp` the rows are gathered first, like every other weight at its use. Otherwise XLA
+    would look up parts of rows and move the activations.
+    """
+    if not jax.sharding.get_abstract_mesh().empty:
+        whole_rows = jax.P(jax.P.UNCONSTRAINED, None)
+        table = jax.lax.with_sharding_constraint(table, whole_rows)
+    return shard_batch(table[tokens])
 
 
 def dense(weights, x, dims=1):
