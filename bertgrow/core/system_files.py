@@ -49,24 +49,25 @@ def user_cache():
     return home / "bertgrow"
 
 
-def write_atomically(path, text):
-    """Writes a text file and its folder: complete, or not at all.
+def write_atomically(path, content):
+    """Writes a file and its folder: complete, or not at all.
 
     Args:
       path: `pathlib.Path` or `epath.Path`.
-      text: contents.
+      content: bytes, or text to be written as UTF-8.
 
     Raises:
       OSError: with the name of the file; an older version of it is unchanged.
     """
+    content = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     if "://" in str(path):  # object stores write an object atomically
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)
         return
     draft = f"{path}.tmp"
     try:
-        with named(path), open(draft, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with named(path), open(draft, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(draft, path)

@@ -13,7 +13,10 @@ from bertgrow.train.checkpoints import disk
 
 # In the order in which they are moved: the rest of an interrupted move is no run without
 # config.json, and no other run overwrites it.
-FILES = ("config.json", "metrics.jsonl", "growth", "checkpoints", "tensorboard", "profile")
+FILES = (
+    "config.json", "metrics.jsonl", "growth", "checkpoints", "tensorboard", "profile",
+    "vocab.txt", "vocab.model",
+)  # fmt: skip
 
 
 @contextlib.contextmanager

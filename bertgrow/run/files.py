@@ -28,6 +28,11 @@ class Store(TypedDict):
     vocabulary: NotRequired[str]
 
 
+class Tokenizer(TypedDict):
+    file: Literal["vocab.txt", "vocab.model"]
+    cased: bool
+
+
 class Change(TypedDict):
     step: Size | None
     field: str
@@ -47,6 +52,7 @@ class Config(TypedDict):
     recipe: Recipe
     stages: Annotated[list[Stage], json_files.NOT_EMPTY]
     store: Store
+    tokenizer: NotRequired[Tokenizer]
     changes: NotRequired[list[Change]]
     lent: NotRequired[dict[str, Pinned]]
     numerics: NotRequired[int]

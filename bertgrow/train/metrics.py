@@ -144,7 +144,7 @@ def cut(path, step):
     """
     if path.exists():
         lines = [line for line, row in _rows(path, _Numbered) if row["step"] <= step]
-        system_files.write_atomically(path, b"".join(lines).decode())
+        system_files.write_atomically(path, b"".join(lines))
 
 
 def check_unchanged(path, digest, step):

@@ -2,7 +2,7 @@
 
 import processes
 import pytest
-from taught_runs import RECIPE
+from distilling import RECIPE
 
 from bertgrow.train import metrics
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 def launch(store, taught_by):
     """Starts a student in a process of its own."""
     start = processes.launcher(
-        "distill", f"{RECIPE}:student", store=store, program=("-c", PROGRAM)
+        "distill", f"{RECIPE}:cached_student", store=store, program=("-c", PROGRAM)
     )
     steps = [f"--config.stages[{stage}].steps={STEPS}" for stage in (0, 1)]
 

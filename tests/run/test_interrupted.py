@@ -96,7 +96,7 @@ def test_a_time_limit_saves_and_stops_with_75(launch, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(launch, tmp_path):
     workdir = tmp_path / "run"
 
-    process = launch(workdir, "--config.schedule.peak=1e30", "--config.optimizer.clip=0.0")
+    process = launch(workdir, "--config.schedule.peak=2e9", "--config.optimizer.clip=0.0")
 
     assert process.wait() == 1
     log = processes.said(workdir)
