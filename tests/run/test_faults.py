@@ -1,7 +1,6 @@
 """Tests of real processes under faults: signals, full disks, closed output, two starts."""
 
 import json
-import os
 import resource
 import shutil
 import signal
@@ -13,19 +12,15 @@ from pathlib import Path
 import processes
 import pytest
 
+from bertgrow.train import metrics
+
 RECIPE = f"{Path(__file__).resolve().parents[1].joinpath('small_recipe.py')}:plain"
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="module")
-def launch(store, compiled):
-    return processes.launcher("pretrain", RECIPE, store=store, compiled=compiled)
+def launch(store):
+    return processes.launcher("pretrain", RECIPE, store=store)
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +41,14 @@ def kept(workdir):
     }
 
 
-def run(store, compiled, workdir, *extra, limit=None, **options):
+def run(store, workdir, *extra, limit=None):
     """Runs the command to its end; returns code, output and errors."""
     words = [sys.executable, "-m", "bertgrow", "pretrain", "--config", RECIPE, *extra]
     words += [f"--config.data.store={store.folder}", "--workdir", str(workdir)]
-    variables = dict(JAX_COMPILATION_CACHE_DIR=str(compiled), JAX_PLATFORMS="cpu")
-    variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", PJRT_NPROC="2")
+    set_limit = limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     done = subprocess.run(
-        words, env=os.environ | variables, capture_output=True, text=True, cwd=ROOT,
-        preexec_fn=limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit,) * 2)),
-        **options,
-    )  # fmt: skip
+        words, capture_output=True, text=True, cwd=processes.ROOT, preexec_fn=set_limit
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -78,32 +70,30 @@ def test_signals_at_twelve_moments_end_a_run_that_goes_on_to_equal_metrics(
         assert code in (0, 75, -sent), processes.said(workdir)
         assert "Traceback" not in processes.said(workdir)
         if code == 75 or moment == 0:
-            expected = processes.metrics.read(undisturbed / "metrics.jsonl")
+            expected = metrics.read(undisturbed / "metrics.jsonl")
             assert processes.finish_and_compare(launch, workdir, expected) == []
 
 
 @pytest.mark.parametrize("limit", [1000, 3000, 8000, 20_000, 40_000])
 def test_a_file_size_limit_is_one_line_and_the_run_goes_on_without_it(
-    store, compiled, launch, finished, tmp_path, limit
+    store, launch, finished, tmp_path, limit
 ):
     """The limits end config.json, metrics.jsonl and files of a checkpoint."""
-    code, _, error = run(store, compiled, tmp_path / "run", limit=limit)
+    code, _, error = run(store, tmp_path / "run", limit=limit)
 
     assert (code, error.count("\n")) == (2, 1), error
     assert "File too large" in error and str(tmp_path) in error
-    expected = processes.metrics.read(finished[0] / "metrics.jsonl")
+    expected = metrics.read(finished[0] / "metrics.jsonl")
     assert processes.finish_and_compare(launch, tmp_path / "run", expected) == []
 
 
-def test_closed_output_does_not_stop_a_run(store, compiled, finished, tmp_path):
-    command = shutil.which("bash")
+def test_closed_output_does_not_stop_a_run(store, finished, tmp_path):
     words = f"{sys.executable} -m bertgrow pretrain --config {RECIPE} "
     words += f"--config.data.store={store.folder} --workdir {tmp_path / 'run'}"
-    variables = dict(JAX_COMPILATION_CACHE_DIR=str(compiled), JAX_PLATFORMS="cpu")
 
     done = subprocess.run(
-        [command, "-c", f"{words} | head -1; exit ${{PIPESTATUS[0]}}"],
-        env=os.environ | variables, capture_output=True, text=True, cwd=ROOT,
+        ["bash", "-c", f"{words} | head -1; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True, text=True, cwd=processes.ROOT,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
@@ -121,9 +111,9 @@ def test_of_two_starts_at_once_one_trains_and_the_other_is_one_line(launch, fini
         assert codes in ([0, 2], [0, 0]), said  # both, if one began after the other ended
         if codes == [0, 2]:
             assert "another run writes in" in said
-        expected = processes.metrics.read(finished[0] / "metrics.jsonl")
-        rows = processes.metrics.read(workdirs[0] / "metrics.jsonl")
-        assert processes.metrics.differences(expected, rows) == []
+        expected = metrics.read(finished[0] / "metrics.jsonl")
+        rows = metrics.read(workdirs[0] / "metrics.jsonl")
+        assert metrics.differences(expected, rows) == []
 
 
 def remove_checksums(workdir):
@@ -164,7 +154,7 @@ def remove_config(workdir):
     ],
 )
 def test_a_damaged_run_is_not_overwritten_and_restart_moves_it_aside(
-    store, compiled, finished, tmp_path, damage, words
+    store, finished, tmp_path, damage, words
 ):
     workdir = tmp_path / "run"
     shutil.copytree(finished[0], workdir)
@@ -172,13 +162,13 @@ def test_a_damaged_run_is_not_overwritten_and_restart_moves_it_aside(
     before = kept(workdir)
 
     for extra in ([], ["--config.model.width=32"]):
-        code, _, error = run(store, compiled, workdir, *extra)
+        code, _, error = run(store, workdir, *extra)
 
         assert (code, error.count("\n")) == (2, 1), error
         assert extra or (words in error and "--restart" in error)
         assert kept(workdir) == before
 
-    code, output, error = run(store, compiled, workdir, "--restart")
+    code, output, error = run(store, workdir, "--restart")
 
     assert code == 0, error
     assert "moved the files of the earlier run to" in output
