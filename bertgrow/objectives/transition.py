@@ -76,7 +76,7 @@ def mask_new(task, operators, stage):
             f"growth: msg lets new parts in over `ramp` steps, and stage {stage.name} has ramp "
             f"{ramp}: set grow.ramp to 1 to {stage.steps}, the steps of the stage"
         )
-    return masked.ramped(task, masks, start=stage.start, ramp=ramp)
+    return masked.ramp_in(task, masks, start=stage.start, ramp=ramp)
 
 
 def frozen_modules(model, axes):
@@ -120,7 +120,7 @@ def certify(family, operators, params, axes, old, new, task, batch):
       params, axes: parameters and axis names of the old model.
       old, new: `StageConfig`.
       task: task of the old stage; all models use its masks.
-      batch: `certificate.num_rows` held-out sequences of the length of the old stage.
+      batch: `certificate.num_sequences` held-out sequences of the length of the old stage.
     """
     inputs = jax.jit(task.prepare)(batch)
     models = path(operators, old.model, new.model)
@@ -151,7 +151,7 @@ def path(operators, old, new):
 
 
 def masks_after(operators):
-    """Masks of the old model and of the model after each operator, for `masked.hide`."""
+    """Masks of the old model and of the model after each operator, for `masked.mask_params`."""
     return [registry.compose(operators[:done]).masks for done in range(len(operators) + 1)]
 
 
@@ -176,7 +176,7 @@ def make_scores(network, masks):
     """
 
     def scores(params, inputs):
-        params = masked.hide(params, network.axes, masks, 0.0)
+        params = masked.mask_params(params, network.axes, masks, 0.0)
         logits = network.apply(params, inputs)["mlm_logits"]
         losses = -jnp.take_along_axis(
             jax.nn.log_softmax(logits), inputs["targets"][..., None], axis=-1

@@ -42,7 +42,7 @@ def _certificate(context, operators, task, mesh):
     """Bytes in addition to the old state: two sets of weights and logits, one forward pass."""
     old, new = context.previous, context.stage
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
-    sequences = certificate.num_rows(old.batch, devices) // devices
+    sequences = certificate.num_sequences(old.batch, devices) // devices
     inputs = jax.eval_shape(task.prepare, memory.batch_shapes(sequences, old.length))
     models = transition.path(operators, old.model, new.model)
     peak, weights_before, logits_before = 0, 0, 0

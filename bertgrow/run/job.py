@@ -97,7 +97,11 @@ def summary(settings, family, run_stages, stores):
             )  # fmt: skip
         )
     frozen = [stage.frozen for stage in run_stages if stage.frozen]
-    lent = {folder: pin for weights in frozen for folder, pin in (weights.lent or {}).items()}
+    pinned = {
+        folder: checkpoint
+        for source in frozen
+        for folder, checkpoint in (source.pinned or {}).items()
+    }
     packages = ("bertgrow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
     return dict(
         recipe=settings.recipe,
@@ -108,7 +112,7 @@ def summary(settings, family, run_stages, stores):
             documents=sum(len(opened.train) for opened in stores),
             tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
         ),
-        lent=lent,
+        lent=pinned,
         numerics=keys.VERSION,
         versions={name: importlib.metadata.version(name) for name in packages},
     )

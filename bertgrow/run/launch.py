@@ -32,8 +32,8 @@ def launch(args, recipe, *, command, cache=None):
 
 def _job(args, recipe, resume, cache):
     stores = token_stores.open_all(recipe)
-    lent = workdir.lent(args.workdir)
-    settings = resolve.resolve(recipe, vocab=stores[0].vocab, lent=lent)
+    pinned = workdir.pinned_teachers(args.workdir)
+    settings = resolve.resolve(recipe, vocab=stores[0].vocab, pinned=pinned)
     return job.make(settings, stores, command=resume, cached_in=cache)
 
 

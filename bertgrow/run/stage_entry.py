@@ -94,7 +94,7 @@ def _probe(rows, mesh):
     """
     processes, devices = jax.process_count(), mesh.shape["data"] * mesh.shape["fsdp"]
     batch = processes * len(rows["tokens"])
-    count = certificates.num_rows(batch, devices) // processes
+    count = certificates.num_sequences(batch, devices) // processes
     return sharding.put({name: array[:count] for name, array in rows.items()}, mesh)
 
 

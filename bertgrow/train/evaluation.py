@@ -18,7 +18,7 @@ def evaluate(
       params: parameter tree on `mesh`.
       batches: iterable of dicts of NumPy arrays, this process's part of each batch; all
         batches have the same shape.
-      step: step of the run, for `task.view`.
+      step: step of the run, for `task.masked_params`.
       mesh, accumulate: as in `loop.steps`.
       compiled: function from `compile_evaluation`; made here by default.
       stop: function called before every batch; true stops the evaluation, e.g.
@@ -54,7 +54,7 @@ def make_evaluation(task, accumulate=1):
     """
 
     def scores(params, frozen, batch, step):
-        params = task.view(params, step) if task.view else params
+        params = task.masked_params(params, step) if task.masked_params else params
         if accumulate == 1:
             return task.evaluate(params, frozen, batch)
         evaluate = functools.partial(task.evaluate, params, frozen)
@@ -79,7 +79,8 @@ def compile_evaluation(task, params, batch, mesh, *, accumulate=1):
         in_shardings=(*shardings, sharding.batch_sharding(mesh), sharding.replicated(mesh)),
         out_shardings=sharding.replicated(mesh),
     )
-    return jitted.lower(params, frozen, batch, np.int32(0)).compile()
+    with jax.set_mesh(mesh):  # for `layers.shard_batch`
+        return jitted.lower(params, frozen, batch, np.int32(0)).compile()
 
 
 def _merge(sums, counts):

@@ -79,7 +79,7 @@ def gradients_of(task, params, frozen, inputs, key, step, accumulate=1):
     """
 
     def loss_of(params, inputs, key):
-        params = task.view(params, step) if task.view else params
+        params = task.masked_params(params, step) if task.masked_params else params
         loss, metrics = task.loss(params, frozen, inputs, key, step)
         return loss, {"loss": loss} | metrics
 
@@ -137,7 +137,8 @@ def compile_step(task, optimizer, state, batch, mesh, *, accumulate=1):
         out_shardings=(shardings[0], sharding.replicated(mesh)),
         donate_argnums=0,
     )
-    return jitted.lower(state, frozen, batch).compile()
+    with jax.set_mesh(mesh):  # for `layers.shard_batch`
+        return jitted.lower(state, frozen, batch).compile()
 
 
 def initial_state(task, optimizer, key, shardings):

@@ -32,7 +32,7 @@ def find(context):
     settings, index, task = context.settings, context.index, context.stage.task
     folder = settings.sections["transfer"].teacher
     if folder:
-        vocab_size, pinned = context.stage.model.vocab_size, settings.lent.get(folder)
+        vocab_size, pinned = context.stage.model.vocab_size, settings.pinned.get(folder)
         model, step, digest = teacher_checkpoint.find(folder, vocab_size, pinned)
         return Source(model, step, folder, digest)
     for stage in reversed(settings.stages[:index]):
@@ -80,8 +80,8 @@ def frozen(source, dtype):
     def digest(saves):
         return source.digest if source.folder else saves.digest(source.step)
 
-    lent = {source.folder: dict(step=source.step, digest=source.digest)}
-    return Frozen(shapes, load, digest, lent=lent if source.folder else None)
+    pinned = {source.folder: dict(step=source.step, digest=source.digest)}
+    return Frozen(shapes, load, digest, pinned=pinned if source.folder else None)
 
 
 def _checkpoints(source, saves):

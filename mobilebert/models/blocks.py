@@ -53,7 +53,7 @@ def block(weights, hidden, mask, dropout_seeds=None, *, config, hook=None):
       hidden: [batch, length, embed].
       mask: bool [batch, length], false at padding.
       dropout_seeds: uint32 [2, 2, batch], or None.
-      hook: function of the attention scores, see `bertgrow.models.encoder.read`, or None.
+      hook: function of the attention scores, see `bertgrow.models.encoder.attention`, or None.
 
     Returns:
       [batch, length, embed], and the output of the hook, or None.
@@ -70,7 +70,7 @@ def block(weights, hidden, mask, dropout_seeds=None, *, config, hook=None):
         query_input = value_input = narrow
     query, keys = dense(weights["query"], query_input), dense(weights["key"], query_input)
     values, rate = dense(weights["value"], value_input), config.attention_dropout
-    context, hook_output = encoder.read(query, keys, values, mask, probs_seed, rate, hook)
+    context, hook_output = encoder.attention(query, keys, values, mask, probs_seed, rate, hook)
     attended = dense(weights["out"], context, dims=2)
     narrow = norm(weights.get("attention_norm"), attended + narrow)
 

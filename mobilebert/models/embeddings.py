@@ -29,9 +29,10 @@ class Embeddings(nn.Module):
         layers.check_length(length, config)
         table = {name: axes for name, axes in WEIGHTS.items() if name != "norm"}
         table = table if config.norm == "folded" else WEIGHTS
-        weights = layers.declare(self, table, **embeddings.starts(config))
+        weights = layers.declare(self, table, **embeddings.initializers(config))
 
-        words = trigrams(weights["words"][tokens].astype(layers.compute_dtype(config)))
+        words = layers.look_up(weights["words"], tokens)
+        words = trigrams(words.astype(layers.compute_dtype(config)))
         summed = layers.dense(weights["trigram"], words, dims=2)
         summed = summed + weights["positions"][None, :length]
         summed = summed + embeddings.look_up_types(weights["types"], types)

@@ -59,13 +59,15 @@ class Encoder(nn.Module):
         if dropout_seeds is not None:
             shape = (config.num_layers, 2, *dropout_seeds.shape[1:])
             dropout_seeds = dropout_seeds.reshape(shape)
-        run_layer = encoder.remember(_layer(config, hook), config.remat, prevent_cse=False)
+        run_layer = encoder.apply_remat(_layer(config, hook), config.remat, prevent_cse=False)
 
         def step(hidden, layer):
             weights, seeds, hook_input = layer
             hidden, hook_output = run_layer(weights, hidden, mask, seeds, hook_input)
+            hidden = layers.shard_batch(hidden)
             return hidden, (hidden, encoder.largest(hidden), hook_output)
 
+        hidden = layers.shard_batch(hidden)
         stacked_inputs = (weights, dropout_seeds, hook_inputs)
         hidden, (stacked, layer_max, hook_outputs) = jax.lax.scan(step, hidden, stacked_inputs)
         return hidden, stacked, layer_max, hook_outputs
@@ -97,16 +99,17 @@ def run_to(active, weights, hidden, mask, *, config, hook, hook_inputs=NO_MAPS):
         return jax.lax.cond(is_below, run, lambda hidden: hidden, hidden)
 
     # Remat around the branch, not inside it: a branch would return copies of its weights.
-    iteration = encoder.remember(run_if_below, "full", prevent_cse=False)
+    iteration = encoder.apply_remat(run_if_below, "full", prevent_cse=False)
 
     def step(hidden, layer):
         weights, is_below = layer
-        return iteration(weights, hidden, is_below), None
+        return layers.shard_batch(iteration(weights, hidden, is_below)), None
 
     is_below = jnp.arange(config.num_layers) < active
+    hidden = layers.shard_batch(hidden)
     hidden, _ = jax.lax.scan(step, hidden, (weights, is_below))
     pick = functools.partial(jax.lax.dynamic_index_in_dim, index=active, keepdims=False)
-    last = encoder.remember(_layer(config, hook), config.remat, prevent_cse=True)
+    last = encoder.apply_remat(_layer(config, hook), config.remat, prevent_cse=True)
     hook_input = jax.tree.map(lambda leaf: leaf[0], hook_inputs)
     outputs = last(jax.tree.map(pick, weights), hidden, mask, None, hook_input)
     return jax.tree.map(lambda leaf: leaf[None], outputs)

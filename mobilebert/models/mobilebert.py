@@ -89,7 +89,7 @@ class MobileBert(nn.Module):
     @nn.compact
     def __call__(self, inputs, key=None, hook=None, hook_inputs=NO_MAPS):
         config, positions = self.config, inputs.get("positions")
-        seeds = layers.salts(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
+        seeds = layers.dropout_seeds(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
         embeddings_seed, layer_seeds = (None, None) if key is None else (seeds[0], seeds[1:])
         mask = inputs["tokens"] != config.pad_id
 

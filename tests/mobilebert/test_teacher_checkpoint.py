@@ -62,7 +62,7 @@ def test_a_run_begins_with_the_newest_checkpoint_and_records_it(store, teacher):
 
 def test_a_later_start_uses_the_pinned_checkpoint_and_not_a_newer_one(store, teacher):
     which = {"step": 3, "digest": digest(teacher, 3)}
-    settings = resolved(teacher, vocab=store.vocab, lent={str(teacher): which})
+    settings = resolved(teacher, vocab=store.vocab, pinned={str(teacher): which})
 
     source = teachers.find(StageContext(families.find("mobilebert"), settings, 0, store.vocab))
 

@@ -82,7 +82,7 @@ def test_a_plan_counts_the_model_that_maps_make_and_small_weights_only_beside_th
         ),
         (
             [dict(steps=2), dict(steps=2, task="ligo"), dict(steps=2)],
-            "has the sizes of the one before",
+            "has the sizes of the stage before",
         ),
     ],
 )
