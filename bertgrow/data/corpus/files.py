@@ -42,7 +42,7 @@ def open_seekable(path):
     """As `open_bytes`, but seekable: compressed files are unpacked to a temporary file."""
     if not compression(path):
         return open(path, "rb")
-    with system_files.named(f"{tempfile.gettempdir()}/"):
+    with system_files.named(tempfile.gettempdir()):
         copy = tempfile.TemporaryFile()  # noqa: SIM115
         with open_bytes(path) as stream:
             shutil.copyfileobj(stream, copy)

@@ -261,7 +261,7 @@ def _existing(output, made_from, warn):
 def _errors_reported(output):
     """Names the folder in errors of writing, and turns a dead worker into an `InputError`."""
     try:
-        with system_files.named(output / "store.json"):
+        with system_files.named(output):
             yield
     except process.BrokenProcessPool as error:
         raise InputError(

@@ -153,7 +153,7 @@ def parquet_texts(path, bad):
 
     with files.open_seekable(path) as stream:
         try:
-            table = parquet.ParquetFile(stream)
+            table = parquet.ParquetFile(stream, page_checksum_verification=True)
             row = 0
             for batch in table.iter_batches(
                 batch_size=256, columns=[_text_column(table, path)]
@@ -231,7 +231,7 @@ def _decoded(lines, path, first, bad):
 def _problem(content):
     """Says why bytes are not UTF-8 text; "" if they are."""
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    hint = UTF16 if marked or content.count(0) > len(content) / 4 else ""
+    hint = UTF16 if marked or content.count(0) > len(content) / 3 else ""
     try:
         content.decode()
     except UnicodeDecodeError as error:
