@@ -78,7 +78,7 @@ def _parts(cache, missing, stage, stream, position, mesh):
         addresses, position = stream.take(position, index - first)
         step = cache.start + part.phase * (stage.steps // cache.layout.phases)
         slices = [addresses[i : i + size] for i in range(0, len(addresses), size)]
-        outputs = _outputs(targets, stage.task.frozen, map(stream.rows, slices), step, mesh)
+        outputs = _outputs(targets, stage.task.frozen, map(stream.read, slices), step, mesh)
         records = (entries.records(arrays, cache.layout.fields) for arrays in outputs)
         yield part, itertools.islice(itertools.chain.from_iterable(records), part.count)
 

@@ -3,14 +3,19 @@
 import json
 import shutil
 
+import distilling
 import numpy as np
 import pytest
-from taught_runs import call, distil, losses
+from distilling import call, losses
 
 from bertgrow.data.sequences import streams
 from bertgrow.teacher_cache import cache as caches
 from bertgrow.teacher_cache import entries
 from bertgrow.train.checkpoints import disk
+
+
+def distil(store, workdir, *options, variant="cached"):
+    return distilling.distil(store, workdir, *options, variant=variant)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +132,7 @@ def test_files_without_an_entry_in_cache_json_are_refused(tmp_path):
 def test_a_cache_for_a_recipe_without_a_teacher_is_refused(store, tmp_path, capsys):
     options = ["--cache", str(tmp_path / "cache")]
 
-    assert distil(store, tmp_path / "workdir", *options, variant="teacher") == 2
+    assert distil(store, tmp_path / "workdir", *options, variant="cached_teacher") == 2
     assert "no stage of the recipe has a teacher" in capsys.readouterr().err
 
 
@@ -137,7 +142,7 @@ def test_the_plan_counts_the_bytes_that_are_written(store, cached, capsys, monke
     options = ["--config.data.vocab_size=400", "--device", "v5e", "--json"]
     capsys.readouterr()
 
-    assert call("plan", store, *options) == 0
+    assert call("plan", store, *options, variant="cached") == 0
 
     plan = json.loads(capsys.readouterr().out)
     written = [path.stat().st_size for path in cached.glob("cache/*/*.array_record")]

@@ -222,7 +222,7 @@ def test_a_t4_is_planned_in_float32():
     device = hardware.TABLE["t4"]
 
     assert (device.peak, device.dtype) == (8.1e12, "float32")
-    assert "config.model.dtype=float32" in device.source
+    assert "dtype 'auto' is float32" in device.source
 
 
 @pytest.mark.parametrize(
