@@ -22,6 +22,18 @@ def add_arguments(parser):
 
 
 def main(args) -> int:
+    path, arms, chosen = write(args)
+    if args.json:
+        printed = {"baseline": baseline.as_json(chosen), "arms": table.as_json(arms)}
+        print(json.dumps({**printed, "report": str(path)}, indent=2))
+    else:
+        table.show(arms, chosen)
+        print(f"report: {path}")
+    return 0
+
+
+def write(args):
+    """Writes the page; returns its path, the summaries of the runs and the `Baseline`."""
     read = records.read_all([args.workdir, *args.others])
     path = epath.Path(args.output) if args.output else read[0].folder / "report.html"
     stages = {run.name: run.stages for run in read}
@@ -32,10 +44,4 @@ def main(args) -> int:
         path.write_text(report_page.page(read, arms, chosen), encoding="utf-8")
     except OSError as error:
         raise errors.InputError(f"{path} cannot be written: {error}; try --output") from error
-    if args.json:
-        printed = {"baseline": baseline.as_json(chosen), "arms": table.as_json(arms)}
-        print(json.dumps({**printed, "report": str(path)}, indent=2))
-    else:
-        table.show(arms, chosen)
-        print(f"report: {path}")
-    return 0
+    return path, arms, chosen

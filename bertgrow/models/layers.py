@@ -148,16 +148,20 @@ float32_einsum.defvjp(_float32_einsum_forward, _float32_einsum_backward)
 float32_matmul = functools.partial(float32_einsum, "ij,jk->ik")
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)
-def layer_norm(weights, x):
+def layer_norm(weights, x, epsilon=EPSILON):
     """Layer normalisation over the last axis in float32, returned in the dtype of `x`.
 
     The backward pass stores only `x`. Otherwise it would store three float32 copies.
     """
+    return _layer_norm(weights, x, epsilon)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=2)
+def _layer_norm(weights, x, epsilon):
     x32 = x.astype(jnp.float32)
     centred = x32 - x32.mean(axis=-1, keepdims=True)
     variance = jnp.square(centred).mean(axis=-1, keepdims=True)
-    normal = centred * jax.lax.rsqrt(variance + EPSILON)
+    normal = centred * jax.lax.rsqrt(variance + epsilon)
     return (normal * _add_axes(weights["scale"], x) + _add_axes(weights["bias"], x)).astype(
         x.dtype
     )
@@ -222,6 +226,12 @@ def has_bfloat16(device):
         return False
     major = str(getattr(device, "compute_capability", "")).partition(".")[0]
     return not major.isdigit() or int(major) >= 8
+
+
+def attention_mask(inputs, config):
+    """The input `mask`, bool [batch, length]; without it, true where no token is `pad_id`."""
+    mask = inputs.get("mask")
+    return inputs["tokens"] != config.pad_id if mask is None else mask.astype(bool)
 
 
 def check_length(length, config):

@@ -40,6 +40,7 @@ class Job(NamedTuple):
     unigram: float  # cross-entropy (nat) of the held-out split under training token frequencies
     first: Callable  # (random initial state, shardings) -> first state, e.g. of `init_from`
     command: str  # shell command that continues the run
+    tokenizer: Any = None  # of the stores, copied into the working directory
     caches: dict = {}  # {stage index: `cache.Cache`} of stages with cached teacher outputs
 
 
@@ -58,7 +59,16 @@ class Session(NamedTuple):
 
 
 def run(job, path, *, stop=None, profile=None):
-    """Trains a job in its working directory until its last stage ends; continues if begun.
+    """Trains a job in its working directory until its last stage ends, see `steps`."""
+    for _ in steps(job, path, stop=stop, profile=profile):
+        pass
+
+
+def steps(job, path, *, stop=None, profile=None):
+    """Trains a job in its working directory, and yields a `StepInfo` after each step.
+
+    A run that has begun continues from its last checkpoint. Whoever stops the loop early loses
+    the steps after that.
 
     Args:
       job: `Job`.
@@ -79,7 +89,7 @@ def run(job, path, *, stop=None, profile=None):
             stage_session, state = stage_entry.prepare(
                 session, index, state, index > first or is_new
             )
-            state = _train(stage_session, index, state)
+            state = yield from _train(stage_session, index, state)
         session.saves.wait()
         session.reporter.event(f"finished at step {int(state.step)}: {path}")
 
@@ -144,7 +154,7 @@ def _begin(session):
 
 
 def _train(session, index, state):
-    """Trains one stage to its end; returns its last state."""
+    """Trains one stage to its end, yields each `StepInfo`; returns the last state."""
     log, stage = session.log, session.job.stages[index]
     step, until = int(state.step), session.job.settings.stages[index].end
     log.stage(index)
@@ -167,6 +177,7 @@ def _train(session, index, state):
             log.take(info)
             _after_step(session, index, info, evaluate)
             session.trace.after(info.step, info.metrics)
+            yield info
     return state
 
 

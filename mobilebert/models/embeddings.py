@@ -36,7 +36,7 @@ class Embeddings(nn.Module):
         summed = layers.dense(weights["trigram"], words, dims=2)
         summed = summed + weights["positions"][None, :length]
         summed = summed + embeddings.look_up_types(weights["types"], types)
-        hidden = blocks.normalise(weights.get("norm"), summed, config)
+        hidden = blocks.normalise(weights.get("norm"), summed, config, is_loose=True)
         hidden = hidden.astype(blocks.stream_dtype(config))
         return layers.dropout(hidden, dropout_seed, config.dropout), weights["words"]
 

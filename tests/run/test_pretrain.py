@@ -8,25 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from small_runs import RECIPE, pretrain
 
 from bertgrow import cli
 from bertgrow.train import metrics
-
-RECIPE = str(Path(__file__).resolve().parents[1].joinpath("small_recipe.py"))
-
-
-def pretrain(store, workdir, *overrides, variant=":"):
-    return cli.main(
-        ["pretrain", "--config", RECIPE + variant.rstrip(":"), "--workdir", str(workdir)]
-        + [f"--config.data.store={store.folder}", *overrides]
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(store, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "grown"
-    assert pretrain(store, workdir) == 0
-    return workdir
 
 
 @pytest.fixture(scope="module")

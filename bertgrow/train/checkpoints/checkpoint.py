@@ -94,16 +94,25 @@ class Checkpoints:
         key = jax.random.wrap_key_data(state.key, impl=key_impl)
         return state._replace(key=key), record
 
-    def restore_params(self, step, target):
-        """Restores the parameters only, e.g. to start another run or to load a teacher."""
+    def restore_params(self, step, target, *, ignore=()):
+        """Restores the parameters only, e.g. to start another run or to load a teacher.
+
+        Args:
+          step: int.
+          target: tree of `jax.ShapeDtypeStruct` with shardings.
+          ignore: modules that the checkpoint may have and `target` lacks, e.g. heads.
+        """
         damage = checksums.reason(self._folder(step), self._checksum(step))
         if damage is not None:
             raise errors.InputError(
                 f"the weights of checkpoint {step} in {self.path} are needed and cannot be "
                 f"used: {damage}; restore the folder from a copy, or train it again"
             )
-        target = {"params": target}
-        return state_files.read(self._folder(step), target, partial_restore=True)["params"]
+        found = state_files.read(
+            self._folder(step), {"params": target}, partial_restore=True,
+            ignore=[f"params/{module}/" for module in ignore],
+        )  # fmt: skip
+        return found["params"]
 
     def save(self, step, state, record):
         """Starts to save a state; returns once its arrays are copied from the devices.

@@ -29,14 +29,16 @@ def read_record(folder):
     return saved["record"], saved["key"]
 
 
-def read(folder, target, **options):
+def read(folder, target, *, ignore=(), **options):
     """Reads the arrays of `target`, a tree of `jax.ShapeDtypeStruct` with shardings.
+
+    The checkpoint may have further arrays whose paths start with one of `ignore`.
 
     Raises:
       InputError: an array is missing or differs. Orbax alone would cast to another dtype
         silently.
     """
-    _check(folder, target)
+    _check(folder, target, tuple(ignore))
     restore_args = ocp.checkpoint_utils.construct_restore_args(target)
     restore = ocp.args.PyTreeRestore(item=target, restore_args=restore_args, **options)
     with ocp.Checkpointer(_handler()) as reader:
@@ -56,7 +58,7 @@ def plain(state):
     return state._replace(key=jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding))
 
 
-def _check(folder, target):
+def _check(folder, target, ignore):
     """Raises an InputError for the first array that is missing or differs."""
     with ocp.Checkpointer(_handler()) as reader:
         saved = reader.metadata(folder).item_metadata["state"].tree
@@ -64,6 +66,8 @@ def _check(folder, target):
     saved = _table({name: saved[name] for name in names if name in saved})
     expected = _table(target)
     for name in sorted(saved.keys() | expected.keys()):
+        if name.startswith(ignore) and name not in expected:
+            continue
         if saved.get(name) != expected.get(name):
             raise errors.InputError(
                 f"checkpoint {folder.name} in {folder.parent} holds {name} as "
