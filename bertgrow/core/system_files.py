@@ -1,5 +1,8 @@
-"""Functions for files of the operating system: sync to disk, cache folder of the user."""
+"""Files of the operating system: sync to disk, names in errors, cache folder of the user."""
 
+import contextlib
+import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -14,6 +17,30 @@ def sync(path):
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sha256(path):
+    """Returns the sha256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def named(path):
+    """Adds the path to errors of the system that name no file, as those of writing do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def error_of(message, path):
+    """Returns the OSError whose reason a library gives as text only; without one, EIO."""
+    reasons = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+    number = next((each for each in reasons if os.strerror(each) in message), errno.EIO)
+    return OSError(number, os.strerror(number), str(path))
 
 
 def user_cache():
