@@ -1,16 +1,22 @@
 """Trains a vocabulary and builds a token store from text."""
 
 import contextlib
-import errno
+import functools
+import shlex
+import signal
+import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import process
 from pathlib import Path
 from typing import NamedTuple
 
+from bertgrow.core import signals, system_files, units
 from bertgrow.core.errors import InputError
 from bertgrow.data import workers as processes
 from bertgrow.data.corpus import (
     building,
+    checks,
     chunks,
     progress,
     shards,
@@ -26,6 +32,7 @@ SAMPLE_LIMIT = 2**24  # ... up to this limit: training needs about 50 bytes per 
 EPILOG = """example:
   bertgrow prepare --input 'wiki/*.txt.xz' --vocab vocab.txt --output stores/wiki
   bertgrow prepare --vocab-size 2000 --output stores/docs     # the default corpus
+  bertgrow prepare --verify stores/docs
 
 formats: .txt has one paragraph or sentence per line and a blank line between documents;
 .jsonl and .parquet have a field "text"; each may end in .gz, .xz or .zst."""
@@ -36,7 +43,10 @@ def add_arguments(parser):
     add("--input", nargs="+", default=["docs"], metavar="PATH",
         help="files, globs, tfds:NAME[:split], or docs: the documentation of the installed "
         "Python packages (default: docs)")  # fmt: skip
-    add("--output", required=True, metavar="FOLDER", help="folder of the token store")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--output", metavar="FOLDER", help="folder of the token store")
+    task.add_argument("--verify", metavar="STORE",
+        help="compare all files of a store with their sha256; prepares nothing")  # fmt: skip
     add(
         "--vocab",
         metavar="FILE",
@@ -59,6 +69,7 @@ def add_arguments(parser):
     add("--on-bad-bytes", choices=("stop", "skip"), default="stop",
         help="what to do with a document that is not UTF-8: stop, or skip and count it "
         "(default: %(default)s)")  # fmt: skip
+    add("--strict", action="store_true", help="turn warnings about the text into errors")
     add(
         "--workers",
         type=int,
@@ -68,19 +79,44 @@ def add_arguments(parser):
 
 
 def main(args):
-    prepare(
-        args.input,
-        args.output,
-        vocab=args.vocab,
-        vocab_size=args.vocab_size,
-        vocab_kind=args.vocab_kind,
-        cased=args.cased,
-        held_out=args.held_out,
-        language=args.language,
-        on_bad_bytes=args.on_bad_bytes,
-        workers=args.workers,
-    )
+    if args.verify:
+        _verify(args.verify)
+        return 0
+    with contextlib.ExitStack() as stack:
+        prepare(
+            args.input,
+            args.output,
+            vocab=args.vocab,
+            vocab_size=args.vocab_size,
+            vocab_kind=args.vocab_kind,
+            cased=args.cased,
+            held_out=args.held_out,
+            language=args.language,
+            on_bad_bytes=args.on_bad_bytes,
+            strict=args.strict,
+            workers=args.workers,
+            on_saved=functools.cache(functools.partial(_stop_on_signals, stack)),
+        )
     return 0
+
+
+def _verify(folder):
+    total = 0
+    for name, size in store.verify(folder):
+        print(f"{name}: {units.si(size, 'B')}, sha256 agrees", flush=True)
+        total += size
+    print(f"{folder}: all files are intact, {units.si(total, 'B')}")
+
+
+def _stop_on_signals(stack):
+    """From now on a signal ends the command with exit code 75: a repeated call continues."""
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    stop = signals.StopRequest(
+        resume=shlex.join(["bertgrow", *sys.argv[1:]]),
+        signals=[each for each in ending if signal.getsignal(each) != signal.SIG_IGN],
+    )
+    stack.enter_context(stop)
+    stack.enter_context(stop.uninterruptible())
 
 
 def prepare(
@@ -94,13 +130,16 @@ def prepare(
     held_out=0.01,
     language="en",
     on_bad_bytes="stop",
+    strict=False,
     workers=None,
+    on_saved=lambda: None,
 ):
     """Builds the token store in `output` and opens it.
 
     A finished store of the same inputs and options is opened, and not built again. The
     arguments are the flags of `bertgrow prepare`. A repeated call continues an interrupted
-    one and reuses its finished parts.
+    one and reuses its finished parts; `on_saved` is called, perhaps more than once, when
+    there are some.
     """
     begin = time.monotonic()
     if not 0 < held_out < 1:
@@ -108,7 +147,14 @@ def prepare(
     if workers is not None and workers < 1:
         raise InputError(f"--workers {workers}: expected at least 1")
     output = Path(output)
-    tokenizer = vocabulary.load(vocab, cased=cased) if vocab else None
+    warn = checks.Warnings(strict)
+    checks.check_language(language, warn)
+    if vocab:
+        tokenizer = vocabulary.load(vocab, cased=cased)
+        checks.check_vocabulary(tokenizer, f"--vocab {vocab}", warn)
+    else:
+        tokenizer = None
+        vocabulary_training.check_options(vocab_size, vocab_kind)
     texts = sources.find([inputs] if isinstance(inputs, str) else inputs)
     options = {"size": vocab_size, "kind": vocab_kind}
     if tokenizer:
@@ -120,17 +166,21 @@ def prepare(
     }  # fmt: skip
     with _errors_reported(output), building.lock(output):
         if (output / "store.json").exists():
-            return _existing(output, made_from)
+            return _existing(output, made_from, warn)
         work = building.work_folder(output, made_from)
-        job = _Job(work, texts, language, on_bad_bytes)
+        job = _Job(work, texts, language, on_bad_bytes, on_saved)
         with processes.pool(workers or processes.cores()) as run:
-            tokenizer = tokenizer or _trained(job, run, vocab_size, vocab_kind, cased)
+            if not tokenizer:
+                tokenizer = _trained(job, run, vocab_size, vocab_kind, cased)
+                checks.check_trained(tokenizer, vocab_size, warn)
             paths, skipped, characters = _tokenise(job, run, tokenizer)
             plan = shards.plan(paths, held_out=held_out)
+            checks.check_text(plan.counts, warn)
             with progress.phase("writing shards"):
                 meta = building.write(work, run, plan, paths, tokenizer)
         meta["made_from"] = made_from
         meta["left_out"]["bad_bytes"] = skipped
+        meta["warnings"] = warn.messages
         building.finish(output, work, meta)
     _summary(output, meta, plan, characters, time.monotonic() - begin)
     return store.Store(output)
@@ -143,6 +193,7 @@ class _Job(NamedTuple):
     sources: list
     language: str
     on_bad_bytes: str
+    on_saved: Callable
 
 
 def _trained(job, run, size, kind, cased):
@@ -172,12 +223,15 @@ def _tokenise(job, run, tokenizer):
     def missing():
         for number, source in enumerate(job.sources):
             for count, chunk in enumerate(chunks.group(source, bad, job.language)):
-                paths.append(job.work / "parts" / f"{number:04d}-{count:06d}")
-                if not paths[-1].exists():
+                paths.append(job.work / "parts" / f"{number:04d}-{count:06d}.npz")
+                if paths[-1].exists():
+                    job.on_saved()
+                else:
                     yield chunks.PartTask(chunk, vocab, tokenizer.cased, paths[-1])
 
     with progress.phase("tokenising", "MB") as advance:
         for size in run(chunks.make_part, missing()):
+            job.on_saved()
             characters += size
             advance(size / 1e6)
     if skipped:
@@ -185,7 +239,7 @@ def _tokenise(job, run, tokenizer):
     return paths, len(skipped), characters
 
 
-def _existing(output, made_from):
+def _existing(output, made_from, warn):
     existing = store.Store(output)
     if existing.meta["made_from"] != made_from:
         old, new = existing.meta["made_from"]["options"], made_from["options"]
@@ -195,6 +249,9 @@ def _existing(output, made_from):
             f"{output} contains a store made with other {difference}; "
             "give another --output or remove that folder"
         )
+    for message in existing.meta.get("warnings", ()):
+        if message not in warn.messages:
+            warn(message)
     building.remove_unfinished(output)
     progress.log(f"{output} is already made from these inputs and options")
     return existing
@@ -202,16 +259,10 @@ def _existing(output, made_from):
 
 @contextlib.contextmanager
 def _errors_reported(output):
-    """Turns storage errors (full, not writable) and a dead worker into an `InputError`."""
+    """Names the folder in errors of writing, and turns a dead worker into an `InputError`."""
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        raise InputError(
-            f"--output {output}: {error.strerror}; free space or give another folder, then run "
-            "the same command again to continue"
-        ) from error
+        with system_files.named(output):
+            yield
     except process.BrokenProcessPool as error:
         raise InputError(
             "a worker process ended unexpectedly (out of memory, or a script without "
