@@ -173,12 +173,20 @@ class Checkpoints:
             if not self._is_error_raised:
                 self.wait()
         finally:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._close_writer()
             if self._lock is not None:
                 os.close(self._lock)
                 self._lock = None
+
+    def _close_writer(self):
+        if self._writer is None:
+            return
+        try:
+            self._writer.close()
+        except Exception:
+            if self._error is None:  # else Orbax raises the error of a failed save again
+                raise
+        self._writer = None
 
     def _finish(self, step):
         """Background thread: waits for Orbax, writes checksums, removes old checkpoints."""
