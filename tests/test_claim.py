@@ -42,8 +42,9 @@ def compare(folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_growing_gains_a_third_of_what_the_calibration_gained_or_more(tmp_path):
+def test_growing_gains_a_third_of_what_the_calibration_gained_or_more(tmp_path, monkeypatch):
     calibrated = json.loads(CALIBRATION.read_text())["found"]
+    monkeypatch.delenv("XLA_FLAGS")  # a step of optimised code takes a third of the time
 
     found = compare(tmp_path)
 

@@ -28,12 +28,12 @@ def main(args):
     from bertgrow.inference import model
     from bertgrow.interop import deviation, hugging_face, native, tf1
 
-    found = model.read(args.source, args.step)
+    pretrained = model.read(args.source, args.step)
     writers = dict(hf=hugging_face.write, tf1=tf1.write, bertgrow=native.write)
-    remark = deviation.check(found, args.to)
-    writers[args.to](args.output, found)
+    remark = deviation.check(pretrained, args.to)
+    writers[args.to](args.output, pretrained)
     if remark:
         print(remark)
-    step = "" if found.step is None else f", step {found.step}"
-    print(f"written: {found.family} of {found.source}{step}, in {args.output}")
+    step = "" if pretrained.step is None else f", step {pretrained.step}"
+    print(f"written: {pretrained.family} of {pretrained.source}{step}, in {args.output}")
     return 0

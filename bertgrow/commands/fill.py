@@ -33,12 +33,12 @@ def main(args):
     # Imported here because it loads JAX, which `--help` does not need.
     from bertgrow.inference import model
 
-    found = model.load(args.source, args.step).fill_mask(args.texts, top_k=args.top_k)
+    predictions = model.load(args.source, args.step).fill_mask(args.texts, top_k=args.top_k)
     if args.json:
-        pairs = zip(args.texts, found, strict=True)
+        pairs = zip(args.texts, predictions, strict=True)
         print(json.dumps([dict(text=text, masks=_plain(masks)) for text, masks in pairs]))
         return 0
-    for text, masks in zip(args.texts, found, strict=True):
+    for text, masks in zip(args.texts, predictions, strict=True):
         print(text)
         for number, best in enumerate(masks):
             print(*[f"  {each.probability:.3f}  {each.token}" for each in best], sep="\n")

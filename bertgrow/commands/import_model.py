@@ -36,10 +36,11 @@ def main(args):
     from bertgrow.run import imported
 
     read = dict(hf=hugging_face.read, tf1=tf1.read)[args.program]
-    found, account = read(
+    pretrained, account = read(
         args.path, vocab=args.vocab, cased=args.cased, fresh=(*conversion.HEADS, *args.fresh)
     )
-    imported.write(args.workdir, found, account)
+    imported.write(args.workdir, pretrained, account)
     print(account.text())
-    print(f"written: {found.family} with {found.config.num_layers} layers, in {args.workdir}")
+    layers = pretrained.config.num_layers
+    print(f"written: {pretrained.family} with {layers} layers, in {args.workdir}")
     return 0

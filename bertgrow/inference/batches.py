@@ -30,13 +30,15 @@ def make(rows, config, *, size, positions=None):
     for number, row in enumerate(rows):
         predictions = len(positions[number]) if positions else 0
         buckets.setdefault(_shape(len(row), predictions, config), []).append(number)
-    for (length, slots), numbers in sorted(buckets.items()):
+    for (length, max_predictions), numbers in sorted(buckets.items()):
         batch = size if len(numbers) > size else 1 << (len(numbers) - 1).bit_length()
         for start in range(0, len(numbers), batch):
             chosen = numbers[start : start + batch]
             inputs = _padded([rows[number] for number in chosen], batch, length, config)
             if positions:
-                inputs |= _predictions([positions[number] for number in chosen], batch, slots)
+                inputs |= _predictions(
+                    [positions[number] for number in chosen], batch, max_predictions
+                )
             yield Batch(np.array(chosen), inputs)
 
 
@@ -46,18 +48,18 @@ def _shape(tokens, predictions, config):
     With pooling by `concat`, what is pooled has to divide into windows.
     """
     pool = getattr(config, "pool", 1)
-    slots = 1 << (predictions - 1).bit_length() if predictions else 0
-    need = max(tokens, 2 * slots) if pool > 1 else tokens
+    max_predictions = 1 << (predictions - 1).bit_length() if predictions else 0
+    need = max(tokens, 2 * max_predictions) if pool > 1 else tokens
     length = SHORTEST
     while length < need:
         length *= 2
     length = min(length, config.max_length)
     if pool > 1 and config.pool_mode == "concat":
-        if slots:
-            slots += (length - slots) % pool
+        if max_predictions:
+            max_predictions += (length - max_predictions) % pool
         else:
             length = -(-length // pool) * pool
-    return length, slots
+    return length, max_predictions
 
 
 def _padded(rows, batch, length, config):
@@ -69,10 +71,10 @@ def _padded(rows, batch, length, config):
     return dict(tokens=tokens, types=np.zeros_like(tokens), mask=mask)
 
 
-def _predictions(positions, batch, slots):
-    found = np.zeros((batch, slots), np.int32)
-    weights = np.zeros((batch, slots), np.float32)
+def _predictions(positions, batch, max_predictions):
+    padded = np.zeros((batch, max_predictions), np.int32)
+    weights = np.zeros((batch, max_predictions), np.float32)
     for place, row in enumerate(positions):
-        found[place, : len(row)] = row
+        padded[place, : len(row)] = row
         weights[place, : len(row)] = 1
-    return dict(positions=found, weights=weights)
+    return dict(positions=padded, weights=weights)

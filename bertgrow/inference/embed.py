@@ -30,11 +30,11 @@ def embed(model, sentences, *, pooling="mean", size=32):
     rows = texts.encode(model.tokenizer, sentences)
     rows = texts.cut(rows, model.config.max_length, model.tokenizer)
     run = _pooled(model.network.apply, pooling)
-    found = np.zeros((len(rows), model.config.width), np.float32)
+    embeddings = np.zeros((len(rows), model.config.width), np.float32)
     for batch in batches.make(rows, model.config, size=size):
         vectors = jax.device_get(run(model.params, batch.inputs))
-        found[batch.numbers] = vectors[: len(batch.numbers)]
-    return found
+        embeddings[batch.numbers] = vectors[: len(batch.numbers)]
+    return embeddings
 
 
 @functools.cache

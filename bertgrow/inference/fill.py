@@ -40,15 +40,15 @@ def fill_mask(model, sentences, *, top_k=5, size=32):
     for number, place in enumerate(places):
         if not len(place):
             raise InputError(f"text {number} has no {texts.MASK}: {sentences[number]!r}")
-    found, best = [None] * len(rows), _best(model.network.apply, top_k)
+    filled, best = [None] * len(rows), _best(model.network.apply, top_k)
     for batch in batches.make(rows, model.config, size=size, positions=places):
         chosen, probabilities = jax.device_get(best(model.params, batch.inputs))
         for row, number in enumerate(batch.numbers):
-            found[number] = [
+            filled[number] = [
                 _named(model.tokenizer, chosen[row, at], probabilities[row, at])
                 for at in range(len(places[number]))
             ]
-    return found
+    return filled
 
 
 def check_head(model):

@@ -51,8 +51,8 @@ def score(model, sentences, *, size=32):
         for batch in batches.make(sequences, model.config, size=size, positions=positions):
             expected = np.zeros(len(batch.inputs["tokens"]), np.int32)
             expected[: len(batch.numbers)] = [targets[number] for number in batch.numbers]
-            found = jax.device_get(losses(model.params, batch.inputs, expected))
-            for loss, number in zip(found, batch.numbers, strict=False):
+            values = jax.device_get(losses(model.params, batch.inputs, expected))
+            for loss, number in zip(values, batch.numbers, strict=False):
                 totals[owners[number]] += float(loss)
     counts = [len(row) - 2 for row in rows]
     means = [float(total / count) for total, count in zip(totals, counts, strict=True)]

@@ -18,13 +18,13 @@ def encode(tokenizer, texts, *, masks=False):
     check(texts)
     parts = [text.split(MASK) if masks else [text] for text in texts]
     ids = iter(tokenizer.encode([part for split in parts for part in split]))
-    vocab, found = tokenizer.vocab, []
+    vocab, sequences = tokenizer.vocab, []
     for split in parts:
         row = [[vocab.cls_id]]
         for number in range(len(split)):
             row += [[vocab.mask_id]] * (number > 0) + [next(ids)]
-        found.append(np.concatenate([*row, [vocab.sep_id]]).astype(np.int32))
-    return found
+        sequences.append(np.concatenate([*row, [vocab.sep_id]]).astype(np.int32))
+    return sequences
 
 
 def cut(rows, max_length, tokenizer):

@@ -86,24 +86,24 @@ def dump(params, family, config, program):
         _name(path): tuple(names)
         for path, names in jax.tree.leaves_with_path(axes, is_leaf=tree.is_spec)
     }
-    found = {}
+    tensors = {}
     for weight in family.layouts.weights(config):
         leaf, names = leaves[weight.path][weight.index], axes[weight.path][len(weight.index) :]
         tensor = leaf.reshape(joined(leaf.shape, names))
         tensor = tensor.T if program in weight.transposed else tensor
-        found[getattr(weight, program)] = np.ascontiguousarray(tensor, np.float32)
-    return found
+        tensors[getattr(weight, program)] = np.ascontiguousarray(tensor, np.float32)
+    return tensors
 
 
 def joined(shape, names):
     """Shape of a foreign weight: axes in `JOINED` are part of the axis before them."""
-    found = []
+    sizes = []
     for size, name in zip(shape, names, strict=True):
         if name in JOINED:
-            found[-1] *= size
+            sizes[-1] *= size
         else:
-            found.append(size)
-    return tuple(found)
+            sizes.append(size)
+    return tuple(sizes)
 
 
 def _ours(name, tensor, shape, names, is_transposed):

@@ -76,7 +76,7 @@ def _zeros(length):
 
 def _apply(matrix, vectors):
     """Multiplies a matrix, uint32 [32 columns], with vectors, uint32 [n]."""
-    found = np.zeros_like(vectors)
+    products = np.zeros_like(vectors)
     for bit in range(32):
-        found ^= np.where(vectors >> np.uint32(bit) & 1, matrix[bit], np.uint32(0))
-    return found
+        products ^= np.where(vectors >> np.uint32(bit) & 1, matrix[bit], np.uint32(0))
+    return products

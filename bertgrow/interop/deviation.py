@@ -28,9 +28,9 @@ def check(model, program):
     if variant is None:
         return None
     config, difference = variant
-    found = measure(model, config)
-    line = f"{difference}: outputs differ by {found:.1e} of their largest magnitude"
-    if program == HUGGING_FACE and found > BUDGET:
+    measured = measure(model, config)
+    line = f"{difference}: outputs differ by {measured:.1e} of their largest magnitude"
+    if program == HUGGING_FACE and measured > BUDGET:
         raise CheckFailed(f"{line}, above {BUDGET:g}: use --to bertgrow, or train further")
     return line
 
@@ -51,8 +51,8 @@ def measure(model, config):
     family = families.find(model.family)
 
     def outputs(config):
-        found = jax.jit(family.network(config).apply)(model.params, inputs)
-        return [np.asarray(found[name], np.float32) for name in ("hidden", "mlm_logits")]
+        named = jax.jit(family.network(config).apply)(model.params, inputs)
+        return [np.asarray(named[name], np.float32) for name in ("hidden", "mlm_logits")]
 
     pairs = zip(outputs(model.config), outputs(config), strict=True)
     return float(max(np.abs(a - b).max() / np.abs(a).max() for a, b in pairs))

@@ -37,20 +37,20 @@ def read(path, *, vocab=None, cased=None, fresh=conversion.HEADS):
     tokenizer, file = tokenizer_files.read(folder, vocab=vocab, cased=cased)
     config = fit(config, tokenizer, file)
     params, account = conversion.load(tensors, family, config, HUGGING_FACE, fresh=fresh)
-    found = Pretrained(name, config, params, tokenizer, str(path), fresh=account.fresh)
-    return found, account
+    pretrained = Pretrained(name, config, params, tokenizer, str(path), fresh=account.fresh)
+    return pretrained, account
 
 
 def _named(tensors, family):
     """Gives tensors today's full names: old norms, and a file of the encoder alone."""
     prefix = _prefix(family)
     is_alone = not any(name.startswith((prefix, "cls.")) for name in tensors)
-    found = {}
+    renamed = {}
     for name, tensor in tensors.items():
         name = re.sub(r"(gamma|beta)$", lambda end: OLD[end[0]], name)
         is_encoder = name.startswith(("embeddings.", "encoder.", "pooler."))
-        found[f"{prefix}{name}" if is_alone and is_encoder else name] = tensor
-    return found
+        renamed[f"{prefix}{name}" if is_alone and is_encoder else name] = tensor
+    return renamed
 
 
 def _prefix(family):

@@ -67,10 +67,10 @@ def _params(tensors, network):
         tree.path_name(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(shapes)
     }
     for name in sorted(tensors.keys() | expected.keys()):
-        found = tensors[name].shape if name in tensors else None
-        if found != expected.get(name):
+        shape = tensors[name].shape if name in tensors else None
+        if shape != expected.get(name):
             raise InputError(
-                f"the tensor {name} has shape {found}, and {expected.get(name)} is expected by "
+                f"the tensor {name} has shape {shape}, and {expected.get(name)} is expected by "
                 "config.json: export the model again"
             )
         if not np.isfinite(tensors[name]).all():

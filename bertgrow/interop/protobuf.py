@@ -5,7 +5,7 @@ from bertgrow.core.errors import InputError
 
 def fields(message):
     """{number: [values]} of a message: numbers, or bytes of texts and inner messages."""
-    place, found = 0, {}
+    place, fields = 0, {}
     while place < len(message):
         tag, place = varint(message, place)
         kind = tag & 7
@@ -19,8 +19,8 @@ def fields(message):
             value, place = int.from_bytes(message[place : place + size], "little"), place + size
         else:
             raise InputError(f"it has a field of unknown kind {kind}; it is damaged")
-        found.setdefault(tag >> 3, []).append(value)
-    return found
+        fields.setdefault(tag >> 3, []).append(value)
+    return fields
 
 
 def message(number, content):
@@ -42,10 +42,10 @@ def varint(content, place):
 
 def packed(number):
     """Encodes a number of at least 0."""
-    found = b""
+    encoded = b""
     while number >= 0x80:
-        found, number = found + bytes([number & 0x7F | 0x80]), number >> 7
-    return found + bytes([number])
+        encoded, number = encoded + bytes([number & 0x7F | 0x80]), number >> 7
+    return encoded + bytes([number])
 
 
 def signed(number):

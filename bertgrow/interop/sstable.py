@@ -21,10 +21,10 @@ def read(content):
     footer, place = content[-FOOTER:], 0
     for _ in range(2):  # of the meta block, which is not used
         _, place = varint(footer, place)
-    found = {}
+    pairs = {}
     for handle in _pairs(_block(content, footer[place:])).values():
-        found |= _pairs(_block(content, handle))
-    return found
+        pairs |= _pairs(_block(content, handle))
+    return pairs
 
 
 def _block(content, handle):
@@ -45,16 +45,16 @@ def _block(content, handle):
 
 def _pairs(block):
     restarts = int.from_bytes(block[-4:], "little")
-    end, place, key, found = len(block) - 4 * (restarts + 1), 0, b"", {}
+    end, place, key, pairs = len(block) - 4 * (restarts + 1), 0, b"", {}
     while place < end:
         shared, place = varint(block, place)
         own, place = varint(block, place)
         size, place = varint(block, place)
         key = key[:shared] + block[place : place + own]
         place += own
-        found[key] = block[place : place + size]
+        pairs[key] = block[place : place + size]
         place += size
-    return found
+    return pairs
 
 
 def write(pairs):

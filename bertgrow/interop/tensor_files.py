@@ -21,10 +21,10 @@ def find(path):
     path = Path(path)
     if path.is_file():
         return path
-    found = [path / name for name in WEIGHTS if (path / name).is_file()]
-    if not found:
+    files = [path / name for name in WEIGHTS if (path / name).is_file()]
+    if not files:
         raise InputError(f"{path} has no weights: looked for {', '.join(WEIGHTS)}")
-    return found[0]
+    return files[0]
 
 
 def read(path):
@@ -46,13 +46,13 @@ def _read_shards(index):
         shards = sorted(set(shard_of.values()))
     except (ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{index} is no index of shards: {error}") from error
-    found = {}
+    tensors = {}
     for name in shards:
         shard = index.parent / name
         if Path(name).name != name or not shard.is_file():
             raise InputError(f"{index} names the shard {name!r}, which is not beside it")
-        found |= read(shard)
-    missing = sorted(shard_of.keys() - found.keys())
+        tensors |= read(shard)
+    missing = sorted(shard_of.keys() - tensors.keys())
     if missing:
         raise InputError(f"{index} lists {missing[0]}, which no shard has; copy them again")
-    return found
+    return tensors

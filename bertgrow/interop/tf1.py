@@ -28,17 +28,17 @@ def read(prefix, *, vocab=None, cased=None, fresh=conversion.HEADS):
     tokenizer, file = tokenizer_files.read(prefix.parent, vocab=vocab, cased=cased)
     config = fit(config, tokenizer, file)
     params, account = conversion.load(tensors, family, config, TF1, fresh=fresh)
-    found = Pretrained(name, config, params, tokenizer, str(prefix), fresh=account.fresh)
-    return found, account
+    pretrained = Pretrained(name, config, params, tokenizer, str(prefix), fresh=account.fresh)
+    return pretrained, account
 
 
 def _config(folder):
     """The file of the configuration: bert_config.json, or the only one with such a name."""
     named = [folder / CONFIG] if (folder / CONFIG).is_file() else []
-    found = named or sorted(folder.glob("*config*.json"))
-    if len(found) != 1:
-        raise InputError(f"{folder} has {len(found)} files *config*.json; expected {CONFIG}")
-    return found[0]
+    files = named or sorted(folder.glob("*config*.json"))
+    if len(files) != 1:
+        raise InputError(f"{folder} has {len(files)} files *config*.json; expected {CONFIG}")
+    return files[0]
 
 
 def write(folder, model):

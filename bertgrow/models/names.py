@@ -52,23 +52,23 @@ PLAIN = {"pool": 1, "ffn_rank": 0, "light_every": 0}
 def weights(config):
     """Every `Weight` of a BERT; a pre-norm one has Megatron's names."""
     norms, embeddings = NORMS[config.norm_order], "bert.embeddings"
-    found = [
+    entries = [
         *layouts.table("embeddings/words", f"{embeddings}.word_embeddings"),
         *layouts.table("embeddings/positions", f"{embeddings}.position_embeddings"),
         *layouts.table("embeddings/types", f"{embeddings}.token_type_embeddings"),
     ]
     if config.norm_order == "post":
-        found += layouts.norm("embeddings/norm", f"{embeddings}.LayerNorm")
+        entries += layouts.norm("embeddings/norm", f"{embeddings}.LayerNorm")
     for at in range(config.num_layers):
         layer = f"bert.encoder.layer.{at}"
-        for ours, name in LAYER.items():
-            found += layouts.dense(f"layers/{ours}", f"{layer}.{name}", (at,))
-        for ours, name in norms.items():
-            found += layouts.norm(f"layers/{ours}", f"{layer}.{name}", (at,))
+        for field, name in LAYER.items():
+            entries += layouts.dense(f"layers/{field}", f"{layer}.{name}", (at,))
+        for field, name in norms.items():
+            entries += layouts.norm(f"layers/{field}", f"{layer}.{name}", (at,))
     if config.norm_order == "pre":
-        found += layouts.norm("final_norm", "bert.encoder.ln")
-    found += layouts.dense("pooler", "bert.pooler.dense") + layouts.masked_head()
-    return found + layouts.next_sentence() * config.next_sentence
+        entries += layouts.norm("final_norm", "bert.encoder.ln")
+    entries += layouts.dense("pooler", "bert.pooler.dense") + layouts.masked_head()
+    return entries + layouts.next_sentence() * config.next_sentence
 
 
 def aliases(config):
@@ -114,7 +114,7 @@ def write(config, program):
             "the model has norm_order 'pre', which Google's BERT does not have: use --to hf "
             "or --to bertgrow"
         )
-    fields = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
+    fields = {foreign: getattr(config, field) for field, foreign in FIELDS.items()}
     fields["intermediate_size"] = config.mlp_width
     fields["hidden_act"] = activation_name(config.activation, program)
     if program == TF1:
@@ -141,13 +141,13 @@ def variant(config, program):
 
 def take(fields, table):
     """{our field: value} of the fields in `table` that config.json has."""
-    missing = [theirs for theirs in table.values() if theirs not in fields]
+    missing = [foreign for foreign in table.values() if foreign not in fields]
     if "hidden_size" in missing:
         raise InputError(
             "config.json has no hidden_size: expected that of a Hugging Face model or a "
             "bert_config.json"
         )
-    return {ours: fields[theirs] for ours, theirs in table.items() if theirs in fields}
+    return {field: fields[foreign] for field, foreign in table.items() if foreign in fields}
 
 
 def check(fields, expected):
@@ -170,11 +170,11 @@ def activation(fields, known, program):
     return "gelu_tanh" if program == TF1 and name == "gelu" else known[name]
 
 
-def activation_name(ours, program):
+def activation_name(field, program):
     """Name of our activation in config.json."""
     if program == TF1:
-        return ours.removesuffix("_tanh")
-    return "gelu_new" if ours == "gelu_tanh" else ours
+        return field.removesuffix("_tanh")
+    return "gelu_new" if field == "gelu_tanh" else field
 
 
 LAYOUTS = Layouts(weights, recognises, read, write, aliases, variant)

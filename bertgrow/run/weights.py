@@ -69,18 +69,18 @@ def read_vocabulary(folder, known):
     about, expected = known.get("tokenizer"), known["store"]["vocabulary"]
     path = Path(folder) / about["file"] if about else None
     if about and path.is_file():
-        found = vocabulary.load(path, cased=about["cased"])
+        tokenizer = vocabulary.load(path, cased=about["cased"])
     else:
         path = known["recipe"]["data"]["store"].split(",")[0]
         if not path:
             raise InputError(f"{folder} has no copy of its vocabulary, and names no store")
-        found = store.Store(path).tokenizer
-    if found.hash != expected:
+        tokenizer = store.Store(path).tokenizer
+    if tokenizer.hash != expected:
         raise InputError(
-            f"{path} has vocabulary {found.hash[:12]}, and {folder} was trained with "
+            f"{path} has vocabulary {tokenizer.hash[:12]}, and {folder} was trained with "
             f"{expected[:12]}: put its own vocabulary there"
         )
-    return found
+    return tokenizer
 
 
 def _find(saves, folder, step):

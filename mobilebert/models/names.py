@@ -38,23 +38,23 @@ def weights(config):
 
     Of several FFNs, the last has the names of the only one of a BERT.
     """
-    found = _embeddings(config)
+    entries = _embeddings(config)
     for at in range(config.num_layers):
         block = f"mobilebert.encoder.layer.{at}"
         parts, norms = dict(BLOCK), dict(BLOCK_NORMS)
         if config.attention_input == "shared":
             parts["shared"] = "bottleneck.attention.dense"
             norms["shared_norm"] = "bottleneck.attention.LayerNorm"
-        for ours, name in parts.items():
-            found += _dense(f"layers/{ours}", f"{block}.{name}", (at,))
-        for ours, name in norms.items():
-            found += _norm(config, f"layers/{ours}", f"{block}.{name}", (at,))
+        for field, name in parts.items():
+            entries += _dense(f"layers/{field}", f"{block}.{name}", (at,))
+        for field, name in norms.items():
+            entries += _norm(config, f"layers/{field}", f"{block}.{name}", (at,))
         for ffn in range(config.num_ffns):
             inner = block if ffn == config.num_ffns - 1 else f"{block}.ffn.{ffn}"
-            for ours, name in FFN.items():
-                found += _dense(f"layers/{ours}", f"{inner}.{name}", (at, ffn))
-            found += _norm(config, "layers/mlp_norm", f"{inner}.output.LayerNorm", (at, ffn))
-    return found + _heads(config)
+            for field, name in FFN.items():
+                entries += _dense(f"layers/{field}", f"{inner}.{name}", (at, ffn))
+            entries += _norm(config, "layers/mlp_norm", f"{inner}.output.LayerNorm", (at, ffn))
+    return entries + _heads(config)
 
 
 def _embeddings(config):
@@ -163,11 +163,11 @@ def write(config, program):
             "queries and keys Hugging Face's MobileBERT cannot read: use --to tf1 or "
             "--to bertgrow"
         )
-    fields = {theirs: getattr(config, ours) for ours, theirs in FIELDS.items()}
+    fields = {foreign: getattr(config, field) for field, foreign in FIELDS.items()}
     fields |= WIRING[config.attention_input] | EXPECTED | dict(
         intermediate_size=config.mlp_width,
         num_feedforward_networks=config.num_ffns,
-        normalization_type={ours: theirs for theirs, ours in NORMS.items()}[config.norm],
+        normalization_type={field: foreign for foreign, field in NORMS.items()}[config.norm],
         hidden_act=bert.activation_name(config.activation, program),
         classifier_activation=config.pooler,
     )  # fmt: skip
