@@ -15,7 +15,9 @@ def load(path, step=None):
     return model.load(path, step)
 
 
-def train(recipe, *, store=None, workdir, options=None, cache=None, extend=False):
+def train(
+    recipe, *, store=None, workdir, options=None, cache=None, extend=False, restart=False
+):
     """Trains a run in its working directory, or continues it; a generator.
 
     for info in bertgrow.train("demo:grow", store="STORE", workdir="RUN"):
@@ -31,6 +33,7 @@ def train(recipe, *, store=None, workdir, options=None, cache=None, extend=False
       options: {field: value}, e.g. {"schedule.peak": 2e-4, "stages[0].steps": 1000}.
       cache: folder of a teacher cache; None: no cache.
       extend: whether the last stage may have more steps than it began with.
+      restart: whether to move the files of an earlier run into `aside-TIME` and begin anew.
 
     Yields:
       `bertgrow.core.types.StepInfo`. Its `metrics` are device scalars; its `state` is valid
@@ -41,7 +44,7 @@ def train(recipe, *, store=None, workdir, options=None, cache=None, extend=False
 
     args = SimpleNamespace(
         config=recipe, overrides=_overrides(store, options), workdir=Path(workdir),
-        extend=extend, time_limit=None, profile=None, start=time.monotonic(),
+        extend=extend, restart=restart, time_limit=None, profile=None, start=time.monotonic(),
     )  # fmt: skip
     config = recipes.read(recipe, args.overrides)
     command = "pretrain" if config.model.family == "bert" else "distill"

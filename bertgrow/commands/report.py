@@ -4,7 +4,7 @@ import json
 
 from etils import epath
 
-from bertgrow.core import errors
+from bertgrow.core import errors, system_files
 from bertgrow.reporting import baseline, report_page, summary, table
 from bertgrow.run import records
 
@@ -40,8 +40,7 @@ def write(args):
     chosen = baseline.choose(stages, args.baseline, "named first")
     read = baseline.first(read, chosen, lambda run: run.name)
     arms = summary.summary(read)
-    try:
-        path.write_text(report_page.page(read, arms, chosen), encoding="utf-8")
-    except OSError as error:
-        raise errors.InputError(f"{path} cannot be written: {error}; try --output") from error
+    if not path.parent.is_dir():
+        raise errors.InputError(f"the folder of {path} is missing; make it, or change --output")
+    system_files.write_atomically(path, report_page.page(read, arms, chosen))
     return path, arms, chosen

@@ -47,3 +47,38 @@ def user_cache():
     """Returns the cache folder of the user: compiled programs and the default corpus."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     return home / "bertgrow"
+
+
+def write_atomically(path, content):
+    """Writes a file and its folder: complete, or not at all.
+
+    Args:
+      path: `pathlib.Path` or `epath.Path`.
+      content: bytes, or text to be written as UTF-8.
+
+    Raises:
+      OSError: with the name of the file; an older version of it is unchanged.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if "://" in str(path):  # object stores write an object atomically
+        path.write_bytes(content)
+        return
+    draft = f"{path}.tmp"
+    try:
+        with named(path), open(draft, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(draft)
+        raise
+    sync(path.parent)
+
+
+def write_all(file, data):
+    """Writes all bytes to an unbuffered file, whose `write` may write a part only."""
+    while data:
+        data = data[file.write(data) :]

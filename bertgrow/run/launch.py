@@ -6,7 +6,7 @@ import jax
 
 from bertgrow.core import signals, system_files
 from bertgrow.recipes import resolve, token_stores
-from bertgrow.run import job, profiling, trainer, weights, workdir
+from bertgrow.run import claim, job, profiling, trainer, weights, workdir
 
 
 def launch(args, recipe, *, command, cache=None):
@@ -28,11 +28,14 @@ def steps(args, recipe, *, command, cache=None):
     remember_compilations()
     resume = _resume(command, args, cache)
     limit = args.time_limit and args.time_limit * 60
-    with signals.StopRequest(resume=resume, time_limit=limit, start=args.start) as stop:
+    with (
+        signals.StopRequest(resume=resume, time_limit=limit, start=args.start) as stop,
+        claim.claim(args.workdir, restart=args.restart) as path,
+    ):
         with stop.uninterruptible():
             made = _job(args, recipe, resume, cache)
             profiling.check(args.profile, made.settings.stages[-1].end)
-            path = workdir.open_for(args.workdir, made.summary, extend=args.extend)
+            workdir.open_for(path, made.summary, extend=args.extend)
             weights.write_vocabulary(path, made.tokenizer)
         yield from trainer.steps(made, path, stop=stop, profile=args.profile)
 

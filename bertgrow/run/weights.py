@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jax
 
+from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import store, vocabulary
 from bertgrow.interop.pretrained import Pretrained
@@ -51,7 +52,7 @@ def read(folder, step=None):
 
 def write_vocabulary(folder, tokenizer):
     """Writes the vocabulary into a working directory; `entry` describes it in config.json."""
-    (Path(folder) / tokenizer.file_name).write_bytes(tokenizer.content)
+    system_files.write_atomically(Path(folder) / tokenizer.file_name, tokenizer.content)
 
 
 def entry(tokenizer):

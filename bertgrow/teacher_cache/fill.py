@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.teacher_cache import cache as caches
 from bertgrow.teacher_cache import entries
 from bertgrow.train import sharding
-from bertgrow.train.checkpoints import checksums, disk
+from bertgrow.train.checkpoints import disk
 
 AT_ONCE = 2**16  # sequences skipped at a time
 
@@ -46,7 +47,7 @@ def fill(cache, stage, stream, position, *, mesh, teacher, say):
     with _locked(cache.folder):
         identities = caches.read(cache.root) | {cache.name: cache.identity(teacher)}
         text = json.dumps(identities, indent=2) + "\n"
-        checksums.write_atomically(cache.root / "cache.json", text)
+        system_files.write_atomically(cache.root / "cache.json", text)
         written = _parts(cache, missing, stage, stream, position, mesh)
         for number, (part, records) in enumerate(written):
             if number * 10 // len(missing) > (number - 1) * 10 // len(

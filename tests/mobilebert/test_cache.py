@@ -111,7 +111,7 @@ def test_a_cache_beyond_the_free_disk_is_refused_before_anything_is_written(
 
     message = capsys.readouterr().err
     assert code == 2
-    assert "targets of the teacher need 0.10 GB" in message and "has 0.02 GB" in message
+    assert "targets of the teacher need 96.9 MB" in message and "has 20 MB" in message
     assert not (tmp_path / "cache").exists()
 
 

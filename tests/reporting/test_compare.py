@@ -152,7 +152,7 @@ def test_runs_that_have_only_begun_can_be_compared(tmp_path):
         ([], "give --arms to train, or working directories"),
         (["RUN", "--seeds", "2"], "give --arms to train, or working directories"),
         (["RUN", "--config.seed=1"], "goes with --arms only"),
-        (["/nowhere"], "is not a working directory"),
+        (["/nowhere"], "is no working directory"),
         (["RUN", "--baseline", "RUM"], "expected one of RUN; did you mean RUN?"),
         (
             ["--arms", "a=x.py", "full=x.py", "--workdir", "W", "--baseline", "ful"],

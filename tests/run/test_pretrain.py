@@ -160,7 +160,7 @@ def test_a_corrupt_config_json_is_one_line(finished, store, capsys):
     assert pretrain(store, finished) == 2
 
     path.write_text(text)
-    assert "config.json cannot be read" in capsys.readouterr().err
+    assert "config.json is damaged" in capsys.readouterr().err
 
 
 def test_a_workdir_that_cannot_be_made_is_one_line(store, tmp_path, capsys):

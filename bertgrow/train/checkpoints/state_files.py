@@ -1,13 +1,37 @@
 """Writes and reads the files of one checkpoint with Orbax: a train state and its record."""
 
-import json
+import logging
+import sys
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from bertgrow.core import errors, tree
+from bertgrow.core import errors, json_files, tree
 from bertgrow.core.types import TrainState
+
+HINT = "restore the checkpoint from a copy, or remove it to use the one before"
+
+
+def _is_not_reported_twice(record):
+    """Drops the tracebacks that Orbax logs for a failed save, whose error is raised, too."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+
+def _drop_closed_loops(unraisable, then=sys.unraisablehook):
+    """Drops the errors of writes that were in flight when Orbax ended a failed save."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        then(unraisable)
+
+
+logging.getLogger("absl").addFilter(_is_not_reported_twice)
+sys.unraisablehook = _drop_closed_loops
+
+
+class Saved(TypedDict):
+    record: Any
+    key: str
 
 
 def writer():
@@ -23,10 +47,22 @@ def contents(state, record):
     )
 
 
-def read_record(folder):
-    """Returns (record, name of the implementation of the random key)."""
-    saved = json.loads((folder / "record" / "metadata").read_text())
-    return saved["record"], saved["key"]
+def read_record(folder, kind=dict):
+    """Returns (record, name of the implementation of the random key).
+
+    Args:
+      folder: of the checkpoint.
+      kind: declared type of the record.
+
+    Raises:
+      InputError: the record is missing or of another type.
+    """
+    path = folder / "record" / "metadata"
+    saved = json_files.read(path, Saved, hint=HINT)
+    try:
+        return json_files.check(saved["record"], kind), saved["key"]
+    except ValueError as error:
+        raise errors.InputError(f"{path} is damaged: {error}; {HINT}") from None
 
 
 def read(folder, target, *, ignore=(), **options):
