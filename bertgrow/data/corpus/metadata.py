@@ -1,6 +1,5 @@
 """Declares, reads and checks `store.json`, the metadata of a token store."""
 
-import functools
 import hashlib
 import json
 from typing import Literal, NotRequired, TypedDict
@@ -79,6 +78,9 @@ def load(folder):
         raise InputError(f"{path} is damaged: its checksum differs; {HINT}")
     if meta["hash"] != content_hash(meta["files"]):
         raise InputError(f"{path} is damaged: its hash is not that of its files; {HINT}")
+    for name, split in meta["splits"].items():
+        if sum(shard["documents"] for shard in split["shards"]) != split["documents"]:
+            raise InputError(f"{path} is damaged: the shards of {name} do not add up; {HINT}")
     return meta
 
 
@@ -102,13 +104,7 @@ def check_size(path, about):
 
 
 def check_content(path, about):
-    """Checks the content of a file of a store, once per process unless the file changes."""
+    """Checks size and sha256 of a file of a store."""
     check_size(path, about)
-    if _sha256(path, path.stat().st_mtime_ns) != about["sha256"]:
+    if system_files.sha256(path) != about["sha256"]:
         raise InputError(f"{path} is damaged: its sha256 is not that of store.json; {HINT}")
-
-
-@functools.cache
-def _sha256(path, changed):
-    del changed  # time of the last change: part of the key of the cache
-    return system_files.sha256(path)

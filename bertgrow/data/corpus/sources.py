@@ -166,7 +166,8 @@ def parquet_texts(path, bad):
         except (pyarrow.ArrowException, OSError) as error:
             if getattr(error, "errno", None) is not None:
                 raise  # of the operating system
-            raise InputError(f"{path} is not a Parquet file: {error}") from None
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} is not a Parquet file: {reason}") from None
 
 
 def _text_column(table, path):
