@@ -70,6 +70,14 @@ def table(path, name):
     return [Weight(path, (), f"{name}.weight", tf1_name(name))]
 
 
+def tied_table(name):
+    """`Layouts.aliases` of a model whose output table is its word table, called `name`."""
+    return {
+        "cls.predictions.decoder.weight": f"{name}.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    }
+
+
 def masked_head(path="mlm"):
     """The weights of the masked-token head, without its tied table."""
     name = "cls.predictions"

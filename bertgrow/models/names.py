@@ -74,10 +74,7 @@ def weights(config):
 def aliases(config):
     """Tied weights: the output table is the word table."""
     del config
-    return {
-        "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    }
+    return layouts.tied_table("bert.embeddings.word_embeddings")
 
 
 def recognises(fields):

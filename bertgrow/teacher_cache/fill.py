@@ -50,9 +50,8 @@ def fill(cache, stage, stream, position, *, mesh, teacher, say):
         system_files.write_atomically(cache.root / "cache.json", text)
         written = _parts(cache, missing, stage, stream, position, mesh)
         for number, (part, records) in enumerate(written):
-            if number * 10 // len(missing) > (number - 1) * 10 // len(
-                missing
-            ):  # at every tenth
+            tenth, before = (at * 10 // len(missing) for at in (number, number - 1))
+            if tenth > before:
                 say(f"cache {cache.folder}: writing file {number + 1} of {len(missing)}")
             entries.write(cache.folder / part.name, records)
 

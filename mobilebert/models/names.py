@@ -103,10 +103,7 @@ def _in_bert(rows):
 def aliases(config):
     """Tied weights: the narrow output table is the word table."""
     del config
-    return {
-        "cls.predictions.decoder.weight": "mobilebert.embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    }
+    return layouts.tied_table("mobilebert.embeddings.word_embeddings")
 
 
 def recognises(fields):

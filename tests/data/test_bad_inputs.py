@@ -24,7 +24,7 @@ def prepared(path, folder, **options):
     return prepare.prepare([str(path)], folder / "store", **options)
 
 
-def refused(call, message):
+def assert_refused(call, message):
     with pytest.raises(InputError, match=message) as raised:
         call()
     assert "\n" not in str(raised.value)
@@ -51,7 +51,7 @@ def test_an_input_is_read_whole_or_refused(tmp_path, monkeypatch, name, content,
         text = "\n\n".join(documents())
         assert text in ("One.", bad_files.TEXT.decode().strip())
     else:
-        refused(documents, message)
+        assert_refused(documents, message)
 
 
 @pytest.mark.parametrize("name", ["utf-16.txt", "nul.txt", "surrogate.jsonl", "latin-1.txt"])
@@ -61,7 +61,9 @@ def test_documents_that_are_not_text_can_be_skipped(tmp_path, name):
     path.write_bytes(contents[name])
     bad, skipped = chunks.bad_byte_handler("skip")
 
-    refused(lambda: [list(s.raw(bad)) for s in sources.find([str(path)])], "no usable text")
+    assert_refused(
+        lambda: [list(s.raw(bad)) for s in sources.find([str(path)])], "no usable text"
+    )
     assert skipped
 
 
@@ -70,13 +72,15 @@ def test_a_vocabulary_is_whole_or_refused(text, tmp_path, name, content, message
     path = tmp_path / name
     path.write_bytes(content)
 
-    refused(lambda: prepared(text, tmp_path, vocab=path, strict=True), message)
+    assert_refused(lambda: prepared(text, tmp_path, vocab=path, strict=True), message)
     assert not (tmp_path / "store").exists()
 
 
 @pytest.mark.parametrize("size", [0, -5, 63, 2**20 + 1, 10**12])
 def test_a_size_of_the_vocabulary_without_sense_is_refused(text, tmp_path, size):
-    refused(lambda: prepared(text, tmp_path, vocab_size=size), f"--vocab-size {size}: expected")
+    assert_refused(
+        lambda: prepared(text, tmp_path, vocab_size=size), f"--vocab-size {size}: expected"
+    )
 
 
 def without_spaces(text):
@@ -107,13 +111,13 @@ def test_text_of_no_use_is_one_warning_and_an_error_if_strict(
     documents = [change(make_text(60, seed=seed)) for seed in range(4)]
     path.write_text("\n\n".join(documents))
 
-    refused(lambda: prepared(path, tmp_path, strict=True, **options), message)
+    assert_refused(lambda: prepared(path, tmp_path, strict=True, **options), message)
     assert not (tmp_path / "store" / "store.json").exists()
     prepared(path, tmp_path, **options)
 
     lines = capsys.readouterr().err.splitlines()
     (warning,) = [line for line in lines if line.startswith("warning: ")]
-    refused(lambda: prepared(path, tmp_path, strict=True, **options), message)
+    assert_refused(lambda: prepared(path, tmp_path, strict=True, **options), message)
     prepared(path, tmp_path, **options)
     assert warning in capsys.readouterr().err.splitlines()  # of a finished store, too
 
@@ -123,12 +127,14 @@ def test_a_text_that_gives_no_vocabulary_is_refused(tmp_path, kind):
     path = tmp_path / "text.txt"
     path.write_text("a" * 100_000)
 
-    refused(
+    assert_refused(
         lambda: prepared(path, tmp_path, vocab_kind=kind),
         "no sentences of usual length|has 5 tokens, expected at least 64",
     )
 
 
 def test_a_folder_with_other_files_is_refused_and_keeps_them(text, tmp_path):
-    refused(lambda: prepare.prepare([str(text)], tmp_path), "other files, such as text.txt")
+    assert_refused(
+        lambda: prepare.prepare([str(text)], tmp_path), "other files, such as text.txt"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
