@@ -35,16 +35,16 @@ def test_an_unknown_name_is_no_attribute():
         _ = bertgrow.trian
 
 
-def test_every_snippet_of_the_page_runs(store, tmp_path, monkeypatch, capsys):
+def test_every_snippet_of_the_page_and_of_the_readme_runs(store, tmp_path, monkeypatch, capsys):
     """With the small recipe of the tests in place of the demo."""
-    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    text = "".join((ROOT / page).read_text("utf-8") for page in ("docs/api.md", "README.md"))
     recipe = str(ROOT / "tests" / "small_recipe.py")
     text = text.replace('"demo:grow"', repr(recipe)).replace('"STORE"', repr(str(store.folder)))
     monkeypatch.chdir(tmp_path)
     names = {}
 
     for snippet in SNIPPET.findall(text):
-        exec(compile(snippet, "docs/api.md", "exec"), names)
+        exec(compile(snippet, "snippet", "exec"), names)
 
     output = capsys.readouterr().out
     assert "(2, 16)" in output and "(2, 16, 16) (2, 2, 400)" in output
