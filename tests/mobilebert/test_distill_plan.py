@@ -97,5 +97,5 @@ def test_a_plan_is_told_before_a_cache_is_refused_and_asks_for_a_device(
     assert code == 2
     assert "--cache would take 0.489 GB (stage 1 421 MB, stage 2 67.9 MB)" in printed.out
     assert "whether caching or recomputing is cheaper depends on the device: add" in printed.out
-    assert "targets of the teacher need 0.49 GB" in printed.err and "has 0.00 GB" in printed.err
+    assert "targets of the teacher need 489 MB" in printed.err and "has 1 MB" in printed.err
     assert printed.err.count("\n") == 1
