@@ -142,23 +142,18 @@ def prepare(
     there are some.
     """
     begin = time.monotonic()
-    if not 0 < held_out < 1:
-        raise InputError(f"--held-out {held_out}: expected a fraction between 0 and 1")
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers {workers}: expected at least 1")
+    _check_numbers(held_out, workers)
     output = Path(output)
     warn = checks.Warnings(strict)
     checks.check_language(language, warn)
+    tokenizer, training = None, dict(size=vocab_size, kind=vocab_kind)
     if vocab:
         tokenizer = vocabulary.load(vocab, cased=cased)
         checks.check_vocabulary(tokenizer, f"--vocab {vocab}", warn)
     else:
-        tokenizer = None
         vocabulary_training.check_options(vocab_size, vocab_kind)
     texts = sources.find([inputs] if isinstance(inputs, str) else inputs)
-    options = {"size": vocab_size, "kind": vocab_kind}
-    if tokenizer:
-        options = {"vocab": tokenizer.hash}
+    options = {"vocab": tokenizer.hash} if tokenizer else training
     made_from = {
         "options": {**options, "cased": cased, "held_out": held_out, "language": language,
                     "on_bad_bytes": on_bad_bytes},
@@ -173,17 +168,29 @@ def prepare(
             if not tokenizer:
                 tokenizer = _trained(job, run, vocab_size, vocab_kind, cased)
                 checks.check_trained(tokenizer, vocab_size, warn)
-            paths, skipped, characters = _tokenise(job, run, tokenizer)
-            plan = shards.plan(paths, held_out=held_out)
-            checks.check_text(plan.counts, warn)
-            with progress.phase("writing shards"):
-                meta = building.write(work, run, plan, paths, tokenizer)
-        meta["made_from"] = made_from
-        meta["left_out"]["bad_bytes"] = skipped
-        meta["warnings"] = warn.messages
+            meta, plan, characters = _written(job, run, tokenizer, held_out, warn)
+        meta |= dict(made_from=made_from, warnings=warn.messages)
         building.finish(output, work, meta)
     _summary(output, meta, plan, characters, time.monotonic() - begin)
     return store.Store(output)
+
+
+def _check_numbers(held_out, workers):
+    if not 0 < held_out < 1:
+        raise InputError(f"--held-out {held_out}: expected a fraction between 0 and 1")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: expected at least 1")
+
+
+def _written(job, run, tokenizer, held_out, warn):
+    """Writes the shards; returns the contents of store.json, the plan, and characters read."""
+    paths, skipped, characters = _tokenise(job, run, tokenizer)
+    plan = shards.plan(paths, held_out=held_out)
+    checks.check_text(plan.counts, warn)
+    with progress.phase("writing shards"):
+        meta = building.write(job.work, run, plan, paths, tokenizer)
+    meta["left_out"]["bad_bytes"] = skipped
+    return meta, plan, characters
 
 
 class _Job(NamedTuple):
