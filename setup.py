@@ -53,7 +53,7 @@ setup(
         ],
         "bertgrow.commands": [
             "plan = bertgrow.commands.plan",
-            "prepare = bertgrow.data.corpus.prepare",
+            "prepare = bertgrow.commands.prepare",
             "pretrain = bertgrow.commands.pretrain",
             "report = bertgrow.commands.report",
             "compare = bertgrow.commands.compare",

@@ -10,6 +10,7 @@ import pytest
 from made_text import make_text
 from process_table import descendants, is_alive, start, wait_for
 
+from bertgrow.commands import prepare as prepare_command
 from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import chunks, parts, prepare, shards, store
@@ -269,11 +270,11 @@ def test_death_between_the_last_files_leaves_nothing_finished(corpus, tmp_path, 
 
 def test_the_command_has_the_flags_of_the_function(corpus, tmp_path):
     parser = argparse.ArgumentParser()
-    prepare.add_arguments(parser)
+    prepare_command.add_arguments(parser)
     flags = ["--input", str(corpus), "--output", str(tmp_path / "s"), "--vocab-size", "300"]
     flags += ["--vocab-kind", "bpe", "--held-out", "0.1", "--workers", "1"]
 
-    assert prepare.main(parser.parse_args(flags)) == 0
+    assert prepare_command.main(parser.parse_args(flags)) == 0
 
     meta = json.loads((tmp_path / "s" / "store.json").read_text())
     assert meta["vocab"]["kind"] == "sentencepiece"

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies as st
 from made_text import make_text
 
+from bertgrow.commands import prepare as prepare_command
 from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import metadata, prepare, store
@@ -204,7 +205,7 @@ def test_verify_lists_the_files_or_names_the_damaged_one(folder, tmp_path, capsy
     copy = shutil.copytree(folder, tmp_path / "copy")
     names = sorted(json.loads((copy / "store.json").read_bytes())["files"])
 
-    prepare.main(_arguments("--verify", copy))
+    prepare_command.main(_arguments("--verify", copy))
 
     *lines, last = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == names
@@ -212,10 +213,10 @@ def test_verify_lists_the_files_or_names_the_damaged_one(folder, tmp_path, capsy
     path = next(copy.glob("held_out-*.array_record"))
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(InputError, match=path.name):
-        prepare.main(_arguments("--verify", copy))
+        prepare_command.main(_arguments("--verify", copy))
 
 
 def _arguments(*words):
     parser = argparse.ArgumentParser()
-    prepare.add_arguments(parser)
+    prepare_command.add_arguments(parser)
     return parser.parse_args([str(word) for word in words])
