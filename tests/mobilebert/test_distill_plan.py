@@ -25,7 +25,7 @@ def plan():
 
 
 def test_a_run_of_teacher_and_student_is_compared_with_no_plain_recipe(plan):
-    words = " ".join([*table.findings(plan), *plan["assumptions"]])
+    words = " ".join([*table.summary(plan), *plan["assumptions"]])
 
     assert "plain" not in plan and "speed-up" not in words
     assert "change of task 0-1: masked_lm to progressive" in words
@@ -53,7 +53,7 @@ def test_the_plan_says_by_seconds_whether_caching_or_recomputing_is_cheaper(plan
     maps, labels = 2 * (512 * 512 + 4 * 512 * 512), (2 + 2) * 76 * 64
     costs = [row["cache"] for row in plan["stages"][1:]]
 
-    lines = list(cache_cost.findings(plan))
+    lines = list(cache_cost.summary(plan))
 
     assert [cost["entry_bytes"] for cost in costs] == [maps, labels]
     # 325 GFLOP a row forward at 256 x 79 TFLOP/s; in the phases 25 / 48 of the blocks.
