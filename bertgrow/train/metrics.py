@@ -5,6 +5,7 @@ import json
 import math
 import os
 import time
+from pathlib import Path
 from typing import TypedDict
 
 from bertgrow.core import errors, json_files, system_files
@@ -142,6 +143,7 @@ def cut(path, step):
     Used at a restart from the checkpoint of that step; training then writes the rows again.
     Does nothing if the file does not exist.
     """
+    path = Path(path)
     if path.exists():
         lines = [line for line, row in _rows(path, _Numbered) if row["step"] <= step]
         system_files.write_atomically(path, b"".join(lines))

@@ -233,9 +233,13 @@ def test_recomputing_changes_nothing(remat):
 
     kept, again = gradients("none"), gradients(remat)
 
-    # Another fusion of the same float32 operations.
+    # Another fusion of the same float32 operations. Gradients of key biases are sums that
+    # cancel to zero, so the tolerance of a leaf is relative to the largest gradient of all.
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(kept))
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(a).max()), kept, again
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * largest),
+        kept,
+        again,
     )
 
 
