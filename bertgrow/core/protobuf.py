@@ -1,4 +1,4 @@
-"""The little of protocol buffers that checkpoints and SentencePiece models need."""
+"""Protocol buffers as checkpoints, SentencePiece models and event files need them."""
 
 from bertgrow.core.errors import InputError
 
