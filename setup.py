@@ -34,6 +34,7 @@ setup(
         "scipy>=1.13",
         "sentencepiece>=0.2.1",
         "sentencex>=1.0.32",
+        "tensorboardX>=2.6",
         "tokenizers>=0.22",
         "zstandard>=0.23",
         # tensorflow-datasets imports it without asking for it.
@@ -44,13 +45,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda13]"],
         "tfds": ["tensorflow>=2.21"],
-        "dev": [
-            "hypothesis>=6.100",
-            "pytest>=8",
-            "pytest-timeout>=2.3",
-            "ruff>=0.12",
-            "tensorboardX>=2.6",  # reads event files
-        ],
+        "dev": ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.12"],
     },
     entry_points={
         "console_scripts": ["bertgrow = bertgrow.__main__:start"],

@@ -67,7 +67,7 @@ class Journal:
             if record.get("metrics"):
                 metrics.check_unchanged(self.path, record["metrics"], step)
             metrics.cut(self.path, step)
-            self.writer = metrics.Writer(self.path, board=self.workdir / "tensorboard")
+            self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
         rows = metrics.read(self.path, files.Row)
         self._evaluated = {(r["step"], r["stage"]) for r in rows if r["split"] == "eval"}
         self._write_changes(changes, rows)
