@@ -24,8 +24,8 @@ def on_eight(store, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "num_devices, mesh",
-    [(4, dict(data=2, fsdp=2)), (1, {})],
-    ids=["four", "one"],
+    [(1, {}), pytest.param(4, dict(data=2, fsdp=2), marks=pytest.mark.slow)],
+    ids=["one", "four"],
 )
 def test_a_run_saved_on_eight_devices_goes_on_on(
     num_devices, mesh, on_eight, store, tmp_path, monkeypatch, capsys
