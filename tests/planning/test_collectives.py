@@ -15,7 +15,7 @@ from bertgrow.train import loop, sharding
 
 DISTILLATIONS = Path(__file__).parents[1] / "mobilebert/distillations.py"
 BATCH, LENGTH, WIDTH, VOCAB, LAYERS = 24, 40, 32, 160, 2
-HEADS = ["embeddings", "mlm", "nsp", "pooler"]  # layer transfer trains the blocks alone
+UNTRAINED = ["embeddings", "mlm", "nsp", "pooler"]  # layer transfer trains the blocks alone
 MESHES = {
     "data": {"data": 4},
     "fsdp": {"data": 1, "fsdp": 4},
@@ -119,7 +119,7 @@ def test_data_parallelism_reduces_each_gradient_once_a_step(accumulate):
 
 @pytest.mark.parametrize(
     "task, untrained",
-    [("distill", []), pytest.param("progressive", HEADS, marks=pytest.mark.slow)],
+    [("distill", []), pytest.param("progressive", UNTRAINED, marks=pytest.mark.slow)],
 )
 def test_distillation_reduces_each_gradient_once_a_step(task, untrained):
     expected = weights(task, untrained=untrained)
