@@ -38,9 +38,9 @@ def run_undisturbed(start, folder):
     began = time.monotonic()
     assert start(folder / "warm").wait() == 0, said(folder / "warm")
     seconds = time.monotonic() - began
-    found = [metrics.read(folder / name / "metrics.jsonl") for name in ("cold", "warm")]
-    assert metrics.differences(*found) == []
-    return found[0], seconds
+    runs = [metrics.read(folder / name / "metrics.jsonl") for name in ("cold", "warm")]
+    assert metrics.differences(*runs) == []
+    return runs[0], seconds
 
 
 def finish_and_compare(start, workdir, expected):

@@ -42,8 +42,8 @@ def of_program(text):
     bodies, entry = _computations(text)
     counts = {}
     _count(entry, 1, bodies, counts)
-    found = [Collective(*key, count) for key, count in counts.items()]
-    return sorted(found, key=lambda each: -each.bytes * each.count)
+    collectives = [Collective(*key, count) for key, count in counts.items()]
+    return sorted(collectives, key=lambda each: -each.bytes * each.count)
 
 
 def _computations(text):

@@ -59,7 +59,7 @@ def expected(corpus, tmp_path_factory):
 
 
 def check_continues(command, folder, expected):
-    """Runs the command again: the store is that of a call without faults."""
+    """Runs the command of the line: the store is that of a call without faults."""
     process = command(2)
     _, err = process.communicate()
     assert process.returncode == 0, err
@@ -81,9 +81,9 @@ def test_a_signal_ends_it_and_the_same_command_continues(
 
     assert process.returncode == 75 and time.monotonic() - begin < 10
     *_, line = err.splitlines()
-    reason, _, again = line.partition("; continue with: ")
+    reason, _, command = line.partition("; continue with: ")
     assert reason == f"stopped early ({number.name}), everything is saved"
-    words = shlex.split(again)
+    words = shlex.split(command)
     assert words[:2] == ["bertgrow", "prepare"] and words[-1] == str(workers)
     assert "Traceback" not in err and "Warning" not in err
     wait_for(lambda: not any(map(is_alive, children)), seconds=10)

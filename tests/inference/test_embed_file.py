@@ -34,9 +34,9 @@ def quiet(line):
 def test_a_matrix_has_the_vector_of_every_line(loaded, source, tmp_path):
     number = embed_file(loaded, source, tmp_path / "out.npy", lines=2, report=quiet)
 
-    found = np.load(tmp_path / "out.npy")
+    actual = np.load(tmp_path / "out.npy")
     assert number == 5
-    np.testing.assert_allclose(found, loaded.embed(LINES), atol=1e-5)
+    np.testing.assert_allclose(actual, loaded.embed(LINES), atol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npy", "texts.txt.xz"]
 
 

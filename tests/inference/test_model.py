@@ -34,10 +34,10 @@ def test_a_mask_is_filled_with_the_most_probable_tokens(loaded):
     row, _, logits = by_hand(loaded, text)
     places = np.flatnonzero(row == loaded.tokenizer.vocab.mask_id)
 
-    (found,) = loaded.fill_mask([text], top_k=3)
+    (actual,) = loaded.fill_mask([text], top_k=3)
 
-    assert len(found) == 2
-    for place, best in zip(places, found, strict=True):
+    assert len(actual) == 2
+    for place, best in zip(places, actual, strict=True):
         expected = np.asarray(jax.nn.softmax(logits[place]))
         order = np.argsort(-expected)[:3]
         assert [each.id for each in best] == order.tolist()
@@ -73,10 +73,10 @@ def test_a_vector_is_pooled_from_the_hidden_states_of_real_tokens(loaded, poolin
     _, hidden, _ = by_hand(loaded, TEXTS[1])
     expected = dict(mean=hidden.mean(axis=0), max=hidden.max(axis=0), cls=hidden[0])[pooling]
 
-    found = loaded.embed([TEXTS[1]], pooling=pooling)
+    actual = loaded.embed([TEXTS[1]], pooling=pooling)
 
-    assert found.shape == (1, 16) and found.dtype == np.float32
-    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    assert actual.shape == (1, 16) and actual.dtype == np.float32
+    np.testing.assert_allclose(actual[0], expected, atol=1e-5)
 
 
 def test_long_texts_are_cut_for_embedding_and_keep_their_last_token(loaded):
@@ -96,11 +96,11 @@ def test_the_score_is_the_mean_loss_of_each_token_masked_alone(loaded):
         _, _, logits = by_hand(loaded, hidden)
         losses.append(-jax.nn.log_softmax(logits[place + 1])[small.TOKENS.index(word)])
 
-    (found,) = loaded.score([text])
+    (actual,) = loaded.score([text])
 
-    assert found.tokens == 4
-    np.testing.assert_allclose(found.loss, np.mean(losses), rtol=1e-5)
-    np.testing.assert_allclose(found.perplexity, np.exp(np.mean(losses)), rtol=1e-5)
+    assert actual.tokens == 4
+    np.testing.assert_allclose(actual.loss, np.mean(losses), rtol=1e-5)
+    np.testing.assert_allclose(actual.perplexity, np.exp(np.mean(losses)), rtol=1e-5)
 
 
 def test_a_long_text_is_scored_in_parts(loaded):
@@ -191,12 +191,14 @@ def test_a_model_without_a_trained_head_fills_no_mask():
 def test_a_folder_is_loaded_by_what_it_holds(name, write, tmp_path):
     if (name, write) == ("teacher", hugging_face.write):
         pytest.skip("Hugging Face has no class for it")
-    given = small.pretrained(name)
-    write(tmp_path, given)
+    pretrained = small.pretrained(name)
+    write(tmp_path, pretrained)
 
-    found = model.load(tmp_path)
+    actual = model.load(tmp_path)
 
-    np.testing.assert_allclose(found.embed(TEXTS), model.of(given).embed(TEXTS), atol=1e-6)
+    np.testing.assert_allclose(
+        actual.embed(TEXTS), model.of(pretrained).embed(TEXTS), atol=1e-6
+    )
     with pytest.raises(InputError, match="no working directory, so it has no step 3"):
         model.load(tmp_path, step=3)
 

@@ -75,13 +75,13 @@ def outputs(folder, kind="ForMaskedLM"):
             output_hidden_states=True,
         )
     real = batch["mask"]
-    found = {"hidden": out.hidden_states[-1].numpy()[real]}
+    arrays = {"hidden": out.hidden_states[-1].numpy()[real]}
     if kind == "ForMaskedLM":
-        found["logits"] = out.logits.numpy()[real]
+        arrays["logits"] = out.logits.numpy()[real]
     if kind == "ForPreTraining":
-        found["logits"] = out.prediction_logits.numpy()[real]
-        found["pairs"] = out.seq_relationship_logits.numpy()
-    return found, report
+        arrays["logits"] = out.prediction_logits.numpy()[real]
+        arrays["pairs"] = out.seq_relationship_logits.numpy()
+    return arrays, report
 
 
 def main():
@@ -97,8 +97,8 @@ def main():
     for name in small.EXPRESSIBLE:
         with tempfile.TemporaryDirectory() as folder:
             hugging_face.write(folder, small.pretrained(name))
-            found, _ = outputs(folder)
-        safetensors.write(FOLDER / f"{name.replace(' ', '_')}.safetensors", found)
+            arrays, _ = outputs(folder)
+        safetensors.write(FOLDER / f"{name.replace(' ', '_')}.safetensors", arrays)
 
 
 if __name__ == "__main__":

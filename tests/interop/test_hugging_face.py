@@ -39,14 +39,14 @@ def ours(model):
     batch = small.batch()
     out = jax.jit(model.network.apply)(model.params, batch)
     real = batch["mask"]
-    found = {"hidden": out["hidden"][real], "logits": out["mlm_logits"][real]}
-    return found | ({"pairs": out["nsp_logits"]} if "nsp_logits" in out else {})
+    actual = {"hidden": out["hidden"][real], "logits": out["mlm_logits"][real]}
+    return actual | ({"pairs": out["nsp_logits"]} if "nsp_logits" in out else {})
 
 
 def assert_outputs_equal(model, expected):
-    found = ours(model)
+    actual = ours(model)
     for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, **TOLERANCE[model.family])
+        np.testing.assert_allclose(actual[name], array, **TOLERANCE[model.family])
 
 
 # Its norms with Hugging Face's other epsilon are tested apart.
@@ -94,11 +94,11 @@ def test_every_auto_class_finds_the_whole_encoder(name, kind, exported):
 def test_an_export_comes_back_the_same(name, exported):
     model = small.pretrained(name)
 
-    found, account = hugging_face.read(exported(name))
+    actual, account = hugging_face.read(exported(name))
 
-    small.assert_equal_trees(found.params, model.params)
-    assert found.config == dataclasses.replace(model.config, dtype="auto")
-    assert found.tokenizer.hash == model.tokenizer.hash
+    small.assert_equal_trees(actual.params, model.params)
+    assert actual.config == dataclasses.replace(model.config, dtype="auto")
+    assert actual.tokenizer.hash == model.tokenizer.hash
     assert account.dropped == ()
 
 
@@ -147,9 +147,9 @@ def test_old_names_of_norms_are_read(exported, tmp_path):
             return name
         return name.replace("weight", "gamma").replace("bias", "beta")
 
-    found, _ = hugging_face.read(rewritten(exported("bert"), tmp_path, old))
+    actual, _ = hugging_face.read(rewritten(exported("bert"), tmp_path, old))
 
-    small.assert_equal_trees(found.params, small.pretrained("bert").params)
+    small.assert_equal_trees(actual.params, small.pretrained("bert").params)
 
 
 @pytest.mark.parametrize("name", ["bert", "mobilebert"])
@@ -157,15 +157,15 @@ def test_a_file_of_the_encoder_alone_has_no_prefix(name, exported, tmp_path):
     def alone(tensor):
         return None if tensor.startswith("cls.") else tensor.partition(".")[2]
 
-    found, account = hugging_face.read(rewritten(exported(name), tmp_path, alone))
+    actual, account = hugging_face.read(rewritten(exported(name), tmp_path, alone))
 
-    assert account.fresh == ("mlm",) and not found.config.next_sentence
+    assert account.fresh == ("mlm",) and not actual.config.next_sentence
     model = small.pretrained(name)
-    small.assert_equal_trees(found.params["layers"], model.params["layers"])
+    small.assert_equal_trees(actual.params["layers"], model.params["layers"])
     with pytest.raises(InputError, match="masked-token head"):
         from bertgrow.inference import fill
 
-        fill.check_head(found)
+        fill.check_head(actual)
 
 
 def edited(folder, tmp_path, **fields):
@@ -217,9 +217,9 @@ def test_a_narrow_ffn_of_a_low_cost_stage_is_a_bert(tmp_path):
 
     hugging_face.write(tmp_path, model)
 
-    found, _ = hugging_face.read(tmp_path)
-    assert found.config.ffn_width == 12
-    np.testing.assert_allclose(ours(found)["logits"], ours(model)["logits"], atol=1e-6)
+    actual, _ = hugging_face.read(tmp_path)
+    assert actual.config.ffn_width == 12
+    np.testing.assert_allclose(ours(actual)["logits"], ours(model)["logits"], atol=1e-6)
 
 
 def test_the_teacher_is_refused_with_the_reason(tmp_path):
@@ -245,7 +245,7 @@ def test_real_weights_give_their_published_output(real_data, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(fields))
     vocab = real_data / "vocab" / "bert-base-uncased-vocab.txt"
 
-    found, account = hugging_face.read(
+    actual, account = hugging_face.read(
         tmp_path / "encoder.npz", vocab=vocab, fresh=(*conversion.HEADS, "embeddings")
     )
 
@@ -256,8 +256,8 @@ def test_real_weights_give_their_published_output(real_data, tmp_path):
 
     hidden = golden["embedding_output"][None]
     mask = np.ones(hidden.shape[:2], bool)
-    last, *_ = encoder.run(found.params["layers"], hidden, mask, config=config)
-    pooled = heads.Pooler(config).apply({"params": found.params["pooler"]}, last[:, 0])
+    last, *_ = encoder.run(actual.params["layers"], hidden, mask, config=config)
+    pooled = heads.Pooler(config).apply({"params": actual.params["pooler"]}, last[:, 0])
     tensors = tensor_files.read(source / "encoder.npz")
     logits = pooled[0] @ tensors["classifier.weight"].T + tensors["classifier.bias"]
     # The reference is float64; hidden values reach 10, where float32 resolves 1e-6.

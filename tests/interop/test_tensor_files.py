@@ -22,11 +22,11 @@ TENSORS = {
 }
 
 
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
+def assert_equal(actual, expected):
+    assert actual.keys() == expected.keys()
     for name, array in expected.items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array)
+        assert actual[name].dtype == array.dtype
+        np.testing.assert_array_equal(actual[name], array)
 
 
 def test_safetensors_come_back_as_written(tmp_path):
@@ -79,11 +79,11 @@ def test_stored_pytorch_files_of_both_forms_are_read(name):
     assert_equal_state(torch_file.read(make_golden.FOLDER / name))
 
 
-def assert_equal_state(found):
-    assert found.keys() == make_golden.STATE.keys()
+def assert_equal_state(actual):
+    assert actual.keys() == make_golden.STATE.keys()
     for name, expected in make_golden.STATE.items():
-        assert found[name].shape == np.shape(expected)
-        np.testing.assert_array_equal(found[name].astype(np.float64), expected)
+        assert actual[name].shape == np.shape(expected)
+        np.testing.assert_array_equal(actual[name].astype(np.float64), expected)
 
 
 class Call:

@@ -33,11 +33,11 @@ def test_a_table_of_many_keys_comes_back():
     assert sstable.read(sstable.write(pairs)) == pairs
 
 
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
+def assert_equal(actual, expected):
+    assert actual.keys() == expected.keys()
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
-        assert found[name].dtype == array.dtype and found[name].shape == array.shape
+        np.testing.assert_array_equal(actual[name], array)
+        assert actual[name].dtype == array.dtype and actual[name].shape == array.shape
 
 
 def test_tensors_come_back_as_written(tmp_path):
@@ -63,9 +63,9 @@ def test_what_tensorflow_writes_is_read(tmp_path):
 
 
 def test_a_stored_checkpoint_of_tensorflow_is_read():
-    found = tf1_bundle.read(make_golden.FOLDER / "tensorflow.ckpt")
+    actual = tf1_bundle.read(make_golden.FOLDER / "tensorflow.ckpt")
 
-    assert_equal(found, TENSORS | make_golden.STEP)
+    assert_equal(actual, TENSORS | make_golden.STEP)
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_an_export_comes_back_the_same(name, tmp_path):
     model = small.pretrained(name)
 
     tf1.write(tmp_path, model)
-    found, account = tf1.read(tmp_path / tf1.CHECKPOINT)
+    actual, account = tf1.read(tmp_path / tf1.CHECKPOINT)
 
-    small.assert_equal_trees(found.params, model.params)
-    assert found.config == dataclasses.replace(
+    small.assert_equal_trees(actual.params, model.params)
+    assert actual.config == dataclasses.replace(
         model.config, dtype="auto", attention_dropout=model.config.attention_dropout
     )
-    assert found.tokenizer.hash == model.tokenizer.hash
+    assert actual.tokenizer.hash == model.tokenizer.hash
     assert account.dropped == account.fresh == ()
 
 
@@ -106,11 +106,11 @@ def test_gelu_of_googles_code_is_the_tanh_form(tmp_path):
     model = small.pretrained("bert")
     tf1.write(tmp_path, model)
 
-    found, _ = tf1.read(tmp_path / tf1.CHECKPOINT)
+    actual, _ = tf1.read(tmp_path / tf1.CHECKPOINT)
 
     known = json.loads((tmp_path / tf1.CONFIG).read_text())
     assert known["hidden_act"] == "gelu"
-    assert (model.config.activation, found.config.activation) == ("gelu", "gelu_tanh")
+    assert (model.config.activation, actual.config.activation) == ("gelu", "gelu_tanh")
 
 
 def test_a_pre_norm_model_is_refused(tmp_path):

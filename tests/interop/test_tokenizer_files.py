@@ -80,9 +80,9 @@ def test_a_vocabulary_comes_back_from_each_of_its_files(cased, gone, tmp_path):
     for name in gone:
         (tmp_path / name).unlink()
 
-    found, _ = tokenizer_files.read(tmp_path)
+    actual, _ = tokenizer_files.read(tmp_path)
 
-    assert (found.hash, found.cased) == (tokenizer.hash, cased)
+    assert (actual.hash, actual.cased) == (tokenizer.hash, cased)
 
 
 def test_a_tokenizer_of_another_kind_is_refused(tmp_path):

@@ -155,8 +155,8 @@ def test_a_damaged_record_of_a_checkpoint_is_of_its_type_or_one_line(tmp_path):
     @hypothesis.given(damage.of(path.read_text()))
     def read(data):
         with damaged(path, data), one_line():
-            found, key = state_files.read_record(tmp_path, files.Record)
-            assert isinstance(found["stage"], int) and isinstance(key, str)
+            actual, key = state_files.read_record(tmp_path, files.Record)
+            assert isinstance(actual["stage"], int) and isinstance(key, str)
 
     read()
 

@@ -19,12 +19,12 @@ from bertgrow.run import weights, workdir
     "step, layers, pool, ffn_width", [(7, 1, 2, 16), (14, 2, 2, 16), (28, 2, 1, 32)]
 )
 def test_a_checkpoint_loads_as_the_model_of_its_stage(finished, step, layers, pool, ffn_width):
-    found = weights.read(finished, step)
+    actual = weights.read(finished, step)
 
-    assert (found.step, found.family) == (step, "bert")
-    config = found.config
+    assert (actual.step, actual.family) == (step, "bert")
+    config = actual.config
     assert (config.num_layers, config.pool, config.mlp_width) == (layers, pool, ffn_width)
-    assert found.params["layers"]["up"]["kernel"].shape == (layers, 16, ffn_width)
+    assert actual.params["layers"]["up"]["kernel"].shape == (layers, 16, ffn_width)
 
 
 def test_the_newest_checkpoint_is_the_default_and_has_the_held_out_loss_of_its_run(
@@ -83,17 +83,17 @@ def test_an_exported_run_comes_back_as_a_run_that_others_start_from(
 
 @pytest.mark.parametrize("name", ["bert", "mobilebert"])
 def test_an_imported_model_is_a_working_directory(name, tmp_path, capsys):
-    given = small.pretrained(name)
-    hugging_face.write(tmp_path / "hf", given)
+    pretrained = small.pretrained(name)
+    hugging_face.write(tmp_path / "hf", pretrained)
     run = tmp_path / "run"
 
     args = ["import", str(tmp_path / "hf"), "--from", "hf", "--workdir", str(run)]
     assert cli.main(args) == 0
     assert cli.main(["fill", "the [MASK]", "--from", str(run), "--top-k", "1", "--json"]) == 0
 
-    (found,) = json.loads(capsys.readouterr().out.splitlines()[-1])
-    (expected,) = model.of(given).fill_mask(["the [MASK]"], top_k=1)
-    assert found["masks"][0][0]["token"] == expected[0][0].token
+    (actual,) = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (expected,) = model.of(pretrained).fill_mask(["the [MASK]"], top_k=1)
+    assert actual["masks"][0][0]["token"] == expected[0][0].token
     assert workdir.read(run)["imported"]["dropped"] == []
     assert cli.main(["report", str(run), "--output", str(tmp_path / "report.html")]) == 0
 

@@ -112,11 +112,11 @@ class Checkpoints:
                 f"the weights of checkpoint {step} in {self.path} are needed and cannot be "
                 f"used: {damage}; restore the folder from a copy, or train it again"
             )
-        found = state_files.read(
+        state = state_files.read(
             self._folder(step), {"params": target}, partial_restore=True,
             ignore=[f"params/{module}/" for module in ignore],
         )  # fmt: skip
-        return found["params"]
+        return state["params"]
 
     def save(self, step, state, record):
         """Starts to save a state; returns once its arrays are copied from the devices.
