@@ -6,8 +6,10 @@ from pathlib import Path
 from bertgrow.core.errors import InputError
 from bertgrow.recipes import load
 from bertgrow.run import launch, profiling
+from bertgrow.run.processes import places
 
 TAKES_RECIPE = True
+TRAINS = True
 EPILOG = """examples:
   bertgrow pretrain --config bert_base_grow:smoke --workdir runs/smoke
   bertgrow pretrain --config bert_base_grow --config.data.store=STORE \\
@@ -20,6 +22,7 @@ exit codes: 0 finished, 1 diverged or a growth changed the function against its 
 
 def add_arguments(parser):
     load.add_argument(parser)
+    places.add_arguments(parser)
     parser.add_argument(
         "--workdir", required=True, type=Path, help="folder for all files of the run"
     )

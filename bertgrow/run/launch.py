@@ -79,4 +79,8 @@ def _resume(command, args, cache):
     words = ["bertgrow", command, "--config", args.config, *args.overrides]
     if cache is not None:
         words += ["--cache", str(cache)]
-    return shlex.join([*words, "--workdir", str(args.workdir)])
+    words += ["--workdir", str(args.workdir)]
+    if getattr(args, "coordinator", None):
+        words += ["--coordinator", args.coordinator, "--processes", args.processes]
+        words += ["--process", args.process] if args.process else []
+    return shlex.join(words)

@@ -8,9 +8,8 @@ import os
 
 import jax
 
-from bertgrow.data import workers
+from bertgrow.run.processes import watching
 
-VARIABLE = "BERTGROW_JOIN"  # "HOST:PORT PROCESSES PROCESS PARENT", set for the child
 ARRIVAL = 60  # seconds
 HEARTBEAT = 30  # seconds without a sign of life, after which JAX gives a process up
 
@@ -22,10 +21,9 @@ def join():
     JAX would take SIGTERM for itself. Its preemption service is turned off, so that
     `StopRequest` gets it.
     """
-    if VARIABLE not in os.environ:
+    if not watching.is_child():
         return
-    address, processes, process, parent = os.environ[VARIABLE].split()
-    workers.die_with_parent(int(parent))
+    address, processes, process, _ = os.environ[watching.VARIABLE].split()
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         address, int(processes), int(process),
