@@ -56,6 +56,8 @@ class Member:
 
     def close(self):
         if self._connection is not None:
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)  # a thread may be reading
             self._connection.close()
 
     def _connect(self):
