@@ -24,7 +24,7 @@ def add_arguments(parser):
     load.add_argument(parser)
     places.add_arguments(parser)
     parser.add_argument(
-        "--workdir", required=True, type=Path, help="folder for all files of the run"
+        "--workdir", required=True, type=_folder, help="folder for all files of the run"
     )
     parser.add_argument(
         "--extend",
@@ -44,6 +44,15 @@ def add_arguments(parser):
         "--profile", type=profiling.window, metavar="FIRST:LAST",
         help="write a trace of these steps of the run, e.g. 50:60, into WORKDIR/profile",
     )  # fmt: skip
+
+
+def _folder(text):
+    if "://" in text:
+        raise InputError(
+            f"--workdir {text}: runs write to a disk; mount the bucket, or give a folder that "
+            "all machines share"
+        )
+    return Path(text)
 
 
 def _minutes(text):

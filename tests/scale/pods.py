@@ -22,7 +22,7 @@ class Pod:
       recipe: FILE:VARIANT.
       store: opened.
       devices: simulated devices of each process.
-      overrides: arguments; a list of lists: those of each process.
+      overrides: arguments; or a list of arguments for each process.
     """
 
     def __init__(self, workdir, command, recipe, store, *overrides, devices=1, processes=2):
@@ -66,10 +66,9 @@ class Pod:
     def kill(self, *numbers):
         """Ends processes that train with SIGKILL, as a system without memory does."""
         for number in numbers:
-            children = (
-                f"/proc/{self.parents[number].pid}/task/{self.parents[number].pid}/children"
-            )
-            os.kill(int(Path(children).read_text().split()[0]), signal.SIGKILL)
+            parent = self.parents[number].pid
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+            os.kill(int(children.split()[0]), signal.SIGKILL)
 
     def terminate(self, *numbers):
         for number in numbers:

@@ -47,6 +47,35 @@ def test_two_processes_grow_once_as_one_does(store, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_read_the_same_sequences_where_tensor_spans_them(store, tmp_path):
+    recipe = f"{RECIPE}:once"
+    expected = alone("pretrain", recipe, store, tmp_path / "alone")
+
+    tensor = "--config.mesh.tensor=2"
+    pod = pods.Pod(tmp_path / "two", "pretrain", recipe, store, tensor)
+
+    assert pod.codes() == [0, 0], pod.said(1)
+    assert_equal(tmp_path / "two", expected)
+
+
+@pytest.mark.slow
+def test_two_processes_fill_a_cache_together_and_read_it(store, tmp_path):
+    recipe = f"{DISTILLATIONS}:cached"
+    caches = [f"--cache={tmp_path / name}" for name in ("one", "both")]
+    expected = alone("distill", recipe, store, tmp_path / "alone", caches[0])
+
+    pod = pods.Pod(tmp_path / "two", "distill", recipe, store, caches[1])
+
+    assert pod.codes() == [0, 0], pod.said(1)
+    assert_equal(tmp_path / "two", expected)
+    names = [
+        sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.*"))
+        for name in ("one", "both")
+    ]
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command, recipe, mesh",
     [

@@ -105,8 +105,15 @@ class Meeting(threading.Thread):
         if different:
             self._refuse(f"process {member.process} ({member.host}) has {different[0]}")
         elif len(self._arrived()) == self._place.processes:
-            self._is_open = False
-            self._tell(dict(port=free_port(self._place.port)))
+            self._begin()
+
+    def _begin(self):
+        try:
+            reply = dict(port=free_port(self._place.port))
+        except InputError as error:
+            reply = dict(refused=str(error))
+        self._is_open = False
+        self._tell(reply)
 
     def _arrived(self):
         return {each.process for each in self._members.values()} - {None}

@@ -25,6 +25,7 @@ from bertgrow.run.processes.member import Member
 VARIABLE = "BERTGROW_JOIN"  # "HOST:PORT PROCESSES PROCESS PARENT", set for the child
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 SAVING = 20.0  # seconds that a child has to save, when another process was asked to stop
+LEAVING = 1.0  # seconds in which it ends by itself, if all have agreed to stop
 ENDING = 5.0  # seconds that a child has to finish writing, when another process was lost
 ASKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -100,7 +101,8 @@ class _Watch:
         self._place, self._member = place, member
         self._child, self._received = None, None
         self._cause = None  # message `lost` of the meeting
-        self._deadline = None  # when the child is ended
+        self._ask_at = self._kill_at = None  # when the child gets SIGTERM and SIGKILL
+        self._has_asked = False
 
     def run(self, address, argv):
         signals = [n for n in ASKED if signal.getsignal(n) is not signal.SIG_IGN]
@@ -143,13 +145,16 @@ class _Watch:
                 return message
             if source == "meeting":
                 self._lose(message)
-            if self._deadline and time.monotonic() > self._deadline:
+            if self._ask_at and time.monotonic() > self._ask_at and not self._has_asked:
+                self._has_asked = True
+                self._child.send_signal(signal.SIGTERM)
+            if self._kill_at and time.monotonic() > self._kill_at:
                 self._child.kill()
 
     def _next(self):
         self._member.tell({})
         try:
-            return self._member.messages.get(timeout=meeting.BEAT)
+            return self._member.messages.get(timeout=LEAVING)
         except queue.Empty:
             return None, None
 
@@ -159,11 +164,11 @@ class _Watch:
         self._cause = cause
         if cause["lost"] == self._place.process:
             return
+        now = time.monotonic()
         if _was_asked(cause["code"]):
-            self._child.send_signal(signal.SIGTERM)
-            self._deadline = time.monotonic() + SAVING
+            self._ask_at, self._kill_at = now + LEAVING, now + SAVING
         else:
-            self._deadline = time.monotonic() + ENDING
+            self._kill_at = now + ENDING
 
     def _wait_for_cause(self):
         """Waits for the meeting to name the process that ended first: perhaps another one."""
@@ -181,7 +186,7 @@ class _Watch:
             if code < 0:
                 print(f"bertgrow: the process that trains {in_words(code)}", file=sys.stderr)
             return own
-        if own == cause["code"]:  # all ended alike, and each has said why
+        if own == cause["code"] and not self._has_asked:  # all ended alike
             return own
         line = f"process {cause['lost']} ({cause['host']}) {cause['how']}"
         if cause["code"] in (EXIT_FAILED, EXIT_INPUT):  # a restart would end in the same way
