@@ -98,6 +98,7 @@ def steps(job, path, *, stop=None, profile=None):
             )
             state = yield from _train(stage_session, index, state)
         session.saves.wait()
+        agreement.wait_for_all()  # JAX gives up soon at the end if one takes longer
         session.reporter.event(f"finished at step {int(state.step)}: {path}")
 
 

@@ -49,7 +49,7 @@ class Pod:
     def last_line(self, number):
         return self.said(number).strip().rpartition("\n")[2]
 
-    def wait_for(self, text, seconds=240):
+    def wait_for(self, text, seconds=600):
         """Waits until process 0 prints `text`, or a function returns true."""
         is_there = text if callable(text) else lambda: text in self.said()
         end = time.monotonic() + seconds
@@ -58,7 +58,7 @@ class Pod:
             assert self.parents[0].poll() is None, self.said()
             time.sleep(0.01)
 
-    def codes(self, seconds=240):
+    def codes(self, seconds=600):
         """Exit codes of all processes, in order."""
         end = time.monotonic() + seconds
         return [each.wait(max(0.1, end - time.monotonic())) for each in self.parents]

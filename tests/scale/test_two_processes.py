@@ -91,7 +91,7 @@ def test_two_processes_of_four_devices_train_as_one_of_eight_does(
 
     pod = pods.Pod(tmp_path / "two", command, recipe, store, *sizes, devices=4)
 
-    assert pod.codes(600) == [0, 0], pod.said()
+    assert pod.codes() == [0, 0], pod.said()
     assert_equal(tmp_path / "two", expected)
     certificates = sorted(path.name for path in (tmp_path / "two" / "growth").iterdir())
     assert certificates == sorted(path.name for path in (expected / "growth").iterdir())
