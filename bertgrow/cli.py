@@ -51,7 +51,7 @@ def run(argv):
 
 def main(argv=None):
     """Runs one command and returns its exit code (docs/errors.md)."""
-    start = time.monotonic()
+    start = watching.start_of_parent() if watching.is_child() else time.monotonic()
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {point.name: point for point in entry_points(group="bertgrow.commands")}
     name = argv[0] if argv else "--help"
@@ -65,7 +65,7 @@ def main(argv=None):
         return _complain(f"no command called {name!r}; known: {', '.join(sorted(commands))}")
     try:
         if place := _place(commands[name].module, argv):
-            return watching.run(place, argv)
+            return watching.run(place, argv, start)
         return _run(name, commands[name], argv[1:], start)
     except InputError as error:
         return _complain(str(error))

@@ -23,7 +23,7 @@ def join():
     """
     if not watching.is_child():
         return
-    address, processes, process, _ = os.environ[watching.VARIABLE].split()
+    address, processes, process, *_ = os.environ[watching.VARIABLE].split()
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         address, int(processes), int(process),

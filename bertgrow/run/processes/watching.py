@@ -22,7 +22,7 @@ from bertgrow.data import workers
 from bertgrow.run.processes import meeting
 from bertgrow.run.processes.member import Member
 
-VARIABLE = "BERTGROW_JOIN"  # "HOST:PORT PROCESSES PROCESS PARENT", set for the child
+VARIABLE = "BERTGROW_JOIN"  # "HOST:PORT PROCESSES PROCESS PARENT START", set for the child
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 SAVING = 20.0  # seconds that a child has to save, when another process was asked to stop
 LEAVING = 1.0  # seconds in which it ends by itself, if all have agreed to stop
@@ -39,6 +39,11 @@ def follow_parent():
     workers.die_with_parent(int(os.environ[VARIABLE].split()[3]))
 
 
+def start_of_parent():
+    """In the child: `time.monotonic()` of the start of the command."""
+    return float(os.environ[VARIABLE].split()[4])
+
+
 def wait_for_verdict():
     """In the child: waits after an unexpected error, which a lost process may have caused.
 
@@ -47,12 +52,13 @@ def wait_for_verdict():
     time.sleep(ENDING + 3)
 
 
-def run(place, argv):
+def run(place, argv, start):
     """Runs a command as one of several processes; returns the exit code of this one.
 
     Args:
       place: `Place` of this process.
       argv: arguments of `bertgrow`, the command first.
+      start: `time.monotonic()` of the start of the command.
 
     Raises:
       Stopped: another process was lost or asked to stop, or has not arrived.
@@ -65,7 +71,7 @@ def run(place, argv):
     member = Member(place, identity)
     try:
         address = f"{place.host}:{member.begin()}"
-        return _Watch(place, member).run(address, argv)
+        return _Watch(place, member).run(address, argv, start)
     finally:
         member.close()
         if hub:
@@ -104,11 +110,11 @@ class _Watch:
         self._ask_at = self._kill_at = None  # when the child gets SIGTERM and SIGKILL
         self._has_asked = False
 
-    def run(self, address, argv):
+    def run(self, address, argv, start):
         signals = [n for n in ASKED if signal.getsignal(n) is not signal.SIG_IGN]
         old = {number: signal.signal(number, self._pass_on) for number in signals}
         try:
-            self._start(address, argv)
+            self._start(address, argv, start)
             code = self._watch_child()
             if code:
                 self._wait_for_cause()
@@ -117,9 +123,9 @@ class _Watch:
             for number, handler in old.items():
                 signal.signal(number, handler)
 
-    def _start(self, address, argv):
+    def _start(self, address, argv, start):
         place = self._place
-        joining = f"{address} {place.processes} {place.process} {os.getpid()}"
+        joining = f"{address} {place.processes} {place.process} {os.getpid()} {start}"
         self._child = subprocess.Popen(
             [sys.executable, "-m", "bertgrow", *argv], env=os.environ | {VARIABLE: joining},
             start_new_session=True,  # else a terminal's Ctrl-C reaches the child twice
