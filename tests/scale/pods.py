@@ -22,10 +22,13 @@ class Pod:
       recipe: FILE:VARIANT.
       store: opened.
       devices: simulated devices of each process.
+      folders: of the code of each process; this one by default.
       overrides: arguments; or a list of arguments for each process.
     """
 
-    def __init__(self, workdir, command, recipe, store, *overrides, devices=1, processes=2):
+    def __init__(
+        self, workdir, command, recipe, store, *overrides, devices=1, processes=2, folders=()
+    ):
         self.logs = [Path(f"{workdir}.{number}.log") for number in range(processes)]
         coordinator = f"localhost:{free_port()}"
         environ = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONUNBUFFERED": "1"}
@@ -39,7 +42,11 @@ class Pod:
                 words += [each] if isinstance(each, str) else each[number]
             with open(log, "wb") as output:
                 started = subprocess.Popen(
-                    words, stdout=output, stderr=output, cwd=ROOT, env=environ
+                    words,
+                    stdout=output,
+                    stderr=output,
+                    env=environ,
+                    cwd=folders[number] if folders else ROOT,
                 )
             self.parents.append(started)
 

@@ -1,5 +1,7 @@
 """Tests that two processes train as one does, and are refused together."""
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,22 @@ def test_two_processes_grow_once_as_one_does(store, tmp_path):
     assert pod.codes() == [0, 0], pod.said(1)
     assert_equal(tmp_path / "two", expected)
     assert "step" not in pod.said(1)  # only the first process says how it goes on
+
+
+def test_processes_with_other_code_are_refused_before_anything_is_written(store, tmp_path):
+    other = tmp_path / "other"
+    for package in ("bertgrow", "mobilebert"):
+        shutil.copytree(pods.ROOT / package, other / package)
+    with open(other / "bertgrow" / "core" / "keys.py", "a") as file:
+        file.write("# changed\n")
+
+    folders = [pods.ROOT, other]
+    pod = pods.Pod(tmp_path / "two", "pretrain", RECIPE, store, folders=folders)
+
+    assert pod.codes() == [2, 2]
+    for number in range(2):
+        assert re.search(r"process 1 .* has code \w{64}, process 0 has", pod.said(number))
+    assert not (tmp_path / "two").exists()
 
 
 @pytest.mark.slow

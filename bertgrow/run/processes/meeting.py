@@ -120,7 +120,7 @@ class Meeting(threading.Thread):
 
     def _refuse(self, text):
         self._is_open = False
-        self._tell(dict(refused=f"{text}; start all processes with the same"))
+        self._tell(dict(refused=f"{text}; give all processes the same"))
 
     def _leave(self, member, how):
         self._selector.unregister(member.connection)
