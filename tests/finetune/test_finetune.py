@@ -93,6 +93,7 @@ def test_the_card_and_the_report_show_the_result(folder):
     page = (folder / "W" / "report.html").read_text()
     assert "W: glue/sst2" in page
     assert "SST-2: label / prediction" in page
+    assert "held-out accuracy" in page
 
 
 @pytest.mark.slow
@@ -128,6 +129,8 @@ def test_another_task_or_option_in_the_same_folder_is_refused(folder):
     words = sst2(folder, "W")
     with pytest.raises(InputError, match="schedule.peak: 0.01 -> 0.001"):
         commands.run(finetune, *words, "--learning-rate", "1e-3")
+    with pytest.raises(InputError, match="was begun with other sequences: give its --data"):
+        commands.run(finetune, *words, "--data", small_tasks.sst2(folder / "other", train=99))
     with pytest.raises(InputError, match="was begun for --task glue/sst2"):
         commands.run(finetune, *words, "--task", "squad2", "--data", folder / "squad")
 
