@@ -1,5 +1,6 @@
 """Fine-tunes a model on GLUE, SQuAD or a labelled table."""
 
+import argparse
 import functools
 import shlex
 from pathlib import Path
@@ -159,7 +160,7 @@ def _positive(kind):
             number = 0
         if not 0 < number < 2**31:
             what = "a whole number" if kind is int else "a number"
-            raise InputError(f"{text!r} is given; expected {what} above 0")
+            raise argparse.ArgumentTypeError(f"{text!r}; expected {what} above 0")
         return number
 
     return read

@@ -130,7 +130,7 @@ def test_another_task_or_option_in_the_same_folder_is_refused(folder):
     with pytest.raises(InputError, match="schedule.peak: 0.01 -> 0.001"):
         commands.run(finetune, *words, "--learning-rate", "1e-3")
     with pytest.raises(InputError, match="was begun with other sequences: give its --data"):
-        commands.run(finetune, *words, "--length", 6)
+        commands.run(finetune, *words, "--data", small_tasks.sst2(folder / "other", train=99))
     with pytest.raises(InputError, match="was begun for --task glue/sst2"):
         commands.run(finetune, *words, "--task", "squad2", "--data", folder / "squad")
 
