@@ -52,11 +52,9 @@ def make(settings, stores, *, command="", cached_in=None):
     def held_out(index):
         stage = settings.stages[index]
         limit = math.ceil(settings.eval.rows / stage.batch)
-        batches = pipeline.held_out(
+        return pipeline.held_out(
             stores[0], length=stage.length, batch=stage.batch, kind=kind, limit=limit
         )
-        local = streams.host_slice(stage.batch, jax.process_count(), jax.process_index())
-        return [{name: array[local] for name, array in batch.items()} for batch in batches]
 
     for index in range(len(run_stages)):
         held_out(index)  # reports a split that is too small before any file is written
