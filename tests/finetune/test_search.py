@@ -85,7 +85,9 @@ def fake_runs(values, stop_at=None):
         stages = [dict(name="0", start=0, end=1, flops_per_step=1.0)]
         config = dict(
             recipe={}, stages=stages, store=dict(hash="data"),
-            finetuning=dict(task=task, source="model", step=None, classes=None),
+            finetuning=dict(
+                task=task, source="model", step=None, classes=None, head="classifier", outputs=1
+            ),
         )  # fmt: skip
         (folder / "config.json").write_text(json.dumps(config))
 
