@@ -90,10 +90,21 @@ def shard_batch(x):
     activations between devices instead of weights. It acts where a mesh is set by
     `jax.set_mesh`, along those of its axes that no `jax.shard_map` has divided already.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
+    if jax.sharding.get_abstract_mesh().empty:
         return x
-    return jax.lax.with_sharding_constraint(x, jax.P(_batch_axes(mesh)))
+    return jax.lax.with_sharding_constraint(x, jax.P(_batch_axes()))
+
+
+def keep_batch(x):
+    """Keeps `x` [batch, ...] divided along its batch, and leaves its other axes to XLA.
+
+    For activations inside a layer, which `tensor` may divide too.
+    """
+    axes = _batch_axes()
+    if not axes:
+        return x
+    others = [jax.P.UNCONSTRAINED] * (x.ndim - 1)
+    return jax.lax.with_sharding_constraint(x, jax.P(axes, *others))
 
 
 def look_up(table, tokens):
@@ -103,8 +114,7 @@ def look_up(table, tokens):
     first, like every other weight at its use, and their gradients are reduced. Left to the
     compiler, parts of rows would be looked up and activations moved.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    axes = tuple(axis for axis in _batch_axes(mesh) if mesh.shape[axis] > 1)
+    axes = _batch_axes()
     if not axes:
         return shard_batch(table[tokens])
     whole, rows = jax.P(), jax.P(axes)
@@ -114,10 +124,11 @@ def look_up(table, tokens):
     )(table, tokens)  # fmt: skip
 
 
-def _batch_axes(mesh):
-    """The axes of a mesh that divide a batch, without those of a surrounding `shard_map`."""
-    free = set(mesh.axis_names) - set(mesh.manual_axes)
-    return tuple(axis for axis in BATCH_AXES if axis in free)
+def _batch_axes():
+    """The axes of the mesh that divide a batch, without those of a surrounding `shard_map`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    divided = {axis for axis, size in mesh.shape.items() if size > 1} - set(mesh.manual_axes)
+    return tuple(axis for axis in BATCH_AXES if axis in divided)
 
 
 def dense(weights, x, dims=1):
