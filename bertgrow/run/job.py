@@ -13,7 +13,7 @@ from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import store
 from bertgrow.data.sequences import pipeline, streams
 from bertgrow.interop import conversion
-from bertgrow.models import families
+from bertgrow.models import families, task_heads
 from bertgrow.objectives import stages
 from bertgrow.recipes import token_stores
 from bertgrow.run import trainer, weights, workdir
@@ -139,5 +139,5 @@ def _first(settings, state, shardings, opened):
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             state.params, shardings.params,
         )  # fmt: skip
-        params = saves.restore_params(step, target, ignore=conversion.HEADS)
+        params = saves.restore_params(step, target, ignore=(*conversion.HEADS, task_heads.NAME))
         return state._replace(params=params)

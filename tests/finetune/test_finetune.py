@@ -119,6 +119,9 @@ def test_a_stopped_run_continues_with_equal_metrics(folder, monkeypatch):
 def test_only_the_used_heads_are_trained_and_the_result_loads(folder):
     before, after = model.load(folder / "model"), model.load(folder / "W")
 
+    assert before.head is None
+    assert (after.head.kind, after.head.classes) == ("classifier", ("0", "1"))
+    assert after.head.weights["kernel"].shape == (16, 2)
     pretrained_models.assert_equal_trees(before.params["mlm"], after.params["mlm"])
     for module in ("embeddings", "layers", "pooler"):
         changed = jax.tree.map(np.array_equal, before.params[module], after.params[module])
