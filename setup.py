@@ -24,6 +24,7 @@ setup(
         "grain>=0.2.18",
         "jax>=0.10",
         "ml-collections>=1.1",
+        "msgspec>=0.20",
         "numpy>=2.0",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12",
@@ -45,7 +46,7 @@ setup(
         "dev": ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.12"],
     },
     entry_points={
-        "console_scripts": ["bertgrow = bertgrow.cli:main"],
+        "console_scripts": ["bertgrow = bertgrow.__main__:start"],
         "bertgrow.families": [
             "bert = bertgrow.models.family:bert",
             "mobilebert = mobilebert.family:mobilebert",

@@ -51,7 +51,7 @@ def main():
 def measure(mesh, is_run, *, width, moments):
     """The cost in the format of a certificate; without `is_run`, the compiler's estimate."""
     tasks, networks = zip(*map(task, (SMALL, LARGE)), strict=True)
-    optimizer = optimizers.adamw(networks[0].axes, lambda step: 1e-4)
+    optimizer = optimizers.make(optimizers.AdamW(), networks[0].axes, lambda step: 1e-4)
     growths = registry.between(bert.sizes(SMALL), bert.sizes(LARGE), width=width)
     grow = functools.partial(
         train_state.grow_state,

@@ -89,7 +89,7 @@ class Ours:
             rate=0.15,
             slots=slots,
         )
-        self.optimizer = optimizers.adamw(self.task.axes, lambda step: 1e-4)
+        self.optimizer = optimizers.make(optimizers.AdamW(), self.task.axes, lambda step: 1e-4)
         self.mesh = sharding.make_mesh()
         self.batch = calibration.random_batch(batch, length, VOCAB_SIZE)
         where = sharding.state_shardings(self.task, self.optimizer, self.mesh)

@@ -7,14 +7,19 @@ of `bertgrow.core.errors` is printed as one line.
 
 import argparse
 import ast
+import errno
 import importlib.util
+import os
 import shutil
 import sys
+import tempfile
 import time
+import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from bertgrow import __version__
+from bertgrow.core import units
 from bertgrow.core.errors import (
     EXIT_FAILED,
     EXIT_INPUT,
@@ -24,9 +29,23 @@ from bertgrow.core.errors import (
     Stopped,
 )
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, limit of a file's size
+
+
+def run(argv):
+    """Like `main`, but an unexpected exception and lost output are one line, too."""
+    try:
+        code = main(argv)
+        sys.stdout.flush()
+    except Exception as error:
+        return _complain(_unexpected(error, argv), EXIT_FAILED)
+    if lost := sys.stdout.error:
+        return _complain(f"standard output: {lost.strerror}; give it another place")
+    return code
+
 
 def main(argv=None):
-    """Runs one command and returns its exit code (docs/design.md, "Exit codes")."""
+    """Runs one command and returns its exit code (docs/errors.md)."""
     start = time.monotonic()
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {point.name: point for point in entry_points(group="bertgrow.commands")}
@@ -48,9 +67,10 @@ def main(argv=None):
     except Stopped as error:
         print(f"bertgrow: {error}", file=sys.stderr)  # unchanged: it contains a command to copy
         return EXIT_STOPPED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of the pipe, such as `head`, has closed it
-        return 0
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        return _complain(_of_system(error))
 
 
 def _run(name, point, argv, start):
@@ -110,6 +130,34 @@ def _first_line(module):
     origin = importlib.util.find_spec(module).origin
     doc = ast.get_docstring(ast.parse(Path(origin).read_text(encoding="utf-8")))
     return doc.split("\n")[0]
+
+
+def _of_system(error):
+    """Message for a call of the operating system that failed, e.g. because a disk is full."""
+    name = os.fsdecode(error.filename) if error.filename is not None else ""
+    where = f"{name}: " if name else ""
+    if error.errno not in FULL:
+        return f"{where}{error.strerror}"
+    folder = os.path.dirname(os.path.abspath(name))
+    try:
+        free = units.si(shutil.disk_usage(folder).free, "B")
+    except OSError:
+        free = "an unknown number of bytes"
+    return f"{where}{error.strerror}; {folder} has {free} free, make room there"
+
+
+def _unexpected(error, argv):
+    """Writes the traceback to a file and names it."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="bertgrow-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        traceback.print_exception(error, file=file)
+    first = str(error).partition("\n")[0]
+    command = argv[0] if argv else "the command line"
+    return (
+        f"unexpected {type(error).__name__} in {command}: {first}; the traceback is in "
+        f"{file.name}"
+    )
 
 
 def _complain(message, code=EXIT_INPUT):

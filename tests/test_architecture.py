@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "data": {"core"},
     "train": {"core"},
     "objectives": {"core", "models", "growth", "data", "train"},
-    "recipes": {"core", "models", "growth", "data", "objectives"},
+    "recipes": {"core", "models", "growth", "data", "train", "objectives"},
     "teacher_cache": {"core", "data", "train"},
     "planning": {"core", "models", "growth", "train", "objectives", "teacher_cache"},
     "run": {
@@ -45,7 +45,7 @@ HOMES = {  # a third-party package, and where alone it may be imported
     "tensorflow": ("bertgrow/data/",),
     "torch": (),
 }
-CORE_MAY_IMPORT = {"jax", "numpy", "bertgrow"}
+CORE_MAY_IMPORT = {"jax", "numpy", "msgspec", "bertgrow"}
 
 
 def sources(*folders):
@@ -111,7 +111,7 @@ def test_the_longest_chain_of_packages_is_at_most_seven():
     assert len(chain) <= LONGEST, " -> ".join(chain)
 
 
-def test_core_imports_nothing_but_jax_numpy_and_the_standard_library():
+def test_core_imports_nothing_but_jax_numpy_msgspec_and_the_standard_library():
     wrong = [
         f"{path} imports {name}"
         for path, tree in sources("bertgrow/core")

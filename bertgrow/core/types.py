@@ -125,29 +125,52 @@ class Targets(NamedTuple):
     flops: float  # of the teacher's forward pass per step, which the cache saves
 
 
+class StageContext(NamedTuple):
+    """One stage of a run: the argument of the functions of an `Objective`."""
+
+    family: "Family"
+    settings: Any  # RunConfig
+    index: int  # of the stage in `settings.stages`
+    vocab: Vocab
+
+    @property
+    def stage(self):
+        """`StageConfig` of the stage."""
+        return self.settings.stages[self.index]
+
+    @property
+    def previous(self):
+        """`StageConfig` of the stage before it; None for the first stage."""
+        return self.settings.stages[self.index - 1] if self.index else None
+
+    def at(self, index):
+        """The context of stage number `index` of the same run."""
+        return self._replace(index=index)
+
+
 class Objective(NamedTuple):
     """A training objective that a recipe selects by name. Every function is pure.
 
-    All take `(family, settings, index, ...)`, where `index` is the stage's index in
-    `settings.stages`.
-    `task(..., vocab) -> Task`, with `frozen` empty.
-    `enter(..., vocab, optimizer)` returns None, or a function `(state, shardings, probe,
+    `context` is the `StageContext` of the stage.
+    `task(context) -> Task`, with `frozen` empty.
+    `enter(context, optimizer)` returns None, or a function `(state, shardings, probe,
     frozen) -> (state, certificate)`. The function maps the last state of the previous stage
     to the first state of this one. At the start of a run its input has random weights.
-    `optimizer(..., axes)` is the recipe's optimiser with the changes of the objective.
-    `flops(...) -> float`, model FLOPs per step, forward and backward, as mean over the stage.
-    `frozen(...) -> Frozen | None`.
-    `targets(..., vocab) -> Targets | None`.
-    `remarks(...)` are sentences that explain in a plan how its FLOPs were counted.
+    `optimizer(context, axes)` is the recipe's optimiser with the changes of the objective.
+    `flops(context) -> float`, model FLOPs per step, forward and backward, as mean over the
+    stage.
+    `frozen(context) -> Frozen | None`.
+    `targets(context) -> Targets | None`.
+    `remarks(context)` are sentences that explain in a plan how its FLOPs were counted.
     """
 
     task: Callable
     enter: Callable
     optimizer: Callable
     flops: Callable
-    frozen: Callable = lambda family, settings, index: None
-    targets: Callable = lambda family, settings, index, vocab: None
-    remarks: Callable = lambda family, settings, index: ()
+    frozen: Callable = lambda context: None
+    targets: Callable = lambda context: None
+    remarks: Callable = lambda context: ()
 
 
 class TrainState(NamedTuple):

@@ -13,22 +13,23 @@ from bertgrow.growth.operators import ligo
 from bertgrow.train import sharding
 
 
-def task(family, settings, index, vocab, *, plain):
+def task(context, *, plain):
     """Makes the `Task` of the stage that trains the maps.
 
     Args:
-      plain: function (family, settings, index, vocab) -> Task of masked language modelling.
+      context: `StageContext`.
+      plain: function (context) -> Task of masked language modelling.
     """
-    old, new = _tables(family, settings, index)
-    axes = family.network(settings.stages[index - 1].model).axes
-    return ligo.task(plain(family, settings, index, vocab), axes, old, new)
+    old, new = _tables(context)
+    axes = context.family.network(context.previous.model).axes
+    return ligo.task(plain(context), axes, old, new)
 
 
-def begin(family, settings, index, vocab, optimizer, *, plain):
+def begin(context, optimizer, *, plain):
     """`Objective.enter` of the stage that trains the maps."""
-    old, new = _tables(family, settings, index)
-    axes = family.network(settings.stages[index - 1].model).axes
-    losses = [plain(family, settings, at, vocab) for at in (index - 1, index)]
+    old, new = _tables(context)
+    axes = context.family.network(context.previous.model).axes
+    losses = [plain(context.at(context.index - 1)), plain(context)]
 
     def fresh(key, params, small):
         del params, small
@@ -40,16 +41,18 @@ def begin(family, settings, index, vocab, optimizer, *, plain):
     return _enter(losses, fresh, enlarged, optimizer, _changed(old, new))
 
 
-def merged(family, settings, index, vocab, optimizer, *, plain):
+def merged(context, optimizer, *, plain):
     """`Objective.enter` of the stage after it: the maps make the large weights."""
-    old, new = _tables(family, settings, index - 1)
-    if family.sizes(settings.stages[index].model) != new:
+    family, index = context.family, context.index
+    old, new = _tables(context.at(index - 1))
+    if family.sizes(context.stage.model) != new:
         raise InputError(
             f"config.stages[{index}] follows a stage that learns 'ligo' and has another model; "
             "give both the same sizes, and grow further in a stage after them"
         )
-    axes = family.network(settings.stages[index - 2].model).axes
-    losses = [plain(family, settings, at, vocab) for at in (index - 2, index)]
+    before = context.at(index - 2)
+    axes = family.network(before.stage.model).axes
+    losses = [plain(before), plain(context)]
 
     def fresh(key, maps, small):
         del key
@@ -58,10 +61,10 @@ def merged(family, settings, index, vocab, optimizer, *, plain):
     return _enter(losses, fresh, lambda params, small: params, optimizer, _changed(old, new))
 
 
-def small(family, settings, index):
-    """Last weights of stage number `index`, as `Frozen`."""
-    stage = settings.stages[index]
-    network = family.network(stage.model)
+def small(context):
+    """Last weights of a stage, as `Frozen`."""
+    stage = context.stage
+    network = context.family.network(stage.model)
 
     def shapes(mesh):
         params = jax.eval_shape(network.init, jax.random.key(0))
@@ -74,10 +77,10 @@ def small(family, settings, index):
     return Frozen(shapes, lambda saves, wanted: saves.restore_params(stage.end, wanted))
 
 
-def flops(family, settings, index, *, step):
+def flops(context, *, step):
     """FLOPs per step: `step` of the large model, plus merging, forward and backward."""
-    old, new = _tables(family, settings, index)
-    network = family.network(settings.stages[index - 1].model)
+    old, new = _tables(context)
+    network = context.family.network(context.previous.model)
 
     def both(key):
         return ligo.init(key, network.axes, old, new), network.init(key)
@@ -86,18 +89,18 @@ def flops(family, settings, index, *, step):
     return step + 3 * ligo.flops(maps, weights, network.axes)
 
 
-def remarks(family, settings, index):
+def remarks(context):
     """Remark for the plan about the stage that trains the maps."""
-    del family, settings, index
+    del context
     yield (
         "stages of 'ligo' train maps: memory and checkpoints hold these and their moments, "
         "while parameters are those of the model that they make"
     )
 
 
-def _tables(family, settings, index):
+def _tables(context):
     """Sizes before and after; InputError if a neighbour stage has another task."""
-    stages = settings.stages
+    stages, index = context.settings.stages, context.index
     neighbours = [stages[at].task for at in (index - 1, index + 1) if 0 <= at < len(stages)]
     if neighbours != ["masked_lm", "masked_lm"]:
         raise InputError(
@@ -105,7 +108,7 @@ def _tables(family, settings, index):
             "masked words before it, which it enlarges, and one behind it, which trains the "
             "result"
         )
-    return family.sizes(stages[index - 1].model), family.sizes(stages[index].model)
+    return tuple(map(context.family.sizes, (context.previous.model, context.stage.model)))
 
 
 def _enter(losses, fresh, enlarged, optimizer, changed):

@@ -5,44 +5,44 @@ import functools
 
 from bertgrow.core import flops
 from bertgrow.core.errors import InputError
-from bertgrow.core.types import Objective, Stage
+from bertgrow.core.types import Objective, Stage, StageContext
 from bertgrow.objectives import ligo, transition
-from bertgrow.objectives import masked_lm as objective
+from bertgrow.objectives import masked_lm as masked_lm_task
 from bertgrow.train import optimizers, schedules
 
 
 def make(settings, family, vocab):
     """Makes the tuple of `Stage`s; checks every transition before training."""
-    every = range(len(settings.stages))
-    return tuple(make_one(settings, family, vocab, index) for index in every)
+    indices = range(len(settings.stages))
+    return tuple(make_one(StageContext(family, settings, index, vocab)) for index in indices)
 
 
-def make_one(settings, family, vocab, index):
-    """Makes the `Stage` number `index`."""
-    config, learns = settings.stages[index], find(family, settings.stages[index].task)
-    learnt = task(settings, family, vocab, index)
-    optimizer = learns.optimizer(family, settings, index, learnt.axes)
+def make_one(context):
+    """Makes the `Stage` of a `StageContext`."""
+    config, objective = context.stage, find(context.family, context.stage.task)
+    stage_task = task(context)
+    optimizer = objective.optimizer(context, stage_task.axes)
     return Stage(
         name=config.name,
-        task=learnt,
+        task=stage_task,
         steps=config.steps,
         batch=config.batch,
         length=config.length,
         optimizer=optimizer,
-        enter=learns.enter(family, settings, index, vocab, optimizer),
-        flops=learns.flops(family, settings, index),
-        frozen=learns.frozen(family, settings, index),
-        targets=learns.targets(family, settings, index, vocab),
+        enter=objective.enter(context, optimizer),
+        flops=objective.flops(context),
+        frozen=objective.frozen(context),
+        targets=objective.targets(context),
     )
 
 
-def task(settings, family, vocab, index):
-    """Makes the `Task` of stage number `index`; its `frozen` is still empty."""
-    config, learns = settings.stages[index], find(family, settings.stages[index].task)
-    learnt = learns.task(family, settings, index, vocab)
-    if learns.enter is not grown_from_before:
-        return learnt
-    return transition.hide_new(learnt, _growths(family, settings, index), config)
+def task(context):
+    """Makes the `Task` of a stage; its `frozen` is still empty."""
+    objective = find(context.family, context.stage.task)
+    stage_task = objective.task(context)
+    if objective.enter is not grown_from_before:
+        return stage_task
+    return transition.hide_new(stage_task, _growths(context), context.stage)
 
 
 def find(family, name):
@@ -53,40 +53,41 @@ def find(family, name):
     return known[name]
 
 
-def make_optimizer(settings, index, axes, **told):
+def make_optimizer(context, axes, **options):
     """Makes the optimizer of one stage; its learning rate depends on the step of the run.
 
     Args:
-      settings: RunConfig.
-      index: index of the stage.
+      context: `StageContext`.
       axes: axis names of the parameters.
-      told: options that are not in the recipe, such as `rate_by_axis`.
+      options: arguments of `optimizers.make` that are not in the recipe.
     """
-    fields = dataclasses.asdict(settings.stages[index].optimizer)
-    make = dict(adamw=optimizers.adamw, lamb=optimizers.lamb)[fields.pop("name")]
-    fields["decay"] = fields.pop("weight_decay")
-    return make(axes, make_rate(settings, index), **told, **fields)
+    schedule = learning_rate(context.settings.stages, context.index)
+    return optimizers.make(context.stage.optimizer, axes, schedule, **options)
 
 
-def make_rate(settings, index):
+def learning_rate(stages, index):
     """Makes the learning rate of one stage as a function of the step of the run.
 
     A schedule counts the steps of its `course`. If a run has one course, that is the whole run.
+
+    Args:
+      stages: every `StageConfig` of the run.
+      index: index of the stage.
     """
-    stage, stages = settings.stages[index], course(settings.stages, index)
+    stage, stages = stages[index], course(stages, index)
     begin, end, behind = stages[0].start, stages[-1].end, rewound(stages, stage)
-    start, given = stage.start - begin, dataclasses.asdict(stage.schedule)
-    name = given.pop("name")
-    rewarmup = given.pop("rewarmup")
+    start, options = stage.start - begin, dataclasses.asdict(stage.schedule)
+    name = options.pop("name")
+    rewarmup = options.pop("rewarmup")
     if start:
-        given["warmup"] = rewarmup
+        options["warmup"] = rewarmup
     if name == "published":
-        return schedules.rewind(schedules.published(start=start, **given), begin)
-    given |= dict(total=end - begin - rewound(stages, stages[-1]), start=start - behind)
+        return schedules.rewind(schedules.published(start=start, **options), begin)
+    options |= dict(total=end - begin - rewound(stages, stages[-1]), start=start - behind)
     if name == "linear":
-        return schedules.rewind(schedules.default(**given), begin + behind)
-    cooling = round(given.pop("decay") * (end - begin))
-    return schedules.rewind(schedules.wsd(decay_steps=cooling, **given), begin + behind)
+        return schedules.rewind(schedules.default(**options), begin + behind)
+    cooling = round(options.pop("decay") * (end - begin))
+    return schedules.rewind(schedules.wsd(decay_steps=cooling, **options), begin + behind)
 
 
 def course(stages, index):
@@ -105,55 +106,55 @@ def rewound(stages, stage):
     return sum(each.grow.rewind for each in stages[1:] if each.start <= stage.start)
 
 
-def _masked_lm(family, settings, index, vocab):
+def masked_lm(context):
     """Uses the masking of the stage in training and the masking of the run in evaluation.
 
     So held-out losses are comparable between stages and runs with different masking rates.
     """
-    own = masked_lm(family, settings, index, vocab, settings.stages[index].masking)
-    return own._replace(evaluate=held_out_masked_lm(family, settings, index, vocab).evaluate)
+    trained = _masked_lm(context, context.stage.masking)
+    return trained._replace(evaluate=held_out_masked_lm(context).evaluate)
 
 
-def held_out_masked_lm(family, settings, index, vocab):
+def held_out_masked_lm(context):
     """Masked language modelling of a stage with `config.masking`, as for held-out sequences."""
-    return masked_lm(family, settings, index, vocab, settings.masking)
+    return _masked_lm(context, context.settings.masking)
 
 
-def masked_lm(family, settings, index, vocab, masking):
+def _masked_lm(context, masking):
     """Masked language modelling of a stage with `masking`, a `MaskingConfig`."""
-    config = settings.stages[index]
-    return objective.masked_lm(
-        family.network(config.model),
-        vocab=vocab,
+    config = context.stage
+    return masked_lm_task.masked_lm(
+        context.family.network(config.model),
+        vocab=context.vocab,
         rate=masking.rate,
         slots=masking.slots(config.length),
         whole_word=masking.whole_word,
         next_sentence=config.model.next_sentence,
-        seed=settings.seed,
+        seed=context.settings.seed,
     )
 
 
-def grown_from_before(family, settings, index, vocab, optimizer):
+def grown_from_before(context, optimizer):
     """`Objective.enter` by growth of the previous stage; the identity if sizes are equal."""
-    if not index:
+    old, new = context.previous, context.stage
+    if old is None:
         return None
-    if _merges(settings, index):
-        return ligo.merged(family, settings, index, vocab, optimizer, plain=_masked_lm)
-    operators = _growths(family, settings, index)
-    old, new = settings.stages[index - 1], settings.stages[index]
+    if _merges(context):
+        return ligo.merged(context, optimizer, plain=masked_lm)
+    operators = _growths(context)
     transition.check(operators, new.grow)
-    hides = any(operator.masks for operator in operators)
-    if hides and find(family, new.task).enter is not grown_from_before:
+    has_masks = any(operator.masks for operator in operators)
+    if has_masks and find(context.family, new.task).enter is not grown_from_before:
         raise InputError(
             f"growth: msg cannot hide what is new from the task {new.task!r} of stage "
             f"{new.name}; choose another operator"
         )
-    before = task(settings, family, vocab, index - 1)
+    before = task(context.at(context.index - 1))
 
     def enter(state, shardings, probe, frozen):
         del frozen
         certificate = transition.certify(
-            family, operators, state.params, before.axes, old, new, before, probe
+            context.family, operators, state.params, before.axes, old, new, before, probe
         )
         state, measured = transition.grow(
             state, operators, axes=before.axes, optimizer=optimizer,
@@ -164,56 +165,55 @@ def grown_from_before(family, settings, index, vocab, optimizer):
     return enter
 
 
-def _with_rates_of_their_own(family, settings, index, axes):
-    operators = _growths(family, settings, index)
-    config = settings.stages[index]
-    by_axis = transition.rate_by_axis(operators, config)
-    frozen = transition.frozen_modules(config.model, axes)
-    return make_optimizer(settings, index, axes, rate_by_axis=by_axis, frozen=frozen)
+def _optimizer_of_growth(context, axes):
+    """Optimizer with the learning-rate factors of new units and of frozen layers."""
+    factors = transition.factors_by_axis(_growths(context), context.stage)
+    frozen = transition.frozen_modules(context.stage.model, axes)
+    return make_optimizer(context, axes, factors_by_axis=factors, frozen=frozen)
 
 
-def _growths(family, settings, index):
+def _growths(context):
     """Growth operators into a stage; empty for the first stage and for merged LiGO maps."""
-    if not index or _merges(settings, index):
+    if context.previous is None or _merges(context):
         return ()
-    old, new = settings.stages[index - 1 : index + 1]
-    return transition.growths(family, old, new, settings.seed)
-
-
-def _masked_lm_flops(family, settings, index):
-    config = settings.stages[index]
-    slots = config.masking.slots(config.length)
-    return flops.train_step_flops(
-        config.model, config.length, slots, config.batch, family.flops
+    return transition.growths(
+        context.family, context.previous, context.stage, context.settings.seed
     )
 
 
-def _small(family, settings, index):
+def _masked_lm_flops(context):
+    config = context.stage
+    slots = config.masking.slots(config.length)
+    return flops.train_step_flops(
+        config.model, config.length, slots, config.batch, context.family.flops
+    )
+
+
+def _small_before_merge(context):
     """Small weights from which a stage after `ligo` starts; None for other stages."""
-    if not _merges(settings, index):
+    if not _merges(context):
         return None
-    return ligo.small(family, settings, index - 2)._replace(at_steps=False)
+    return ligo.small(context.at(context.index - 2))._replace(at_steps=False)
 
 
-def _merges(settings, index):
-    return index > 0 and settings.stages[index - 1].task == "ligo"
-
-
-def _learned_flops(family, settings, index):
-    step = _masked_lm_flops(family, settings, index)
-    return ligo.flops(family, settings, index, step=step)
+def _merges(context):
+    return context.previous is not None and context.previous.task == "ligo"
 
 
 OBJECTIVES = {
     "masked_lm": Objective(
-        _masked_lm, grown_from_before, _with_rates_of_their_own, _masked_lm_flops, _small
+        masked_lm,
+        grown_from_before,
+        _optimizer_of_growth,
+        _masked_lm_flops,
+        _small_before_merge,
     ),
     "ligo": Objective(
-        functools.partial(ligo.task, plain=_masked_lm),
-        functools.partial(ligo.begin, plain=_masked_lm),
-        lambda family, settings, index, axes: make_optimizer(settings, index, axes),
-        _learned_flops,
-        lambda family, settings, index: ligo.small(family, settings, index - 1),
+        functools.partial(ligo.task, plain=masked_lm),
+        functools.partial(ligo.begin, plain=masked_lm),
+        make_optimizer,
+        lambda context: ligo.flops(context, step=_masked_lm_flops(context)),
+        lambda context: ligo.small(context.at(context.index - 1)),
         remarks=ligo.remarks,
     ),
 }

@@ -47,7 +47,7 @@ def check(operators, rules):
     train_state.policies(operators, rules.moments)
 
 
-def rate_by_axis(operators, stage):
+def factors_by_axis(operators, stage):
     """{axis: function step -> float [size]}, learning-rate factors of single units.
 
     New units have their own warm-up (`grow.rewarmup_new`); frozen layers have factor zero.

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from bertgrow.core import flops, units
+from bertgrow.core.types import StageContext
 from bertgrow.models import families
 from bertgrow.objectives import stages, transition
 from bertgrow.planning import budget, calibration, growth_memory, memory, traced
@@ -41,29 +42,30 @@ def make(
     mesh = sharding.abstract_mesh(sizes, chips)
     states = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in todo]
 
-    rows, old = [], None
+    rows = []
     for index, (stage, state) in enumerate(zip(todo, states, strict=True)):
-        config = settings.stages[index]
+        context = StageContext(family, settings, index, vocab)
+        config = context.stage
         row = _stage(family, config, stage)
-        row["growth"] = _growth(family, old, config, settings.seed)
+        row["growth"] = _growth(context)
         frozen, rows_at_once = memory.frozen(stage, mesh), _rows_at_once(settings, config, mesh)
         evaluation = memory.evaluation_trace(stage.task, rows_at_once, config.length, frozen)
         row["memory"] = _memory(
-            settings, family, vocab, index, state, frozen,
+            context, state, frozen,
             rows=rows_at_once, evaluation_working=traced.peak_bytes(evaluation),
         )  # fmt: skip
-        row["memory"] |= _entry(settings, family, todo, states, index, mesh)
+        row["memory"] |= _entry(context, todo, states, mesh)
         row["memory"]["peak"] = memory.peak(row["memory"], config.model.remat)
         row["evaluation"] = _evaluation(settings, config, rows_at_once, evaluation)
         row["checkpoint_bytes"] = disk.state_bytes(state)
-        rows, old = [*rows, row], config
+        rows.append(row)
     plan = _compare(rows) | dict(
         chips=chips,
         mesh=dict(mesh.shape),
         whole=_whole(todo, states, mesh),
         disk_bytes=disk.bytes_needed(states, settings.checkpoint.keep),
     )
-    plan["assumptions"] = [*_assumptions(settings, plan), *_remarks(settings, family)]
+    plan["assumptions"] = [*_assumptions(settings, plan), *_remarks(settings, family, vocab)]
     if device:
         plan |= memory.fit(
             [row["memory"] for row in rows],
@@ -111,14 +113,21 @@ def _stage(family, config, stage):
     )
 
 
-def _growth(family, old, new, seed):
-    if old is None or old.task != new.task:
-        return []
-    operators = transition.growths(family, old, new, seed)
+def _growth(context):
+    """Rows of the growth operators into a stage; empty without growth."""
+    operators = _operators(context) or ()
     return [
         dict(operator=growth.name, claim=growth.claim, changed=growth.describe)
         for growth in operators
     ]
+
+
+def _operators(context):
+    """Growth operators into a stage; None if it does not continue the stage before."""
+    old, new = context.previous, context.stage
+    if old is None or old.task != new.task:
+        return None
+    return transition.growths(context.family, old, new, context.settings.seed)
 
 
 def _rows_at_once(settings, config, mesh):
@@ -127,30 +136,29 @@ def _rows_at_once(settings, config, mesh):
     return config.batch // (mesh.shape["data"] * mesh.shape["fsdp"] * settings.accumulate)
 
 
-def _memory(settings, family, vocab, index, state, frozen, **sizes):
+def _memory(context, state, frozen, **sizes):
     """Bytes on one chip, with the activations of each remat policy."""
-    config = settings.stages[index]
+    config = context.stage
     tasks = {}
     for remat in memory.REMATS:
         model = dataclasses.replace(config.model, remat=remat)
         variant = dataclasses.replace(config, model=model)
-        tasks[remat] = stages.task(_with(settings, index, variant), family, vocab, index)
+        tasks[remat] = stages.task(_with(context, variant))
     return memory.count(
         tasks, state, frozen,
         length=config.length, layers=config.model.num_layers, remat=config.model.remat,
-        accumulate=settings.accumulate, **sizes,
+        accumulate=context.settings.accumulate, **sizes,
     )  # fmt: skip
 
 
-def _entry(settings, family, todo, states, index, mesh):
+def _entry(context, todo, states, mesh):
     """Bytes on one chip at the start of a stage: `growth` and `certificate`."""
-    old, new = settings.stages[max(index - 1, 0)], settings.stages[index]
+    index, operators = context.index, _operators(context)
     pair = states[max(index - 1, 0)], states[index]
-    if not index or old.task != new.task:
+    if operators is None:
         return growth_memory.hand_over(todo[index], pair, mesh)
-    operators = transition.growths(family, old, new, settings.seed)
     before = todo[index - 1].task
-    return growth_memory.count(family, operators, old, new, before, pair, mesh)
+    return growth_memory.count(context, operators, before, pair, mesh)
 
 
 def _evaluation(settings, config, rows_at_once, trace):
@@ -171,11 +179,12 @@ def _evaluation(settings, config, rows_at_once, trace):
     return dict(rows=rows, flops=rows // rows_at_once * traced.flops(trace), times=times)
 
 
-def _with(settings, index, stage):
-    """Copy of `settings` with stage number `index` replaced by `stage`."""
-    others = list(settings.stages)
-    others[index] = stage
-    return dataclasses.replace(settings, stages=tuple(others))
+def _with(context, stage):
+    """Copy of `context` with `stage` in place of its stage."""
+    configs = list(context.settings.stages)
+    configs[context.index] = stage
+    settings = dataclasses.replace(context.settings, stages=tuple(configs))
+    return context._replace(settings=settings)
 
 
 def _compare(rows):
@@ -257,10 +266,10 @@ def _assumptions(settings, plan):
     )
 
 
-def _remarks(settings, family):
+def _remarks(settings, family, vocab):
     """Remarks of the objectives on their FLOPs, without duplicates."""
-    every = (
-        stages.find(family, stage.task).remarks(family, settings, index)
+    remarks = (
+        stages.find(family, stage.task).remarks(StageContext(family, settings, index, vocab))
         for index, stage in enumerate(settings.stages)
     )
-    return dict.fromkeys(sentence for sentences in every for sentence in sentences)
+    return dict.fromkeys(sentence for sentences in remarks for sentence in sentences)

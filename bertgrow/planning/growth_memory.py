@@ -8,13 +8,12 @@ from bertgrow.planning import memory, traced
 from bertgrow.train import sharding
 
 
-def count(family, operators, old, new, task, states, mesh):
+def count(context, operators, task, states, mesh):
     """Bytes on one device during growth, as a dict for `plan --json`.
 
     Args:
-      family: `Family` of both models.
+      context: `StageContext` of the new stage.
       operators: output of `transition.growths`.
-      old, new: `StageConfig`.
       task: task of the old stage.
       states: old and new TrainState of shapes with shardings.
       mesh: mesh of the run.
@@ -26,7 +25,7 @@ def count(family, operators, old, new, task, states, mesh):
     before, after = map(memory.on_device, states)
     if not operators:
         before = 0  # the state does not change
-    measured = _certificate(family, operators, old, new, task, mesh)
+    measured = _certificate(context, operators, task, mesh)
     return dict(growth=before + after, certificate=memory.on_device(states[0]) + measured)
 
 
@@ -39,15 +38,16 @@ def hand_over(stage, states, mesh):
     return dict(growth=sum(map(memory.on_device, (*states, frozen))), certificate=0)
 
 
-def _certificate(family, operators, old, new, task, mesh):
+def _certificate(context, operators, task, mesh):
     """Bytes in addition to the old state: two sets of weights and logits, one forward pass."""
+    old, new = context.previous, context.stage
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
     rows = certificate.num_rows(old.batch, devices) // devices
     inputs = jax.eval_shape(task.prepare, memory.batch_shapes(rows, old.length))
     models = transition.path(operators, old.model, new.model)
     most, weights_before, logits_before = 0, 0, 0
     for index, masks in enumerate(transition.masks_after(operators)):
-        network = family.network(transition.exactly(models[index]))
+        network = context.family.network(transition.exactly(models[index]))
         params = jax.eval_shape(network.init, jax.random.key(0))
         weights = _on_mesh(params, network.axes, mesh) if index else 0  # in the old state
         scores = transition.make_scores(network, masks)

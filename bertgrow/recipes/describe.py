@@ -21,7 +21,8 @@ hold the defaults; a test keeps it up to date. `bertgrow pretrain --help-config`
 A recipe is a Python file with a function `get_config(variant="")`. `--config NAME[:VARIANT]`
 takes one of this package by its name, `--config FILE.py[:VARIANT]` one of your own: copy a file
 of [configs/](../configs) and change it. The command line sets a field by its path, as in
-`--config.schedule.peak=2e-4` or `--config.stages[0].steps=1000`.
+`--config.schedule.peak=2e-4` or `--config.stages[0].steps=1000`. This includes the fields of a
+stage that the recipe sets for all stages: `--config.stages[0].masking.rate=0.3`.
 
 """
 STAGE = """\

@@ -8,8 +8,9 @@ from absl import flags
 from ml_collections import config_flags
 from ml_collections.config_flags import config_path
 
+from bertgrow.core import fields
 from bertgrow.core.errors import InputError
-from bertgrow.recipes import installed
+from bertgrow.recipes import installed, optimization, schema
 
 
 def add_argument(parser):
@@ -68,59 +69,97 @@ def _parse(define, words, **options):
 def _set(recipe, override):
     """Sets one field of `recipe`; InputError with the expected value if it does not fit."""
     field = override.partition("=")[0]
-    expected = EXPECTED.get(_type(recipe, field), "another value").format(field=field)
+    expected = EXPECTED.get(type(_find(recipe, field)), "another value").format(field=field)
     try:
         _parse(config_flags.DEFINE_config_dict, [override], config=recipe)
     except (flags.Error, TypeError, ValueError) as error:
         raise InputError(f"{override}: expected {expected}") from error
 
 
-def _type(recipe, field):
-    """Type of a field of the recipe; InputError if there is no such field."""
+def _find(recipe, field):
+    """Returns the value of a field; adds an optional field of a stage that has no value yet.
+
+    Raises:
+      InputError: there is no such field.
+    """
     try:
         keys = config_path.split(field.removeprefix("--"))[1:]
     except ValueError:
         raise InputError(f"{field}: expected --config.NAME=VALUE") from None
-    inner, where = recipe, "config"
+    value, name, optional = recipe, "config", {}
     for key in keys:
-        if isinstance(inner, tuple | list):
-            _check_index(field, inner, where, key)
-            where = f"{where}[{key}]"
-        elif not isinstance(inner, ml_collections.ConfigDict):
-            raise InputError(f"{field}: no such field; {where} is {inner!r} and has no fields")
-        elif key not in inner:
-            raise InputError(f"{field}: no such field; {_nearest(key, where, inner, recipe)}")
-        else:
-            where = f"{where}.{key}"
-        inner = inner[key]
-    return type(inner)
+        if isinstance(value, tuple | list):
+            _check_index(field, value, name, key)
+            optional = _optional(recipe) if name == "config.stages" else {}
+            value, name = value[key], f"{name}[{key}]"
+            continue
+        if not isinstance(value, ml_collections.ConfigDict):
+            raise InputError(f"{field}: no such field; {name} is {value!r} and has no fields")
+        if key not in value:
+            if key not in optional:
+                known = sorted({*value, *optional})
+                raise InputError(
+                    f"{field}: no such field; {_nearest(key, name, known, recipe)}"
+                )
+            with value.unlocked():
+                value[key] = _initial(key, optional[key])
+        optional = optional.get(key, {})
+        optional = optional if isinstance(optional, ml_collections.ConfigDict) else {}
+        value, name = value[key], f"{name}.{key}"
+    return value
 
 
-def _check_index(field, items, where, key):
-    name = where.rpartition(".")[2]
-    if not isinstance(key, int):
-        raise InputError(f"{field}: expected a number, e.g. --{where}[0].{key}")
-    if not -len(items) <= key < len(items):
-        raise InputError(f"{field}: the recipe has {len(items)} {name} (0 to {len(items) - 1})")
+def _optional(recipe):
+    """Returns {name: value} of the fields that a stage may set, with the recipe's values."""
+    task = fields.options(schema.StageConfig)["task"].default
+    values = {
+        name: value for name, value in recipe.get("model", {}).items() if name != "family"
+    }
+    sources = {
+        name: name for name in (*schema.STAGED, *optimization.CHOICES)
+    } | schema.OVERRIDES
+    values |= {name: recipe[source] for name, source in sources.items() if source in recipe}
+    return values | dict(task=task)
 
 
-def _nearest(key, where, section, recipe):
+def _initial(name, value):
+    """Value of a field of a stage before the override.
+
+    A section of `schema.OVERRIDES` starts empty, since a stage sets some of its fields only. An
+    optimizer or a schedule starts as a copy of the recipe's.
+    """
+    if name in schema.OVERRIDES:
+        return ml_collections.ConfigDict()
+    if isinstance(value, ml_collections.ConfigDict):
+        return ml_collections.ConfigDict(value.to_dict())
+    return value
+
+
+def _check_index(field, items, name, index):
+    if not isinstance(index, int):
+        raise InputError(f"{field}: expected a number, e.g. --{name}[0].{index}")
+    if not -len(items) <= index < len(items):
+        kind, last = name.rpartition(".")[2], len(items) - 1
+        raise InputError(f"{field}: the recipe has {len(items)} {kind} (0 to {last})")
+
+
+def _nearest(key, section, known, recipe):
     """Suggests a field similar to `key`: first of the same section, then of the recipe."""
-    beside = difflib.get_close_matches(str(key), section, n=1)
+    beside = difflib.get_close_matches(str(key), known, n=1)
     if beside:
-        return f"nearest: {where}.{beside[0]}"
+        return f"nearest: {section}.{beside[0]}"
     names = {name.rpartition(".")[2]: name for name in _names(recipe, "config")}
     if close := difflib.get_close_matches(str(key), names, n=1):
         return f"nearest: {names[close[0]]}"
-    return f"{where} has {', '.join(sorted(section))}"
+    return f"{section} has {', '.join(known)}"
 
 
-def _names(section, where):
+def _names(section, path):
     """Yields dotted names of all fields of a recipe outside lists, sections included."""
     for key, value in section.items():
-        yield f"{where}.{key}"
+        yield f"{path}.{key}"
         if isinstance(value, ml_collections.ConfigDict):
-            yield from _names(value, f"{where}.{key}")
+            yield from _names(value, f"{path}.{key}")
 
 
 @contextlib.contextmanager

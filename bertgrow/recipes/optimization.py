@@ -1,30 +1,9 @@
-"""Fields of the optimizers and learning-rate schedules that a recipe can select."""
+"""Optimizers and learning-rate schedules that a recipe can select, with their fields."""
 
 from dataclasses import dataclass
 
 from bertgrow.core.fields import option
-
-
-@dataclass(frozen=True)
-class AdamW:
-    """AdamW with decoupled weight decay, by default as in Devlin et al. (2019)."""
-
-    name: str = option("adamw", "the optimizer", choices=("adamw",))
-    b1: float = option(0.9, "decay of the mean of gradients", minimum=0, below=1)
-    b2: float = option(0.999, "decay of the mean of their squares", minimum=0, below=1)
-    eps: float = option(1e-6, "added to the root of that mean", above=0)
-    weight_decay: float = option(
-        0.01, "of matrices and tables; times the learning rate", minimum=0
-    )
-    clip: float = option(1.0, "largest global norm of gradients; 0: no clipping", minimum=0)
-    bias_correction: bool = option(True, "corrects the means for their start at zero")
-
-
-@dataclass(frozen=True)
-class Lamb(AdamW):
-    """LAMB (You et al., 2020), one trust ratio for each layer slice of a stacked weight."""
-
-    name: str = option("lamb", "the optimizer", choices=("lamb",))
+from bertgrow.train.optimizers import AdamW, Lamb
 
 
 def _peak():

@@ -149,6 +149,8 @@ SECTIONS = dict(
     eval=EvalConfig, checkpoint=CheckpointConfig,
 )  # fmt: skip
 STAGED = ("batch", "length")  # fields of a stage whose defaults are in the recipe
+# A section of a stage, and the section of the recipe of which it overrides some fields.
+OVERRIDES = dict(grow="growth", masking="masking")
 
 
 @dataclass(frozen=True, kw_only=True)

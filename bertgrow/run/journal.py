@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bertgrow.train import divergence, metrics
+from bertgrow.train import metrics
 from bertgrow.train.checkpoints import checksums
 
 AHEAD = 2  # steps in flight on the devices before the loop waits for the oldest
@@ -141,7 +141,7 @@ class Journal:
             self._show(each.step, shown if self._is_line(each.step) else None)
 
     def _count(self, step, values, seconds):
-        divergence.check_finite(
+        metrics.check_finite(
             values, step=step.step, position=step.position,
             rows=self.stages[self._index]["batch"], checkpoint=self._saved,
         )  # fmt: skip

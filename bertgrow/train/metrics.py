@@ -1,6 +1,7 @@
 """Reads and writes `metrics.jsonl`, one JSON object per line; also writes TensorBoard."""
 
 import json
+import math
 import os
 
 from bertgrow.core import errors
@@ -99,6 +100,34 @@ def differences(one, other):
             if left != right:
                 found.append(f"step {a.get('step')} {name}: {left} and {right}")
     return found
+
+
+def check_finite(metrics, *, step, position, rows, checkpoint=None):
+    """Raises CheckFailed if the loss or the gradient norm is not finite.
+
+    The norm is checked too, because a step with a finite loss and an infinite gradient gives
+    parameters that must not be saved. Check a step before saving it.
+
+    Args:
+      metrics: metrics of that step; `loss` and `grad_norm` are checked.
+      step: int, `StepInfo.step`.
+      position: {"row": n, ...}, data position after the step.
+      rows: int, sequences per step.
+      checkpoint: int, step of the last good checkpoint; None if there is none.
+    """
+    for name in ("loss", "grad_norm"):
+        value = float(metrics.get(name, 0.0))
+        if math.isfinite(value):
+            continue
+        end = position.get("row")
+        sequences = f", sequences {end - rows} to {end - 1}" if end is not None else ""
+        last_good = "there is no good checkpoint"
+        if checkpoint is not None:
+            last_good = f"the last good checkpoint is {checkpoint}"
+        raise errors.CheckFailed(
+            f"{name} is {value} at step {step}{sequences}; {last_good}; lower the learning "
+            "rate, warm up longer or look at these sequences"
+        )
 
 
 def _figures(row):

@@ -6,6 +6,7 @@ norm are not those of one weight, so these optimizers use the axis names.
 `update` takes the step of the run: `optimizer.update(gradients, state, params, step=step)`.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -13,54 +14,55 @@ import jax.numpy as jnp
 import optax
 
 from bertgrow.core import errors, tree
+from bertgrow.core.fields import option
 
 STACKED = ("layers", "ffn")
 TABLES = ("vocab", "positions", "types")
 
 
-def adamw(
-    axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_correction=True,
-    rate_by_axis=None, frozen=(),
-):  # fmt: skip
-    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW with decoupled weight decay, by default as in Devlin et al. (2019)."""
+
+    name: str = option("adamw", "the optimizer", choices=("adamw",))
+    b1: float = option(0.9, "decay of the mean of gradients", minimum=0, below=1)
+    b2: float = option(0.999, "decay of the mean of their squares", minimum=0, below=1)
+    eps: float = option(1e-6, "added to the root of that mean", above=0)
+    weight_decay: float = option(
+        0.01, "of matrices and tables; times the learning rate", minimum=0
+    )
+    clip: float = option(1.0, "largest global norm of gradients; 0: no clipping", minimum=0)
+    bias_correction: bool = option(True, "corrects the means for their start at zero")
+
+
+@dataclass(frozen=True)
+class Lamb(AdamW):
+    """LAMB (You et al., 2020), one trust ratio for each layer slice of a stacked weight."""
+
+    name: str = option("lamb", "the optimizer", choices=("lamb",))
+
+
+def make(config, axes, learning_rate, *, factors_by_axis=None, frozen=()):
+    """Makes the optimizer that `config` describes.
+
+    AdamW multiplies weight decay by the learning rate (Loshchilov & Hutter, 2019). LAMB
+    (algorithm 2 of You et al., 2020) has one trust ratio per weight of each layer; biases and
+    norms get the plain Adam update, as in the authors' code.
 
     Args:
+      config: `AdamW` or `Lamb`.
       axes: the parameter tree with a `jax.P` of axis names at every leaf.
-      rate: learning rate, a function of the run's step.
-      b1, b2, eps: parameters of Adam; eps 1e-6 as in Devlin et al. (2019).
-      decay: weight decay of the weights selected by `is_matrix`; multiplied by the learning
-        rate.
-      clip: maximum global norm of the gradients; None for no clipping.
-      bias_correction: whether to correct the moments for their initial zeros.
-      rate_by_axis: see `scale_by_axis`; None for the same learning rate everywhere.
+      learning_rate: function of the run's step.
+      factors_by_axis: see `scale_by_axis`; None for the same learning rate everywhere.
       frozen: names of modules that are not trained, see `freeze`.
     """
     chain = optax.chain(
-        optax.clip_by_global_norm(clip) if clip else optax.identity(),
-        scale_by_adam(b1, b2, eps, bias_correction),
-        add_decay(axes, decay),
-        scale_by_axis(axes, rate_by_axis or {}),
-        scale_by_rate(rate),
-    )
-    return freeze(chain, axes, frozen)
-
-
-def lamb(
-    axes, rate, *, b1=0.9, b2=0.999, eps=1e-6, decay=0.01, clip=1.0, bias_correction=True,
-    rate_by_axis=None, frozen=(),
-):  # fmt: skip
-    """LAMB (You et al., 2020, algorithm 2), with one trust ratio per weight of each layer.
-
-    Arguments as in `adamw`. Biases and norms use the plain Adam update, as in the authors'
-    code.
-    """
-    chain = optax.chain(
-        optax.clip_by_global_norm(clip) if clip else optax.identity(),
-        scale_by_adam(b1, b2, eps, bias_correction),
-        add_decay(axes, decay),
-        scale_by_trust(axes),
-        scale_by_axis(axes, rate_by_axis or {}),
-        scale_by_rate(rate),
+        optax.clip_by_global_norm(config.clip) if config.clip else optax.identity(),
+        scale_by_adam(config.b1, config.b2, config.eps, config.bias_correction),
+        add_decay(axes, config.weight_decay),
+        *([scale_by_trust(axes)] if isinstance(config, Lamb) else []),
+        scale_by_axis(axes, factors_by_axis or {}),
+        scale_by_learning_rate(learning_rate),
     )
     return freeze(chain, axes, frozen)
 
@@ -71,9 +73,9 @@ def is_matrix(names):
     True for weights that sum over an axis and for embedding tables. False for biases, norms
     and the output bias, also when they are stacked.
     """
-    own = [name for name in names if name not in STACKED]
-    sums = any(name.endswith("_in") for name in own)
-    return len(own) > 1 and (sums or own[0] in TABLES)
+    inner = [name for name in names if name not in STACKED]
+    sums = any(name.endswith("_in") for name in inner)
+    return len(inner) > 1 and (sums or inner[0] in TABLES)
 
 
 def scale_by_adam(b1, b2, eps, bias_correction):
@@ -99,8 +101,8 @@ def add_decay(axes, decay):
 
     def update(updates, params):
         def at_leaf(pair, names):
-            step, weight = pair
-            return step + decay * weight if is_matrix(names) else step
+            update, weight = pair
+            return update + decay * weight if is_matrix(names) else update
 
         return _map_pairs(at_leaf, updates, params, axes)
 
@@ -112,8 +114,8 @@ def scale_by_trust(axes):
 
     def update(updates, params):
         def at_leaf(pair, names):
-            step, weight = pair
-            return step * trust_ratio(step, weight, names) if is_matrix(names) else step
+            update, weight = pair
+            return update * trust_ratio(update, weight, names) if is_matrix(names) else update
 
         return _map_pairs(at_leaf, updates, params, axes)
 
@@ -132,12 +134,12 @@ def trust_ratio(update, weight, names):
     def norm(x):
         return jnp.sqrt(jnp.sum(jnp.square(x), axis=inner, keepdims=True))
 
-    above, below = norm(weight), norm(update)
-    safe = (above > 0) & (below > 0)
-    return jnp.where(safe, above / jnp.where(safe, below, 1), 1.0)
+    weight_norm, update_norm = norm(weight), norm(update)
+    is_positive = (weight_norm > 0) & (update_norm > 0)
+    return jnp.where(is_positive, weight_norm / jnp.where(is_positive, update_norm, 1), 1.0)
 
 
-def scale_by_axis(axes, rate_by_axis):
+def scale_by_axis(axes, factors_by_axis):
     """Multiplies updates by a factor for each index of an axis, a function of the step.
 
     Used to warm up new channels and layers after growth, and for layers that are frozen or
@@ -147,13 +149,13 @@ def scale_by_axis(axes, rate_by_axis):
 
     Args:
       axes: the parameter tree with a `jax.P` of axis names at every leaf.
-      rate_by_axis: {axis: function step -> float [size]}, e.g. {"layers": lambda step: ...};
+      factors_by_axis: {axis: function step -> float [size]}, e.g. {"layers": lambda step: ...};
         applies to the axis and to its `_in` variant.
     """
 
     def update(updates, state, params=None, *, step=None, **extra):
         del params, extra
-        factors = {axis: factor(step) for axis, factor in rate_by_axis.items()}
+        factors = {axis: factor(step) for axis, factor in factors_by_axis.items()}
 
         def at_leaf(leaf, names):
             for dim, name in enumerate(names):
@@ -186,36 +188,36 @@ def freeze(optimizer, axes, modules):
                 f"optimizer: no module {name!r} to freeze; expected some of {', '.join(axes)}"
             )
 
-    def still(updates):
+    def zero_frozen(updates):
         zeros = {name: jax.tree.map(jnp.zeros_like, updates[name]) for name in modules}
         return updates | zeros
 
     def update(gradients, state, params=None, **extra):
-        updates, state = optimizer.update(still(gradients), state, params, **extra)
-        return still(updates), state
+        updates, state = optimizer.update(zero_frozen(gradients), state, params, **extra)
+        return zero_frozen(updates), state
 
     return (
         optax.GradientTransformationExtraArgs(optimizer.init, update) if modules else optimizer
     )
 
 
-class RateState(NamedTuple):
+class LearningRateState(NamedTuple):
     """Learning rate of the last update, for the metrics."""
 
     rate: Any  # float32 scalar
 
 
-def scale_by_rate(rate):
+def scale_by_learning_rate(learning_rate):
     """Multiplies updates by minus the learning rate at `step`, an argument of `update`."""
 
     def init(params):
         del params
-        return RateState(jnp.zeros((), jnp.float32))
+        return LearningRateState(jnp.zeros((), jnp.float32))
 
     def update(updates, state, params=None, *, step, **extra):
         del state, params, extra
-        now = jnp.asarray(rate(step), jnp.float32)
-        return jax.tree.map(lambda u: -now * u, updates), RateState(now)
+        value = jnp.asarray(learning_rate(step), jnp.float32)
+        return jax.tree.map(lambda u: -value * u, updates), LearningRateState(value)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -223,7 +225,7 @@ def scale_by_rate(rate):
 def _map_pairs(function, updates, params, axes):
     """Maps `function((update, weight), names)` over all leaves."""
 
-    def at_leaf(names, step, weight):
-        return function((step, weight), tuple(names))
+    def at_leaf(names, update, weight):
+        return function((update, weight), tuple(names))
 
     return jax.tree.map(at_leaf, axes, updates, params, is_leaf=tree.is_spec)

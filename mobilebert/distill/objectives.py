@@ -16,12 +16,12 @@ from mobilebert.models import mobilebert
 STILL = ("embeddings", "mlm", "nsp", "pooler")  # modules that layer transfer does not train
 
 
-def _task(family, settings, index, vocab, *, name, is_cached=False):
-    config, section = settings.stages[index], settings.sections["transfer"]
-    source = teachers.find(settings, index)
-    student, teacher = _student(family, settings, index, vocab), _teacher(source, config.model)
-    if section.teacher and vocab.hash:
-        workdir.check_vocabulary(section.teacher, vocab, "config.transfer.teacher")
+def _task(context, *, name, is_cached=False):
+    config, section = context.stage, _section(context)
+    source = teachers.find(context)
+    student, teacher = _student(context), _teacher(source, config.model)
+    if section.teacher and context.vocab.hash:
+        workdir.check_vocabulary(section.teacher, context.vocab, "config.transfer.teacher")
     teacher = teacher_outputs.cached() if is_cached else teacher
     if name in ("progressive", "joint"):
         active = _active(config) if name == "progressive" else None
@@ -33,16 +33,19 @@ def _task(family, settings, index, vocab, *, name, is_cached=False):
     )  # fmt: skip
 
 
-def _student(family, settings, index, vocab):
-    config = settings.stages[index]
-    plain = stages.OBJECTIVES["masked_lm"].task(family, settings, index, vocab)
-    held_out = stages.held_out_masked_lm(family, settings, index, vocab)
+def _section(context):
+    """The recipe section `transfer`, a `TransferConfig`."""
+    return context.settings.sections["transfer"]
+
+
+def _student(context):
+    model = context.stage.model
     return tasks.Student(
-        watched=mobilebert.watched(config.model),
-        plain=plain,
-        prepare_held_out=held_out.prepare,
-        num_layers=config.model.num_layers,
-        pad_id=config.model.pad_id,
+        watched=mobilebert.watched(model),
+        plain=stages.masked_lm(context),
+        prepare_held_out=stages.held_out_masked_lm(context).prepare,
+        num_layers=model.num_layers,
+        pad_id=model.pad_id,
     )
 
 
@@ -63,66 +66,62 @@ def _active(config):
     return functools.partial(schedule.active_layer, **_phases(config))
 
 
-def _enter(family, settings, index, vocab, optimizer):
+def _enter(context, optimizer):
     """Continues the student of the stage before, or initialises it from its teacher."""
-    config, section = settings.stages[index], settings.sections["transfer"]
-    if _is_begun(settings, index):
-        return stages.grown_from_before(family, settings, index, vocab, optimizer)
+    if _is_begun(context):
+        return stages.grown_from_before(context, optimizer)
     return teachers.begin(
-        config.model, teachers.find(settings, index).model,
-        stages.task(settings, family, vocab, index),
-        norm=section.embedding_norm, optimizer=optimizer,
+        context.stage.model, teachers.find(context).model, stages.task(context),
+        norm=_section(context).embedding_norm, optimizer=optimizer,
     )  # fmt: skip
 
 
-def _is_begun(settings, index):
+def _is_begun(context):
     """Whether the stage before trains the same student."""
-    return index > 0 and settings.stages[index - 1].task in OBJECTIVES
+    return context.previous is not None and context.previous.task in OBJECTIVES
 
 
-def _optimizer(family, settings, index, axes, *, name):
-    del family
-    config, section = settings.stages[index], settings.sections["transfer"]
+def _optimizer(context, axes, *, name):
     if name in ("distill", "auxiliary"):
-        return stages.make_optimizer(settings, index, axes)
+        return stages.make_optimizer(context, axes)
     still = tuple(module for module in STILL if module in axes)
     if name == "joint":
-        return stages.make_optimizer(settings, index, axes, frozen=still)
-    phases = _phases(config)
-    factors = schedule.progressive(**phases, below=section.below)
+        return stages.make_optimizer(context, axes, frozen=still)
+    phases = _phases(context.stage)
+    factors = schedule.progressive(**phases, below=_section(context).below)
     inner = stages.make_optimizer(
-        settings, index, axes, frozen=still, rate_by_axis={"layers": factors}
+        context, axes, frozen=still, factors_by_axis={"layers": factors}
     )
     phases.pop("num_layers")
     return schedule.with_fresh_moments(inner, axes, **phases)
 
 
-def _flops(family, settings, index, *, name):
+def _flops(context, *, name):
     """Teacher forward, student forward and backward; in phases, up to the active layer."""
-    ours, theirs = _forward(family, settings, index, name)
-    config = settings.stages[index]
+    student, teacher = _forward(context, name)
+    batch = context.stage.batch
     if name in ("distill", "auxiliary"):
-        return config.batch * (3 * sum(ours.values()) + sum(theirs.values()))
-    blocks = 3 * ours["layers"] + theirs["layers"]
-    return config.batch * (ours["embeddings"] + theirs["embeddings"] + blocks)
+        return batch * (3 * sum(student.values()) + sum(teacher.values()))
+    blocks = 3 * student["layers"] + teacher["layers"]
+    return batch * (student["embeddings"] + teacher["embeddings"] + blocks)
 
 
-def _forward(family, settings, index, name):
+def _forward(context, name):
     """{part: forward FLOPs of a sequence} of student and teacher, for the parts in use."""
-    config, source = settings.stages[index], teachers.find(settings, index)
+    config, source = context.stage, teachers.find(context)
     slots, depth = config.masking.slots(config.length), config.model.num_layers
-    share = (depth + 1) / (2 * depth) if name == "progressive" else 1.0
+    depth_fraction = (depth + 1) / (2 * depth) if name == "progressive" else 1.0
     for model in (config.model, source.model):
-        parts = family.flops(model, config.length, slots)
-        parts["layers"] *= share
+        parts = context.family.flops(model, config.length, slots)
+        parts["layers"] *= depth_fraction
         if name in ("progressive", "joint"):
             parts = {part: parts[part] for part in ("embeddings", "layers")}
         yield parts
 
 
-def _targets(family, settings, index, vocab, *, name):
+def _targets(context, *, name):
     """Targets to cache: maps of the active layer or of all layers, or the top soft labels."""
-    config, section = settings.stages[index], settings.sections["transfer"]
+    config, section = context.stage, _section(context)
     model, has_labels = config.model, name in ("distill", "auxiliary")
     layers = dict(progressive=1, distill=0).get(name, model.num_layers)
     fields = targets.fields(
@@ -131,34 +130,31 @@ def _targets(family, settings, index, vocab, *, name):
         top_k=section.cache_top_k if has_labels else 0,
     )  # fmt: skip
     is_phased = name == "progressive"
-    teacher = _teacher(teachers.find(settings, index), model)
-    _, theirs = _forward(family, settings, index, name)
+    teacher = _teacher(teachers.find(context), model)
+    _, forward = _forward(context, name)
     return Targets(
         fields=fields,
         make=targets.ask(teacher, fields, _active(config) if is_phased else None),
-        task=_task(family, settings, index, vocab, name=name, is_cached=True),
+        task=_task(context, name=name, is_cached=True),
         phases=model.num_layers if is_phased else 1,
         depends=dict(
             teacher_dtype=section.teacher_dtype,
             num_layers=model.num_layers,
             fields={key: [shape, str(dtype)] for key, (shape, dtype) in fields.items()},
         ),
-        flops=config.batch * sum(theirs.values()),
+        flops=config.batch * sum(forward.values()),
     )
 
 
-def _frozen(family, settings, index):
-    del family
-    dtype = settings.sections["transfer"].teacher_dtype
-    found = teachers.frozen(teachers.find(settings, index), dtype)
-    return found._replace(at_entry=not _is_begun(settings, index))
+def _frozen(context):
+    frozen = teachers.frozen(teachers.find(context), _section(context).teacher_dtype)
+    return frozen._replace(at_entry=not _is_begun(context))
 
 
-def _remarks(family, settings, index, *, name):
-    del family
+def _remarks(context, *, name):
     yield "a teacher works forwards only, and its frozen weights have no gradients or moments"
     if name == "progressive":
-        depth = settings.stages[index].model.num_layers
+        depth = context.stage.model.num_layers
         yield (
             "in layer phases both networks end at the active layer, which spares "
             f"{(depth - 1) / (2 * depth):.0%} of the blocks; a step costs the mean over phases"

@@ -72,7 +72,7 @@ def with_fresh_moments(optimizer, axes, *, start, steps_per_layer):
     without bias correction, because all layers share one update count.
 
     Args:
-      optimizer: e.g. `optimizers.lamb(axes, ..., bias_correction=False)`.
+      optimizer: e.g. `optimizers.make(optimizers.Lamb(bias_correction=False), axes, ...)`.
       axes: the parameter tree with a `jax.P` of axis names at every leaf.
       start, steps_per_layer: as in `progressive`.
     """

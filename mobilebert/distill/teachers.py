@@ -23,22 +23,23 @@ class Source(NamedTuple):
     digest: str = ""  # of the checkpoint, for another run
 
 
-def find(settings, index):
-    """The `Source` of the stage number `index`; raises InputError if there is none.
+def find(context):
+    """The `Source` of a stage; raises InputError if there is none.
 
     The teacher is the run that `config.transfer.teacher` names, or else the model of the last
     `masked_lm` stage before this one.
     """
-    folder, stages = settings.sections["transfer"].teacher, settings.stages
+    settings, index, task = context.settings, context.index, context.stage.task
+    folder = settings.sections["transfer"].teacher
     if folder:
-        vocab_size, kept = stages[index].model.vocab_size, settings.lent.get(folder)
-        model, step, digest = teacher_checkpoint.find(folder, vocab_size, kept)
+        vocab_size, pinned = context.stage.model.vocab_size, settings.lent.get(folder)
+        model, step, digest = teacher_checkpoint.find(folder, vocab_size, pinned)
         return Source(model, step, folder, digest)
-    for stage in reversed(stages[:index]):
+    for stage in reversed(settings.stages[:index]):
         if stage.task == "masked_lm":
             return Source(stage.model, stage.end)
     raise InputError(
-        f"config.stages[{index}].task is {stages[index].task!r} and nothing teaches it: put "
+        f"config.stages[{index}].task is {task!r} and it has no teacher: put "
         "a stage that trains the teacher before it, or name a run of one by "
         "--config.transfer.teacher=WORKDIR"
     )

@@ -77,7 +77,7 @@ def test_new_layers_may_warm_up_above_the_frozen_ones(settings):
     new = dataclasses.replace(new, grow=grow)
 
     operators = transition.growths(family, old, new, seed=0)
-    factor = transition.rate_by_axis(operators, new)["layers"]
+    factor = transition.factors_by_axis(operators, new)["layers"]
 
     np.testing.assert_allclose(factor(new.start), [0, 0.25])
     np.testing.assert_allclose(factor(new.start + 9), [0, 1])

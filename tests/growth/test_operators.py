@@ -83,8 +83,8 @@ def bind(dimension, name, fewer, more):
 
 
 OPTIMIZERS = {
-    "adamw": lambda axes: optimizers.adamw(axes, lambda step: 1e-3),
-    "lamb": lambda axes: optimizers.lamb(axes, lambda step: 1e-3),
+    "adamw": lambda axes: optimizers.make(optimizers.AdamW(), axes, lambda step: 1e-3),
+    "lamb": lambda axes: optimizers.make(optimizers.Lamb(), axes, lambda step: 1e-3),
     "lion": lambda axes: optax.lion(1e-3),
 }
 MESHES = {

@@ -11,6 +11,7 @@ import small_recipe
 import tiny
 
 from bertgrow.core.errors import CheckFailed, InputError
+from bertgrow.core.types import StageContext
 from bertgrow.growth import registry
 from bertgrow.models import families
 from bertgrow.objectives import stages, transition
@@ -68,6 +69,10 @@ def test_what_a_stage_cannot_mean_is_refused(grow, stage, words):
         resolved(grow, stage)
 
 
+def context(settings, index):
+    return StageContext(families.find("bert"), settings, index, calibration.vocabulary(400))
+
+
 def operators(settings, index):
     old, new = settings.stages[index - 1 : index + 1]
     return transition.growths(families.find("bert"), old, new, settings.seed)
@@ -109,19 +114,19 @@ def test_new_units_alone_warm_up_where_the_recipe_says_so():
     settings = resolved(dict(width="sparkling", moments="asymmetric", rewarmup_new=4), stage=3)
     stage = settings.stages[3]
 
-    factors = transition.rate_by_axis(operators(settings, 3), stage)
+    factors = transition.factors_by_axis(operators(settings, 3), stage)
 
     assert factors.keys() == {"mlp"}
     expected = np.tile([1, 0.25], 16)
     np.testing.assert_array_equal(jax.jit(factors["mlp"])(stage.start), expected)
     np.testing.assert_array_equal(factors["mlp"](stage.start + 3), np.ones(32))
-    assert transition.rate_by_axis(operators(settings, 1), settings.stages[1]) == {}
+    assert transition.factors_by_axis(operators(settings, 1), settings.stages[1]) == {}
 
 
 def rates(settings):
     """The rate of every update of the run."""
     return [
-        float(stages.make_rate(settings, index)(step))
+        float(stages.learning_rate(settings.stages, index)(step))
         for index, stage in enumerate(settings.stages)
         for step in range(stage.start, stage.end)
     ]
@@ -155,7 +160,7 @@ def test_warm_up_stable_decay_cools_once_at_the_end_of_all_stages():
 
 def test_msg_lets_the_new_in_over_the_steps_that_a_stage_says():
     settings = resolved(dict(width="msg", ramp=4), stage=3)  # mlp 16 -> 32, at step 21
-    task = stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
+    task = stages.task(context(settings, 3))
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
 
@@ -170,7 +175,7 @@ def test_a_ramp_ends_within_its_stage(ramp):
     settings = resolved(dict(width="msg", ramp=ramp), stage=3)
 
     with pytest.raises(InputError, match=f"stage 3 has ramp {ramp}: set grow.ramp to 1 to 7"):
-        stages.task(settings, families.find("bert"), calibration.vocabulary(400), 3)
+        stages.task(context(settings, 3))
 
 
 def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():

@@ -157,7 +157,7 @@ def test_a_student_comes_into_float16_by_the_penalty_and_learns_as_well():
     """Sixty updates on masked words by LAMB, without and with the penalty."""
     config, start = sharp_student()
     inputs, axes = tiny.inputs(), mobilebert.network(config).axes
-    optimizer = optimizers.lamb(axes, lambda step: 0.01)
+    optimizer = optimizers.make(optimizers.Lamb(), axes, lambda step: 0.01)
     run = watched(config, penalty.watch(penalty.LIMIT, share()))
 
     def loss(params, factor):

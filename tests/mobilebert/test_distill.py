@@ -156,7 +156,7 @@ def test_the_tasks_of_the_family_are_the_strategies_of_the_paper():
         ("", ["transfer.embedding_norm=copy"], "set it to identity or least_squares"),
         ("", ["model.norm=layer"], "'layer' in the student; set it to copy"),
         ("", ["model.norm=folded", "transfer.embedding_norm=least_squares"], "to identity"),
-        ("untaught", [], "nothing teaches it"),
+        ("untaught", [], "it has no teacher: put"),
         ("untaught", ["transfer.teacher=/nowhere"], "/nowhere is no working directory"),
     ],
 )

@@ -7,6 +7,8 @@ import distilling
 import pytest
 
 from bertgrow.core.errors import InputError
+from bertgrow.core.types import StageContext
+from bertgrow.models import families
 from bertgrow.recipes import load, resolve
 from bertgrow.run import job
 from bertgrow.train import metrics
@@ -62,7 +64,7 @@ def test_a_later_start_takes_the_same_checkpoint_though_there_is_a_newer_one(sto
     which = {"step": 3, "digest": digest(teacher, 3)}
     settings = resolved(teacher, vocab=store.vocab, lent={str(teacher): which})
 
-    source = teachers.find(settings, 0)
+    source = teachers.find(StageContext(families.find("mobilebert"), settings, 0, store.vocab))
 
     assert (source.step, source.digest) == (3, which["digest"])
     assert job.make(settings, [store]).summary["lent"] == {str(teacher): which}

@@ -45,9 +45,9 @@ def published(step, layer, phase):
 def optimizer(**phases):
     phases = phases or dict(start=START, steps_per_layer=PHASE)
     factors = schedule.progressive(num_layers=LAYERS, **phases)
-    lamb = optimizers.lamb(
-        AXES, lambda step: 1e-2, bias_correction=False,
-        rate_by_axis={"layers": factors}, frozen=("words", "output_bias"),
+    lamb = optimizers.make(
+        optimizers.Lamb(bias_correction=False), AXES, lambda step: 1e-2,
+        factors_by_axis={"layers": factors}, frozen=("words", "output_bias"),
     )  # fmt: skip
     return schedule.with_fresh_moments(lamb, AXES, **phases)
 

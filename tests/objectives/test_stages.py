@@ -6,6 +6,7 @@ import pytest
 import tiny
 
 from bertgrow.core.errors import InputError
+from bertgrow.core.types import StageContext
 from bertgrow.models import families
 from bertgrow.objectives import stages
 from bertgrow.planning import calibration
@@ -25,7 +26,7 @@ def run_of(*given, **fields):
 
 
 def rates(run, index):
-    rate, stage = stages.make_rate(run, index), run.stages[index]
+    rate, stage = stages.learning_rate(run.stages, index), run.stages[index]
     return [float(rate(step)) for step in range(stage.start, stage.end)]
 
 
@@ -129,7 +130,8 @@ SMALL = dict(num_layers=1, width=16, num_heads=2, ffn_width=32, max_length=32)
 def test_a_stage_trains_at_its_own_masking_rate_and_is_evaluated_at_that_of_the_run():
     model, family = recipe.bert(vocab_size=100, **SMALL), families.find("bert")
     runs = [run_of(dict(steps=1, masking=own), model=model) for own in ({}, dict(rate=0.4))]
-    base, own = (stages.task(run, family, calibration.vocabulary(100), 0) for run in runs)
+    vocab = calibration.vocabulary(100)
+    base, own = (stages.task(StageContext(family, run, 0, vocab)) for run in runs)
     params, inputs = base.init(jax.random.key(0)), tiny.inputs(length=32)
     batch = {name: inputs[name] for name in ("tokens", "types")}
     batch["ids"] = np.stack([[0, 0, 0], [0, 1, 2]], axis=1).astype(np.uint32)

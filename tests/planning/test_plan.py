@@ -11,6 +11,7 @@ import pytest
 
 from bertgrow import cli
 from bertgrow.core.errors import InputError
+from bertgrow.core.types import StageContext
 from bertgrow.growth.operators import masked
 from bertgrow.models import families
 from bertgrow.objectives import stages
@@ -190,7 +191,7 @@ def test_evaluation_keeps_no_outputs_of_layers():
 
 def working(**model):
     settings, family = small(**model)
-    task = stages.task(settings, family, vocabulary(1000), 0)
+    task = stages.task(StageContext(family, settings, 0, vocabulary(1000)))
     return traced.peak_bytes(memory.evaluation_trace(task, 8, 64))
 
 
@@ -230,7 +231,7 @@ def test_a_growth_that_does_not_fit_is_marked():
 
 def test_what_is_kept_grows_with_the_rows():
     settings, family = small()
-    task = stages.task(settings, family, vocabulary(1000), 0)
+    task = stages.task(StageContext(family, settings, 0, vocabulary(1000)))
 
     eight, sixteen, more = (memory.saved(task, rows, 64) for rows in (8, 16, 24))
 
@@ -239,7 +240,7 @@ def test_what_is_kept_grows_with_the_rows():
 
 def test_weights_that_are_partly_hidden_are_kept_beside_those_that_learn():
     settings, family = small()
-    task = stages.task(settings, family, vocabulary(1000), 0)
+    task = stages.task(StageContext(family, settings, 0, vocabulary(1000)))
     down = 4 * 4 * 512 * 128  # of 4 layers; alone sums over what is new
 
     hidden = masked.ramped(task, {"mlp": np.arange(512) >= 256}, start=0, ramp=2)
@@ -250,7 +251,7 @@ def test_weights_that_are_partly_hidden_are_kept_beside_those_that_learn():
 
 def saved(**model):
     settings, family = small(**model)
-    task = stages.task(settings, family, vocabulary(1000), 0)
+    task = stages.task(StageContext(family, settings, 0, vocabulary(1000)))
     return memory.saved(task, 8, 64)
 
 

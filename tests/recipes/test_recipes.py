@@ -79,59 +79,6 @@ def _keeps(stage):
     return stage.task, stage.model.ffn_share, getattr(stage.model, "pool", 1)
 
 
-def test_a_stage_is_changed_from_the_command_line():
-    run = resolve.resolve(read("bert_base_grow", "--config.stages[0].steps=10"))
-
-    assert [stage.steps for stage in run.stages] == [10, 200_000, 300_000, 300_000]
-    assert run.stages[1].start == 10
-
-
-@pytest.mark.parametrize(
-    "override, error",
-    [
-        ("optimiser.clip=1", "optimiser.clip: no such field; nearest: config.optimizer"),
-        ("schedule.peek=1", "schedule.peek: no such field; nearest: config.schedule.peak"),
-        ("peak=1", "peak: no such field; nearest: config.schedule.peak"),
-        ("mesh.q=1", "mesh.q: no such field; config.mesh has data, fsdp, tensor"),
-        ("batch.size=1", "batch.size: no such field; config.batch is 512 and has no fields"),
-        ("stages[7].steps=1", "stages[7].steps: the recipe has 4 stages (0 to 3)"),
-        ("stages.steps=1", "stages.steps: expected a number, e.g. --config.stages[0].steps"),
-        ("stages[0=1", "stages[0: expected --config.NAME=VALUE"),
-        ("batch=ten", "batch=ten: expected a whole number"),
-        ("batch=1.5", "batch=1.5: expected a whole number"),
-        ("batch", "batch: expected a whole number"),
-        ("optimizer.clip=x", "optimizer.clip=x: expected a number"),
-        ("model.next_sentence=no!", "model.next_sentence=no!: expected true or false"),
-        (
-            "optimizer=lamb",
-            "optimizer=lamb: expected fields in braces; set one field as "
-            "--config.optimizer.NAME=VALUE",
-        ),
-    ],
-)
-def test_a_wrong_override_is_refused_with_what_is_expected(override, error):
-    with pytest.raises(InputError) as refused:
-        read("bert_base_grow", f"--config.{override}")
-
-    assert str(refused.value) == f"--config.{error}"
-
-
-def test_an_argument_that_is_no_field_is_refused():
-    with pytest.raises(InputError, match="unknown argument '--confg.batch=1'"):
-        read("bert_base", "--confg.batch=1")
-
-
-def test_the_later_of_two_overrides_counts():
-    recipe = read(
-        "bert_base_grow", "--config.batch=8", "--config.optimizer={'clip': 2.0}",
-        "--config.optimizer.clip=3", "--config.stages[-1].steps=9", "--config.batch=16",
-        "--config.model.next_sentence=false",
-    )  # fmt: skip
-
-    assert (recipe.batch, recipe.optimizer.clip, recipe.stages[3].steps) == (16, 3.0, 9)
-    assert recipe.model.next_sentence is False
-
-
 @pytest.mark.parametrize(
     "change, said",
     [

@@ -101,4 +101,4 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(launch, tmp_
 
     assert process.wait() == 1
     log = processes.said(workdir)
-    assert "rows" in log and "checkpoint" in log
+    assert "sequences" in log and "checkpoint" in log

@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_is_found_before_a_save_with_its_own_step(log)
     for step in (1, 2, 3):
         log.take(info(step, math.nan if step == 2 else 1.0))
 
-    with pytest.raises(errors.CheckFailed, match="at step 2, rows 8 to 15"):
+    with pytest.raises(errors.CheckFailed, match="at step 2, sequences 8 to 15"):
         log.sync()
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from bertgrow.core import errors
 from bertgrow.train import loop, sharding
-from bertgrow.train.checkpoints import checkpoint, disk, retention
+from bertgrow.train.checkpoints import checkpoint, disk
 
 CHILD = Path(__file__).with_name("child.py")
 MESH_8 = {"data": 2, "fsdp": 2, "tensor": 2}
@@ -226,13 +226,13 @@ def test_the_last_checkpoints_and_one_of_each_stage_stay(tmp_path, state):
 def test_deleting_as_one_goes_keeps_what_deleting_at_the_end_would(steps, ends, keep):
     kept = set()
     for step in sorted(steps):
-        kept = retention.retained(kept | {step}, ends, keep)
+        kept = checkpoint.retained(kept | {step}, ends, keep)
 
-    assert kept == retention.retained(steps, ends, keep)
+    assert kept == checkpoint.retained(steps, ends, keep)
 
 
 def test_a_stage_end_belongs_to_the_stage_that_ends():
-    assert retention.retained([5, 10, 15, 20, 25], [10, 30], keep=1) == {10, 25}
+    assert checkpoint.retained([5, 10, 15, 20, 25], [10, 30], keep=1) == {10, 25}
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path, state):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from bertgrow.core import errors
-from bertgrow.train import divergence, environment, metrics
+from bertgrow.train import environment, metrics
 
 
 @pytest.fixture
@@ -114,12 +114,13 @@ def test_threads_of_the_host_do_not_count_on_an_accelerator():
 @pytest.mark.parametrize("bad", [{"loss": math.nan}, {"loss": 1.0, "grad_norm": math.inf}])
 def test_a_diverged_step_is_named_with_its_rows_and_the_last_good_checkpoint(bad):
     with pytest.raises(
-        errors.CheckFailed, match="at step 12, rows 88 to 95; the last good checkpoint is 10"
+        errors.CheckFailed,
+        match="at step 12, sequences 88 to 95; the last good checkpoint is 10",
     ):
-        divergence.check_finite(bad, step=12, position={"row": 96}, rows=8, checkpoint=10)
+        metrics.check_finite(bad, step=12, position={"row": 96}, rows=8, checkpoint=10)
 
 
 def test_a_finite_step_passes():
-    divergence.check_finite(
+    metrics.check_finite(
         {"loss": jnp.float32(3), "grad_norm": 1.0}, step=1, position={"row": 8}, rows=8
     )

@@ -9,10 +9,11 @@ import toy_task
 
 from bertgrow.core import errors
 from bertgrow.train import optimizers
+from bertgrow.train.optimizers import AdamW, Lamb
 
 
-def constant(rate):
-    return lambda step: rate
+def constant(learning_rate):
+    return lambda step: learning_rate
 
 
 def train(optimizer, params, gradients):
@@ -52,7 +53,7 @@ def test_lamb_moves_every_layer_in_proportion_to_its_weight():
     axes = {"w": jax.P("layers", "ffn", "embed_in", "mlp")}
     params = {"w": jnp.array([1.0, 100.0]).reshape(2, 1, 1, 1) * jnp.ones((2, 3, 2, 2))}
     gradient = jax.tree.map(jnp.ones_like, params)
-    optimizer = optimizers.lamb(axes, constant(0.1), decay=0.0)
+    optimizer = optimizers.make(Lamb(weight_decay=0.0), axes, constant(0.1))
 
     after = train(optimizer, params, [gradient])
 
@@ -68,8 +69,8 @@ def test_lamb_equals_a_plain_reference(bias_correction):
     start["w"] *= np.arange(1, 7).reshape(2, 3, 1, 1)  # every slice has its own norm
     gradients = [{k: 0.1 * rng.normal(size=v.shape) for k, v in start.items()} for _ in "123"]
 
-    optimizer = optimizers.lamb(
-        axes, constant(0.01), clip=None, decay=0.1, bias_correction=bias_correction
+    optimizer = optimizers.make(
+        Lamb(clip=0.0, weight_decay=0.1, bias_correction=bias_correction), axes, constant(0.01)
     )
     as_float = [jax.tree.map(jnp.float32, tree) for tree in [start, *gradients]]
     after = train(optimizer, as_float[0], as_float[1:])
@@ -107,21 +108,22 @@ def test_adamw_equals_optax():
         "output_bias": False,
     }
 
-    ours = train(optimizers.adamw(toy_task.AXES, constant(0.01), decay=0.1), params, gradients)
+    optimizer = optimizers.make(AdamW(weight_decay=0.1), toy_task.AXES, constant(0.01))
+    actual = train(optimizer, params, gradients)
 
-    theirs = optax.chain(
+    reference = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adamw(0.01, eps=1e-6, weight_decay=0.1, mask=decayed),
     )
-    theirs = optax.with_extra_args_support(theirs)
-    assert_trees_close(ours, train(theirs, params, gradients), rtol=1e-5)
+    reference = optax.with_extra_args_support(reference)
+    assert_trees_close(actual, train(reference, params, gradients), rtol=1e-5)
 
 
 def test_without_bias_correction_the_first_step_is_smaller():
     params, gradients = {"b": jnp.zeros(3)}, [{"b": jnp.full(3, 0.1)}]
     axes = {"b": jax.P("mlp")}
 
-    plain = optimizers.adamw(axes, constant(1.0), bias_correction=False)
+    plain = optimizers.make(AdamW(bias_correction=False), axes, constant(1.0))
 
     # m / sqrt(v) = 0.1 g / (sqrt(0.001) g)
     after = train(plain, params, gradients)
@@ -134,8 +136,8 @@ def test_clipping_bounds_the_global_norm():
     large = {"a": jnp.full(1, 30.0), "b": jnp.full(1, 40.0)}
     small = {"a": jnp.full(1, 0.6), "b": jnp.full(1, 0.8)}
 
-    state = optimizers.adamw(axes, constant(1.0)).init(params)
-    optimizer = optimizers.adamw(axes, constant(1.0))
+    optimizer = optimizers.make(AdamW(), axes, constant(1.0))
+    state = optimizer.init(params)
     _, from_large = optimizer.update(large, state, params, step=0)
     _, from_small = optimizer.update(small, state, params, step=0)
 
@@ -163,12 +165,14 @@ def test_matrices_and_tables_decay_and_nothing_else(names, expected):
     assert optimizers.is_matrix(names) is expected
 
 
-@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lamb])
-def test_only_weights_shrink_without_a_gradient(make):
+@pytest.mark.parametrize("kind", [AdamW, Lamb])
+def test_only_weights_shrink_without_a_gradient(kind):
     params = jax.tree.map(jnp.ones_like, toy_task.init(jax.random.key(0)))
     zero = jax.tree.map(jnp.zeros_like, params)
 
-    after = train(make(toy_task.AXES, constant(0.1), decay=0.5), params, [zero])
+    after = train(
+        optimizers.make(kind(weight_decay=0.5), toy_task.AXES, constant(0.1)), params, [zero]
+    )
 
     assert float(after["words"].max()) < 1
     assert float(after["layers"]["up"]["kernel"].max()) < 1
@@ -177,9 +181,9 @@ def test_only_weights_shrink_without_a_gradient(make):
     np.testing.assert_array_equal(after["layers"]["norm"]["scale"], 1)
 
 
-def test_the_rate_is_read_from_the_step_of_the_run():
+def test_the_learning_rate_is_a_function_of_the_step_of_the_run():
     params, gradient = {"b": jnp.zeros(1)}, {"b": jnp.ones(1)}
-    optimizer = optimizers.adamw({"b": jax.P("mlp")}, lambda step: step * 1.0)
+    optimizer = optimizers.make(AdamW(), {"b": jax.P("mlp")}, lambda step: step * 1.0)
     state = optimizer.init(params)
 
     updates, state = optimizer.update(gradient, state, params, step=jnp.int32(7))
@@ -188,8 +192,8 @@ def test_the_rate_is_read_from_the_step_of_the_run():
     assert float(optax.tree.get(state, "rate")) == 7
 
 
-@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lamb])
-def test_units_of_an_axis_have_their_own_rate_on_both_sides(make):
+@pytest.mark.parametrize("kind", [AdamW, Lamb])
+def test_units_of_an_axis_have_their_own_factor_on_both_sides(kind):
     """Also its decay: a layer at factor zero does not move at all."""
     params, gradients = toy_task.init(jax.random.key(0)), toy_gradients(1)
     layers = params["layers"]["up"]["kernel"].shape[0]
@@ -199,29 +203,33 @@ def test_units_of_an_axis_have_their_own_rate_on_both_sides(make):
         "mlp": lambda step: jnp.where(jnp.arange(wide) == 1, 0.5, 1.0),
     }
 
-    plain = train(make(toy_task.AXES, constant(0.01)), params, gradients)
-    scaled = train(make(toy_task.AXES, constant(0.01), rate_by_axis=by_axis), params, gradients)
+    plain = train(optimizers.make(kind(), toy_task.AXES, constant(0.01)), params, gradients)
+    scaled = train(
+        optimizers.make(kind(), toy_task.AXES, constant(0.01), factors_by_axis=by_axis),
+        params,
+        gradients,
+    )
 
     moved, by_factor = (jax.tree.map(jnp.subtract, after, params) for after in (plain, scaled))
     for name, at in (("up", (Ellipsis, 1)), ("down", (slice(None), 1))):
-        ours, theirs = (np.array(m["layers"][name]["kernel"]) for m in (by_factor, moved))
-        theirs[0] = 0  # step 0
-        theirs[at] /= 2
+        actual, expected = (np.array(m["layers"][name]["kernel"]) for m in (by_factor, moved))
+        expected[0] = 0  # step 0
+        expected[at] /= 2
         # A difference of float32 weights of order 1.
-        np.testing.assert_allclose(ours, theirs, atol=3e-7)
+        np.testing.assert_allclose(actual, expected, atol=3e-7)
     np.testing.assert_array_equal(scaled["words"], plain["words"])
 
 
-@pytest.mark.parametrize("make", [optimizers.adamw, optimizers.lamb])
-def test_a_frozen_module_stays_as_it_is_and_does_not_count_for_clipping(make):
+@pytest.mark.parametrize("kind", [AdamW, Lamb])
+def test_a_frozen_module_stays_as_it_is_and_does_not_count_for_clipping(kind):
     params, gradients = toy_task.init(jax.random.key(0)), toy_gradients(2)
     alone = [{**g, "words": 0 * g["words"]} for g in gradients]
-    optimizer = make(toy_task.AXES, constant(0.01), frozen=("words",))
+    optimizer = optimizers.make(kind(), toy_task.AXES, constant(0.01), frozen=("words",))
 
     after = train(optimizer, params, gradients)
 
     np.testing.assert_array_equal(after["words"], params["words"])
-    others = train(make(toy_task.AXES, constant(0.01)), params, alone)
+    others = train(optimizers.make(kind(), toy_task.AXES, constant(0.01)), params, alone)
     assert_trees_close({**after, "words": 0}, {**others, "words": 0}, rtol=1e-6)
 
 
@@ -229,12 +237,14 @@ def test_a_frozen_stage_keeps_the_state_of_the_optimizer_as_it_was():
     """So that moments carry over to a stage that freezes nothing."""
     params = toy_task.init(jax.random.key(0))
 
-    frozen = optimizers.adamw(toy_task.AXES, constant(0.01), frozen=("words",)).init(params)
+    frozen = optimizers.make(AdamW(), toy_task.AXES, constant(0.01), frozen=("words",)).init(
+        params
+    )
 
-    free = optimizers.adamw(toy_task.AXES, constant(0.01)).init(params)
+    free = optimizers.make(AdamW(), toy_task.AXES, constant(0.01)).init(params)
     assert jax.tree.structure(frozen) == jax.tree.structure(free)
 
 
-def test_a_module_that_is_not_there_cannot_be_frozen():
+def test_an_unknown_module_cannot_be_frozen():
     with pytest.raises(errors.InputError, match="no module 'word' to freeze.*words"):
-        optimizers.adamw(toy_task.AXES, constant(0.01), frozen=("word",))
+        optimizers.make(AdamW(), toy_task.AXES, constant(0.01), frozen=("word",))

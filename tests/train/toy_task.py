@@ -103,5 +103,6 @@ def batches(row=0, batch=BATCH):
         yield rows, {"row": row}
 
 
-def optimizer(make=optimizers.adamw, peak=1e-2, total=40, **settings):
-    return make(AXES, schedules.default(peak=peak, total=total, warmup=4), **settings)
+def optimizer(peak=1e-2, total=40):
+    learning_rate = schedules.default(peak=peak, total=total, warmup=4)
+    return optimizers.make(optimizers.AdamW(), AXES, learning_rate)

@@ -8,19 +8,18 @@
 A checkpoint is complete once `checksums/STEP.json` exists, which is written last.
 """
 
-import json
+import bisect
 import os
 import sys
 import threading
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 
 from bertgrow.core import errors
-from bertgrow.train.checkpoints import checksums, disk, layout, retention
+from bertgrow.train.checkpoints import checksums, disk, state_files
 
 
 class Checkpoints:
@@ -45,7 +44,7 @@ class Checkpoints:
         self._lock = None
         self._writer = None  # opened by the first save, so that readers do not change the disk
         self._thread = self._error = self._last = None
-        self._is_told = False  # whether the error was raised
+        self._is_error_raised = False
 
     def __enter__(self):
         return self
@@ -55,25 +54,24 @@ class Checkpoints:
 
     def latest(self, report=print):
         """Returns the newest intact step, or None; calls `report` for each damaged one."""
-        found = -1
+        newest = -1
         if jax.process_index() == 0:
-            found = self._newest_intact(report)
+            newest = self._newest_intact(report)
         if jax.process_count() > 1:  # one process reads and broadcasts the step to all
-            share = multihost_utils.broadcast_one_to_all
-            found = int(share(np.int32(found)))
-        return None if found < 0 else found
+            newest = int(multihost_utils.broadcast_one_to_all(np.int32(newest)))
+        return None if newest < 0 else newest
 
     def steps(self):
         """Returns the steps that have a folder, ascending; some may be damaged."""
         try:
             return sorted(int(entry.name) for entry in self._entries() if _is_step(entry))
         except OSError as error:
-            disk.blame(error, self.path, "read")
+            disk.raise_if_storage(error, self.path, "read")
             raise
 
     def record(self, step):
         """Returns the record that was passed to `save` with the state."""
-        return self._record(step)["record"]
+        return state_files.read_record(self._folder(step))[0]
 
     def digest(self, step):
         """Returns the sha256 of the checksum file of a checkpoint; None if it has none."""
@@ -90,24 +88,22 @@ class Checkpoints:
         Returns:
           `(state, record)`.
         """
-        plain = layout.plain(target)
-        self._compare(step, plain)
-        state = self._read(step, item=plain)
+        state = state_files.read(self._folder(step), state_files.plain(target))
+        record, key_impl = state_files.read_record(self._folder(step))
         self._last = step
-        saved = self._record(step)
-        key = jax.random.wrap_key_data(state.key, impl=saved["key"])
-        return state._replace(key=key), saved["record"]
+        key = jax.random.wrap_key_data(state.key, impl=key_impl)
+        return state._replace(key=key), record
 
     def restore_params(self, step, target):
         """Restores the parameters only, e.g. to start another run or to load a teacher."""
-        why = checksums.reason(self.path / str(step), self._checksum(step))
-        if why is not None:
+        damage = checksums.reason(self._folder(step), self._checksum(step))
+        if damage is not None:
             raise errors.InputError(
                 f"the weights of checkpoint {step} in {self.path} are needed and cannot be "
-                f"used: {why}; restore the folder from a copy, or train it again"
+                f"used: {damage}; restore the folder from a copy, or train it again"
             )
-        self._compare(step, {"params": target})
-        return self._read(step, item={"params": target}, partial_restore=True)["params"]
+        target = {"params": target}
+        return state_files.read(self._folder(step), target, partial_restore=True)["params"]
 
     def save(self, step, state, record):
         """Starts to save a state; returns once its arrays are copied from the devices.
@@ -127,21 +123,13 @@ class Checkpoints:
         try:
             self._open()
         except OSError as error:
-            disk.blame(error, self.path, "write")
+            disk.raise_if_storage(error, self.path, "write")
             raise
         newest = max(self.steps(), default=-1)
         if step <= newest:
             raise RuntimeError(f"checkpoint {newest} exists; {step} would be older")
         try:
-            self._writer.save(
-                self.path / str(step),
-                args=ocp.args.Composite(
-                    state=ocp.args.PyTreeSave(layout.plain(state)),
-                    record=ocp.args.JsonSave(
-                        {"record": record, "key": str(jax.random.key_impl(state.key))}
-                    ),
-                ),
-            )
+            self._writer.save(self._folder(step), args=state_files.contents(state, record))
         except Exception as error:
             self._error = error
             self.wait()
@@ -158,14 +146,14 @@ class Checkpoints:
         if self._thread is not None:
             self._thread.join()
         if self._error is not None:
-            self._is_told = True
-            disk.blame(self._error, self.path, "write")
+            self._is_error_raised = True
+            disk.raise_if_storage(self._error, self.path, "write")
             raise self._error
 
     def close(self):
         """Waits for the save in progress. Always call it; otherwise that save is lost."""
         try:
-            if not self._is_told:
+            if not self._is_error_raised:
                 self.wait()
         finally:
             if self._writer is not None:
@@ -180,7 +168,7 @@ class Checkpoints:
         try:
             self._writer.wait_until_finished()
             if jax.process_index() == 0:
-                checksums.write(self.path / str(step), self._checksum(step))
+                checksums.write(self._folder(step), self._checksum(step))
                 self._prune()
         except BaseException as error:  # noqa: BLE001 - the next call raises it
             self._error = error
@@ -191,14 +179,14 @@ class Checkpoints:
     def _newest_intact(self, report):
         for step in reversed(self.steps()):
             try:
-                why = checksums.reason(self.path / str(step), self._checksum(step))
+                damage = checksums.reason(self._folder(step), self._checksum(step))
             except OSError as error:  # unreadable now, but perhaps not damaged
-                disk.blame(error, self.path, "read")
+                disk.raise_if_storage(error, self.path, "read")
                 raise
-            if why is None:
+            if damage is None:
                 return step
-            self.damaged[step] = why
-            report(f"checkpoint {step} is not used: {why}")
+            self.damaged[step] = damage
+            report(f"checkpoint {step} is not used: {damage}")
         return -1
 
     def _open(self):
@@ -208,22 +196,22 @@ class Checkpoints:
         self.path.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
             self._lock = disk.lock(self.path)
-            vouched = {step for step in self.steps() if self._checksum(step).exists()}
+            complete = {step for step in self.steps() if self._checksum(step).exists()}
             for entry in self._entries():
-                if _is_step(entry) and int(entry.name) in vouched - self.damaged.keys():
+                if _is_step(entry) and int(entry.name) in complete - self.damaged.keys():
                     continue
                 if _is_step(entry) or ".orbax-checkpoint-tmp" in entry.name:
                     disk.remove(entry)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoints are tidy")
-        self._writer = ocp.AsyncCheckpointer(_handler())
+        self._writer = state_files.writer()
 
     def _prune(self):
         """Removes old checkpoints, each checksum first, so that partial ones stay unused."""
         steps = self.steps()
-        for step in set(steps) - retention.retained(steps, self._ends, self._keep):
+        for step in set(steps) - retained(steps, self._ends, self._keep):
             self._checksum(step).unlink(missing_ok=True)
-            (self.path / str(step)).rmtree()
+            (self._folder(step)).rmtree()
 
     def _entries(self):
         return list(self.path.iterdir()) if self.path.exists() else []
@@ -231,52 +219,25 @@ class Checkpoints:
     def _checksum(self, step):
         return self.path / "checksums" / f"{step}.json"
 
-    def _record(self, step):
-        return json.loads((self.path / str(step) / "record" / "metadata").read_text())
-
-    def _read(self, step, **settings):
-        target = settings["item"]
-        settings["restore_args"] = ocp.checkpoint_utils.construct_restore_args(target)
-        wanted = ocp.args.Composite(state=ocp.args.PyTreeRestore(**settings))
-        with ocp.Checkpointer(_handler()) as reader:
-            return reader.restore(self.path / str(step), args=wanted).state
-
-    def _compare(self, step, target):
-        """Raises an InputError for the first array that is missing or differs.
-
-        Orbax alone would cast to another dtype silently.
-        """
-        with ocp.Checkpointer(_handler()) as reader:
-            saved = reader.metadata(self.path / str(step)).item_metadata["state"].tree
-        parts = [part for part in layout.parts(target) if part in saved]
-        saved = layout.table({part: saved[part] for part in parts})
-        wanted = layout.table(target)
-        for name in sorted(saved.keys() | wanted.keys()):
-            if saved.get(name) != wanted.get(name):
-                raise errors.InputError(
-                    f"checkpoint {step} in {self.path} holds {name} as "
-                    f"{saved.get(name, 'nothing')}, and {wanted.get(name, 'nothing')} is "
-                    "expected: use the recipe that it was written with"
-                )
+    def _folder(self, step):
+        return self.path / str(step)
 
 
-def _handler():
-    """Returns the Orbax handler of a state and its record; the first replica writes each array.
+def retained(steps, stage_ends, keep):
+    """Returns the steps to keep: the last `keep`, and the last step of each stage.
 
-    By default Orbax divides the writing among replicas and compiles a program per shape for
-    it. The first save then blocks for seconds, which is too long shortly before a deadline.
+    The rule uses the stage ends only. Metrics are not available after a restart, so a rule
+    that reads them would then delete the checkpoints of whole stages.
+
+    Args:
+      steps: steps of the existing checkpoints.
+      stage_ends: step of the run at which each stage ends; a checkpoint at that step belongs
+        to the stage that ends.
+      keep: int, at least 1.
     """
-    handlers = ocp.type_handlers
-    registry = handlers.create_type_handler_registry(
-        (jax.Array, handlers.ArrayHandler(use_replica_parallel=False)),
-        (np.ndarray, handlers.NumpyHandler()),
-        (int, handlers.ScalarHandler()),
-        (float, handlers.ScalarHandler()),
-    )
-    return ocp.CompositeCheckpointHandler(
-        state=ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
-        record=ocp.JsonCheckpointHandler(),
-    )
+    steps, ends = sorted(steps), sorted(stage_ends)
+    last_of_stage = {bisect.bisect_left(ends, step): step for step in steps}
+    return set(steps[-keep:]) | set(last_of_stage.values())
 
 
 def _is_step(entry):

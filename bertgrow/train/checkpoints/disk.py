@@ -11,7 +11,7 @@ import jax
 
 from bertgrow.core import errors
 
-SIGNS = ("No space left", "File too large", "quota", "Permission denied", "Read-only")
+STORAGE_ERRORS = ("No space left", "File too large", "quota", "Permission denied", "Read-only")
 CHECKPOINTS = "free some disk, choose another --workdir or keep fewer checkpoints"
 
 
@@ -31,14 +31,14 @@ def bytes_needed(stages, keep):
 
     Args:
       stages: one TrainState (arrays or shapes) for each stage, in order.
-      keep: as in `retention.retained`.
+      keep: as in `checkpoint.retained`.
 
     Returns:
       int, bytes of one checkpoint of every earlier stage, of the last `keep`, and of the one
       being written, because it is completed before an older one is removed.
     """
     sizes = [state_bytes(shapes) for shapes in stages]
-    return max(sum(sizes[:now]) + (keep + 1) * sizes[now] for now in range(len(sizes)))
+    return max(sum(sizes[:i]) + (keep + 1) * size for i, size in enumerate(sizes))
 
 
 def check_disk(path, needed, *, what="checkpoints", hint=CHECKPOINTS):
@@ -58,7 +58,7 @@ def check_disk(path, needed, *, what="checkpoints", hint=CHECKPOINTS):
     folder = path
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
-    free = shutil.disk_usage(folder).free + _taken(path)
+    free = shutil.disk_usage(folder).free + _bytes_used(path)
     if free < needed:
         raise errors.InputError(
             f"{what} need {needed / 1e9:,.2f} GB and {folder} has {free / 1e9:,.2f} GB: {hint}"
@@ -67,20 +67,20 @@ def check_disk(path, needed, *, what="checkpoints", hint=CHECKPOINTS):
 
 def remove(folder, tries=20):
     """Removes the folder of a failed save; retries, as its threads may still write files."""
-    for left in reversed(range(tries)):
+    for tries_left in reversed(range(tries)):
         try:
             return folder.rmtree()
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY or not left:
+            if error.errno != errno.ENOTEMPTY or not tries_left:
                 raise
             time.sleep(0.1)
 
 
-def _taken(path):
-    found = 0
+def _bytes_used(path):
+    total = 0
     for folder, _, names in os.walk(path):
-        found += sum(os.path.getsize(os.path.join(folder, name)) for name in names)
-    return found
+        total += sum(os.path.getsize(os.path.join(folder, name)) for name in names)
+    return total
 
 
 def lock(folder, *, option="--workdir"):
@@ -112,16 +112,16 @@ def lock(folder, *, option="--workdir"):
     return handle
 
 
-def blame(error, path, doing):
+def raise_if_storage(error, path, action):
     """Raises an InputError if a storage error is in the chain of causes of `error`."""
     if isinstance(error, errors.InputError):
         raise error
     cause = error
     while cause is not None:
-        if isinstance(cause, OSError) or any(word in str(cause) for word in SIGNS):
+        if isinstance(cause, OSError) or any(word in str(cause) for word in STORAGE_ERRORS):
             line = str(cause).strip().splitlines()[0][:300]
             raise errors.InputError(
-                f"cannot {doing} checkpoints in {path}: {line}; free some disk, or choose "
+                f"cannot {action} checkpoints in {path}: {line}; free some disk, or choose "
                 "another --workdir"
             ) from error
         cause = cause.__cause__ or cause.__context__
