@@ -8,11 +8,10 @@ import sys
 from etils import epath
 
 from bertgrow.core import errors
-from bertgrow.reporting import baseline, compare_page, seeds, table
+from bertgrow.reporting import baseline, compare_page, comparison, table
 from bertgrow.run import records
 
 TAKES_RECIPE = True
-FILES = ("compare.json", "compare.svg", "compare.html")
 EPILOG = """examples:
   bertgrow compare --arms full=demo:scratch grown=demo:grow \\
       --seeds 3 --config.data.store=STORE --workdir runs/demo
@@ -51,10 +50,12 @@ def main(args) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
         results, chosen, folder = _train(args) if args.arms else _read(args)
     if args.json:
-        print(json.dumps(as_json(results, folder, chosen), indent=2))
-    else:
-        show(results, chosen)
-        print(f"written: {', '.join(str(folder / name) for name in FILES)}")
+        print(json.dumps(comparison.as_json(results, folder, chosen), indent=2))
+        return 0
+    table.show([result.arm for result in results], chosen)
+    for line in compare_page.notes(results):
+        print(line)
+    print(f"written: {', '.join(str(folder / name) for name in comparison.FILES)}")
     return 0
 
 
@@ -68,44 +69,16 @@ def _train(args):
             "given as --config.NAME=VALUE"
         )
     if not args.workdir:
-        raise errors.InputError("--arms needs --workdir, where the runs are to be")
+        raise errors.InputError("--arms needs --workdir, the folder of the runs")
     folder = epath.Path(args.workdir)
-    words = _baseline_first(args.arms, args.baseline)
-    planned = arms.plan(words, _num_seeds(args), folder, args.overrides)
-    done = []
-    for each in arms.run_all(planned, resume=_command(args)):
-        done.append(records.read(each.folder))
+    recipes = _baseline_first(args.arms, args.baseline)
+    planned = arms.plan(recipes, _num_seeds(args), folder, args.overrides)
+    finished = []
+    for run in arms.run_all(planned, resume=_command(args)):
+        finished.append(records.read(run.folder))
         # After every run, so that intermediate results can be read.
-        results, chosen = _compare(done, folder, args.baseline, order="named first")
+        results, chosen = comparison.compare(finished, folder, args.baseline, "named first")
     return results, chosen, folder
-
-
-def _baseline_first(arms, name):
-    """The values of --arms with the baseline first, so that it is trained first."""
-    names = [word.partition("=")[0] for word in arms]
-    baseline.check(name, names)
-    return sorted(arms, key=lambda word: word.partition("=")[0] != name) if name else arms
-
-
-def _compare(read, folder, name, order):
-    """Compares runs: (results, `Baseline`), also written to a folder."""
-    groups = seeds.group(read)
-    arms = {group.name: group.runs[0].stages for group in groups}
-    chosen = baseline.choose(arms, name, order)
-    results = seeds.compare(baseline.first(groups, chosen, lambda group: group.name))
-    write(results, folder, chosen)
-    return results, chosen
-
-
-def _num_seeds(args):
-    return 1 if args.seeds is None else args.seeds
-
-
-def _command(args):
-    words = ["bertgrow", "compare", "--arms", *args.arms, *args.overrides]
-    words += ["--seeds", str(_num_seeds(args)), "--workdir", args.workdir]
-    words += ["--baseline", args.baseline] if args.baseline else []
-    return shlex.join(words + ["--json"] * args.json)
 
 
 def _read(args):
@@ -116,104 +89,27 @@ def _read(args):
     if args.seeds is not None or not folders:
         raise errors.InputError("give --arms to train, or working directories to read")
     folders = [epath.Path(folder) for folder in folders]
-    read = records.read_all([run for folder in folders for run in _runs_in(folder)])
-    folder = epath.Path(args.workdir) if args.workdir else read[0].folder.resolve().parent
-    results, chosen = _compare(read, folder, args.baseline, _order(folders[0]))
-    return results, chosen, folder
+    runs = [run for folder in folders for run in comparison.runs_in(folder)]
+    runs = records.read_all(runs)
+    output = epath.Path(args.workdir) if args.workdir else runs[0].folder.resolve().parent
+    order = comparison.reason_of_order(folders[0])
+    return *comparison.compare(runs, output, args.baseline, order), output
 
 
-def _order(folder):
-    """The reason for the order of the given runs; None if the order has no meaning."""
-    if not _is_folder_of_runs(folder):
-        return "named first"
-    return f"first in {folder / FILES[0]}" if _known_order(folder) else None
+def _baseline_first(arms, name):
+    """The values of --arms with the baseline first, so that it is trained first."""
+    names = [word.partition("=")[0] for word in arms]
+    baseline.check(name, names)
+    return sorted(arms, key=lambda word: word.partition("=")[0] != name) if name else arms
 
 
-def _is_folder_of_runs(folder):
-    return folder.is_dir() and not (folder / "config.json").exists()
+def _num_seeds(args):
+    return 1 if args.seeds is None else args.seeds
 
 
-def _known_order(folder):
-    """Names of runs in the order of the folder's last comparison; empty without one."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads((folder / FILES[0]).read_text())
-        return [run["folder"] for arm in known["arms"] for run in arm["runs"]]
-    return []
-
-
-def _runs_in(folder):
-    """The folder itself if it is a run; else the runs in it, in the order of its arms."""
-    if not _is_folder_of_runs(folder):
-        return [folder]
-    found = sorted(path for path in folder.iterdir() if (path / "config.json").exists())
-    order = _known_order(folder)
-    found.sort(key=lambda path: order.index(path.name) if path.name in order else len(order))
-    return found or [folder]
-
-
-def show(results, chosen):
-    """Prints the table, the speed-up of each arm, and whether final losses are comparable."""
-    table.show([result.arm for result in results], chosen)
-    for line in compare_page.notes(results):
-        print(line)
-
-
-def write(results, folder, chosen):
-    """Writes compare.json, compare.svg and compare.html."""
-    contents = (
-        json.dumps(as_json(results, folder, chosen), indent=1) + "\n",
-        compare_page.picture(results),
-        compare_page.page(results, chosen),
-    )
-    for name, content in zip(FILES, contents, strict=True):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(content, encoding="utf-8")
-        except OSError as error:
-            raise errors.InputError(
-                f"{folder / name} cannot be written: {error}; give another --workdir"
-            ) from error
-
-
-def as_json(results, folder, chosen):
-    """All results and the evaluation curves; `folder` is the output folder."""
-    arms = [table.as_json(_arm(result, folder)) for result in results]
-    return {"baseline": baseline.as_json(chosen), "arms": arms}
-
-
-def _arm(result, folder):
-    arm = result.arm._asdict()
-    against = arm.pop("against_first")
-    if against:
-        arm["against_first"] = against._asdict() | {
-            "speed_up": against.speed_up,
-            "is_paired": result.is_paired,
-            "inconclusive": result.inconclusive,
-            "by_seed": {str(seed): equal for seed, equal in result.pairs.items()},
-        }
-    else:
-        arm["against_first"] = None
-    return arm | {
-        "seeds": result.group.seeds,
-        "final": result.final._asdict(),
-        "stages": result.mean.stages,
-        "runs": [_run(run, folder) for run in result.group.runs],
-    }
-
-
-def _place(run, folder):
-    """Path of a run relative to a folder around it, so that both can move; else as given."""
-    inner, outer = run.resolve(), folder.resolve()
-    return str(inner.relative_to(outer) if inner.is_relative_to(outer) else run)
-
-
-def _run(run, folder):
-    fields = ("step", "stage", "length", "tokens", "flops", "seconds", "mask_loss", "unigram")
-    return {
-        "folder": _place(run.folder, folder),
-        "seed": seeds.seed(run),
-        "is_finished": run.is_finished,
-        "store": (run.config.get("store") or {}).get("hash"),
-        "versions": run.config.get("versions"),
-        "evaluations": [{f: row[f] for f in fields if f in row} for row in run.evaluations],
-    }
+def _command(args):
+    """Shell command that continues the comparison, in one line."""
+    words = ["bertgrow", "compare", "--arms", *args.arms, *args.overrides]
+    words += ["--seeds", str(_num_seeds(args)), "--workdir", args.workdir]
+    words += ["--baseline", args.baseline] if args.baseline else []
+    return shlex.join(words + ["--json"] * args.json)

@@ -3,7 +3,15 @@
 import html
 from importlib import resources
 
-from bertgrow.reporting import chart, curves, report_page, seeds, summary
+from bertgrow.reporting import (
+    certificates,
+    chart,
+    curves,
+    elements,
+    report_page,
+    seeds,
+    summary,
+)
 
 PICTURE = ("flops", "seconds")  # the costs that compare.svg shows
 WIDTH, HEIGHT, GAP = 380, 265, 24  # of a chart, in units; a letter is 12 units high
@@ -24,11 +32,11 @@ def page(results, baseline=None) -> str:
     ones = [r.group.runs[0]._replace(name=r.group.name) for r in results]
     title = f"{', '.join(arm.name for arm in arms)}: bertgrow compare"
     parts = [*report_page.overview(arms, baseline)]
-    parts += [f'<p class="quiet wide">{report_page.text(line)}</p>' for line in notes(results)]
+    parts += [f'<p class="quiet wide">{elements.text(line)}</p>' for line in notes(results)]
     parts += [*report_page.losses(means, arms, _seeds(results)), *_by_seed(results)]
-    parts += [*report_page.stages(means, arms), *report_page.growth(ones)]
+    parts += [*report_page.stages(means, arms), *certificates.section(ones)]
     parts += report_page.recipes(ones)
-    return report_page.document(title, parts)
+    return elements.document(title, parts)
 
 
 def picture(results) -> str:
@@ -88,10 +96,10 @@ def _by_seed(results):
             equal = result.pairs.get(seeds.seed(run))
             cells = [seeds.seed(run), f"{run.last('step') or 0}/{run.stages[-1]['end']}"]
             cells += [summary.nats(loss), summary.gains(equal) if equal else "-"]
-            name = report_page.swatch(i) + report_page.text(result.arm.name)
-            rows.append([name, *map(report_page.text, cells)])
+            name = elements.swatch(i) + elements.text(result.arm.name)
+            rows.append([name, *map(elements.text, cells)])
     yield "<h2>Seeds</h2>"
-    yield report_page.table(header, rows, numbers=(1, 2, 3))
+    yield elements.table(header, rows, numbers=(1, 2, 3))
 
 
 def _spread(losses):

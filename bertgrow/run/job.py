@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+from bertgrow.core import keys
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import store
 from bertgrow.data.sequences import pipeline, streams
@@ -108,6 +109,7 @@ def summary(settings, family, todo, stores):
             tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
         ),
         lent=lent,
+        numerics=keys.VERSION,
         versions={name: importlib.metadata.version(name) for name in packages},
     )
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from bertgrow.run import workdir as workdirs
 from bertgrow.train import metrics
 from bertgrow.train.checkpoints import checksums
 
@@ -75,10 +76,7 @@ class Journal:
         for change in changes:
             if change not in ({name: row.get(name) for name in change} for row in rows):
                 self._write(change["step"], metrics.CHANGE, change)
-                self.seen.event(
-                    f"from step {change['step']} on, config.{change['field']} is "
-                    f"{change['after']!r}, was {change['before']!r}"
-                )
+                self.seen.event(workdirs.change_in_words(change))
 
     def record(self):
         """State of the journal to store in a checkpoint, as plain data."""

@@ -71,6 +71,8 @@ def read(folder, name=None):
             )
         growth, metrics = folder / "growth", folder / "metrics.jsonl"
         certificates = [_parse(p) for p in growth.glob("*.json")] if growth.exists() else []
+        if not all(isinstance(certificate, dict) for certificate in certificates):
+            raise errors.InputError(f"{growth} has a certificate that is no JSON object")
         rows = _parse_lines(metrics) if metrics.exists() else []
     except OSError as error:
         raise errors.InputError(f"{folder} cannot be read: {error}") from error
@@ -87,7 +89,11 @@ def _parse(path):
 
 def _has_stages(config):
     stages = config.get("stages") if isinstance(config, dict) else None
-    return bool(stages) and all(field in stage for stage in stages for field in STAGE)
+    return isinstance(stages, list) and bool(stages) and all(_has(s, STAGE) for s in stages)
+
+
+def _has(value, fields):
+    return isinstance(value, dict) and all(field in value for field in fields)
 
 
 def _parse_lines(path):
@@ -101,8 +107,8 @@ def _parse_lines(path):
             if number == len(lines):
                 break
             raise errors.InputError(f"{path} line {number} is not JSON: {error}") from error
-        missing = [field for field in ROW if field not in row]
-        if missing:
+        if not _has(row, ROW):
+            missing = [field for field in ROW if not _has(row, [field])]
             raise errors.InputError(f"{path} line {number} lacks {', '.join(missing)}")
         rows.append(row)
     return rows

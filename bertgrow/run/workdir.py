@@ -14,7 +14,8 @@ _FREE = re.compile(
     r"mesh\.\w+|checkpoint\.\w+|eval\.\w+|data\.(workers|store)|log_every|accumulate"
     r"|(model|stages\[\d+\])\.remat"
 )
-NAMED = 8  # maximum number of fields in an error
+MAX_FIELDS = 8  # maximum number of fields in an error
+NUMERICS = "numerics"  # field of config.json: `keys.VERSION` of the run; 1 where it is absent
 
 
 def is_free(field):
@@ -38,8 +39,8 @@ def open_for(path, summary, *, extend=False):
     try:
         path.mkdir(parents=True, exist_ok=True)
         if _has_begun(path):
-            known = read(path)
-            changes = known.get("changes", []) + _changes(path, known, summary, extend)
+            saved = read(path)
+            changes = saved.get("changes", []) + _changes(path, saved, summary, extend)
         summary = summary | dict(changes=changes)
         checksums.write_atomically(path / "config.json", json.dumps(summary, indent=2) + "\n")
     except OSError as error:
@@ -85,11 +86,17 @@ def _has_begun(path):
 def read(path):
     """Reads config.json of a working directory; InputError if it cannot be read."""
     try:
-        return json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is no working directory of a run: config.json cannot be read ({error})"
         ) from error
+    sections = ("recipe", "stages", "store")
+    if not isinstance(config, dict) or any(name not in config for name in sections):
+        raise InputError(
+            f"{path} is no working directory of a run: config.json has no {', '.join(sections)}"
+        )
+    return config
 
 
 def check_vocabulary(path, vocab, field):
@@ -100,37 +107,58 @@ def check_vocabulary(path, vocab, field):
       vocab: `Vocab` of the store of this run.
       field: recipe field that contains `path`.
     """
-    theirs = read(path)["store"]["vocabulary"]
-    if theirs != vocab.hash:
+    source = read(path)["store"]["vocabulary"]
+    if source != vocab.hash:
         raise InputError(
-            f"{field} {path} has vocabulary {theirs[:12]}, the store has {vocab.hash[:12]}; "
+            f"{field} {path} has vocabulary {source[:12]}, the store has {vocab.hash[:12]}; "
             "use one for both"
         )
 
 
-def _changes(path, known, summary, extend):
-    """Changed recipe fields of a continued run, as entries of config.json."""
-    if known["store"] != summary["store"]:
+def change_in_words(change):
+    """Formats an entry of `changes`, for the progress output."""
+    if change["field"] == NUMERICS:
+        return (
+            f"from step {change['step']} on, masks and dropout of the same seed differ from "
+            f"those of the version that began this run (numerics {change['before']} -> "
+            f"{change['after']})"
+        )
+    return (
+        f"from step {change['step']} on, config.{change['field']} is {change['after']!r}, was "
+        f"{change['before']!r}"
+    )
+
+
+def _changes(path, saved, summary, extend):
+    """Changed recipe fields of a continued run, as entries of config.json.
+
+    A run that another version of the key scheme began continues with other masks and dropout,
+    which is an entry too.
+    """
+    if saved["store"] != summary["store"]:
         raise InputError(
-            f"--workdir {path} was trained on store {known['store']['hash']}, this is "
+            f"--workdir {path} was trained on store {saved['store']['hash']}, this is "
             f"{summary['store']['hash']}; give its store, or another --workdir"
         )
-    found = list(differences(known["recipe"], summary["recipe"]))
-    refused = [each for each in found if not _is_allowed(*each, known, extend)]
+    changed = list(differences(saved["recipe"], summary["recipe"]))
+    refused = [change for change in changed if not _is_allowed(*change, saved, extend)]
     if refused:
         hint = "; --extend lengthens the last stage" if _has_only_steps(refused) else ""
         raise InputError(
             f"--workdir {path} was begun with another recipe: {in_words(refused)}; use the "
             f"values on the left, or another --workdir{hint}"
         )
+    versions = [config.get(NUMERICS, 1) for config in (saved, summary)]
+    if versions[0] != versions[1]:
+        changed.append((NUMERICS, *versions))
     return [
         dict(step=None, field=field, before=before, after=after)
-        for field, before, after in found
+        for field, before, after in changed
     ]
 
 
-def _is_allowed(field, before, after, known, extend):
-    last = len(known["recipe"]["stages"]) - 1
+def _is_allowed(field, before, after, saved, extend):
+    last = len(saved["recipe"]["stages"]) - 1
     is_longer = field == f"stages[{last}].steps" and isinstance(after, int) and after > before
     return is_free(field) or (extend and is_longer)
 
@@ -140,13 +168,13 @@ def _has_only_steps(changes):
 
 
 def in_words(changes):
-    """Formats changes as `config.seed: 0 -> 1, config.length: 32 -> 64`, at most `NAMED`."""
+    """Formats changes, e.g. `config.seed: 0 -> 1, config.length: 32 -> 64 and 3 more`."""
     parts = [
         f"config.{field}: {_value(before)} -> {_value(after)}"
-        for field, before, after in changes[:NAMED]
+        for field, before, after in changes[:MAX_FIELDS]
     ]
-    if len(changes) > NAMED:
-        parts.append(f"and {len(changes) - NAMED} more")
+    if len(changes) > MAX_FIELDS:
+        parts.append(f"and {len(changes) - MAX_FIELDS} more")
     return ", ".join(parts)
 
 

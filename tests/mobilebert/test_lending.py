@@ -81,7 +81,8 @@ def test_a_checkpoint_that_is_gone_or_another_ends_a_later_start(
     store, teacher, tmp_path, capsys, which, said
 ):
     (tmp_path / "checkpoints" / "checksums").mkdir(parents=True)
-    (tmp_path / "config.json").write_text(json.dumps({"lent": {str(teacher): which}}))
+    config = dict(lent={str(teacher): which}, recipe={}, stages=[], store={})
+    (tmp_path / "config.json").write_text(json.dumps(config))
 
     given = f"--config.transfer.teacher={teacher}"
     code = distilling.distil(store, tmp_path, given, variant="untaught")

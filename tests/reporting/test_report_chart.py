@@ -7,8 +7,9 @@ import xml.etree.ElementTree
 
 import pytest
 import synthetic
+from synthetic import falling
 
-from bertgrow.reporting import chart, curves, layers, report_page, summary
+from bertgrow.reporting import chart, curves, elements, layers, report_page, summary
 from bertgrow.run import records
 
 
@@ -93,7 +94,7 @@ def test_the_steps_of_training_are_counted_in_steps(tmp_path):
 def test_a_chart_has_the_size_that_its_letters_are_made_for():
     """Without it, one chart alone was stretched over the whole page."""
     drawn = chart.chart([chart.Line(0, [(0, 1.0), (9, 2.0)])], x=("x", ""), y="y")
-    page = report_page.document("title", [])
+    page = elements.document("title", [])
 
     root = parse(drawn)
     assert (root.get("width"), root.get("height")) == ("380", "265")
@@ -128,3 +129,56 @@ def test_a_scale_of_powers_reaches_little_further_than_its_values(values, ends, 
 
     assert (low, high) == pytest.approx(ends)
     assert [text.text for text in texts(drawn, "end")] == marks
+
+
+def test_long_curves_are_thinned_and_keep_their_shape():
+    points = [(float(x), 2.0 * x) for x in range(10_001)]
+
+    thinned = chart.thin(points)
+
+    assert len(thinned) <= chart.ROOM
+    assert all(y == pytest.approx(2 * x) for x, y in thinned)
+    assert chart.thin(points[:5]) == points[:5]
+
+
+@pytest.mark.parametrize(
+    "low, high, values",
+    [
+        (0, 10, [0, 2, 4, 6, 8, 10]),
+        (2.9, 5.1, [3.0, 3.5, 4.0, 4.5, 5.0]),
+        (0, 1e-3, [0, 2e-4, 4e-4, 6e-4, 8e-4, 1e-3]),
+    ],
+)
+def test_axes_have_round_ticks(low, high, values):
+    assert chart.ticks(low, high) == pytest.approx(values)
+
+
+@pytest.mark.parametrize(
+    "greatest, unit, expected",
+    [
+        (3.2e12, "FLOP", (1e12, "TFLOP")),
+        (800e3, "", (1e3, "k")),
+        (90, "s", (1, "s")),
+        (800, "s", (60, "min")),
+        (9e4, "s", (3600, "h")),
+    ],
+)
+def test_axes_choose_a_unit_that_reads_well(greatest, unit, expected):
+    assert chart.scale(greatest, unit) == expected
+
+
+@pytest.mark.parametrize("until, paid", [(800, [200e9, 600e9]), (399, [200e9]), (150, [])])
+def test_growth_is_marked_where_it_happened(tmp_path, until, paid):
+    loss = falling(1 / 400)
+    read = records.read_all(
+        [
+            synthetic.run(tmp_path / "scratch", losses=loss),
+            synthetic.run(tmp_path / "grow", synthetic.GROWN, losses=loss, until=until),
+        ]
+    )
+
+    by_flops, *_ = curves.losses(read, summary.summary(read))
+
+    left, right = 54, 380 - 14  # of a chart whose axis ends at the baseline's 3200 GFLOP
+    marks = [float(x) for x in re.findall(r'class="mark run1" d="M([\d.]+)', by_flops)]
+    assert marks == pytest.approx([left + x / 3200e9 * (right - left) for x in paid], abs=0.1)

@@ -13,9 +13,9 @@ import synthetic
 from synthetic import falling
 
 from bertgrow import cli
-from bertgrow.commands import compare
 from bertgrow.core import errors
 from bertgrow.recipes import token_stores
+from bertgrow.reporting import comparison
 from bertgrow.run import arms
 
 RECIPE = Path(__file__).resolve().parents[1].joinpath("small_recipe.py")
@@ -150,7 +150,7 @@ def test_results_are_there_after_every_run(tmp_path, monkeypatch, capsys):
     code = cli.main(["compare", "--arms", "full=x", "fast=y", "--workdir", str(tmp_path)])
 
     assert code == 1 and "fast-seed0 ended with exit code 1" in capsys.readouterr().err
-    assert [(tmp_path / name).exists() for name in compare.FILES] == [True] * 3
+    assert [(tmp_path / name).exists() for name in comparison.FILES] == [True] * 3
 
 
 @pytest.mark.slow

@@ -29,9 +29,9 @@ def changed(field, value):
     return recipe
 
 
-def summary(recipe=RECIPE):
+def summary(recipe=RECIPE, **fields):
     stages = [{"name": "0", "start": 0, "end": 20, "flops_per_step": 1.0, "batch": 8}]
-    return {"recipe": recipe, "stages": stages, "store": {"hash": "abc"}}
+    return {"recipe": recipe, "stages": stages, "store": {"hash": "abc"}, **fields}
 
 
 @pytest.fixture
@@ -58,10 +58,10 @@ def test_a_run_continues_with_what_changes_figures_by_rounding_and_notes_it(
 ):
     workdir.open_for(begun, summary(changed(field, value)))
 
-    known = workdir.read(begun)
-    assert known["recipe"] == changed(field, value)
+    config = workdir.read(begun)
+    assert config["recipe"] == changed(field, value)
     expected = dict(step=None, field=field, before=before, after=value)
-    assert known["changes"] == [expected]
+    assert config["changes"] == [expected]
     assert workdir.settle_changes(begun, 7) == [expected | dict(step=7)]
     assert workdir.read(begun)["changes"] == [expected | dict(step=7)]
 
@@ -71,9 +71,12 @@ def test_earlier_changes_are_kept_and_steps_trained_again_take_them_along(begun)
         workdir.open_for(begun, summary(changed("model.remat", value)))
         workdir.settle_changes(begun, step)
 
-    found = workdir.settle_changes(begun, 6)  # checkpoint 9 was damaged
+    changes = workdir.settle_changes(begun, 6)  # checkpoint 9 was damaged
 
-    assert [(each["step"], each["after"]) for each in found] == [(4, "dots"), (6, "full")]
+    assert [(change["step"], change["after"]) for change in changes] == [
+        (4, "dots"),
+        (6, "full"),
+    ]
 
 
 def test_only_the_fields_that_differ_are_named(begun):
@@ -99,10 +102,46 @@ def test_a_refused_start_leaves_config_json_as_it_was(begun):
     assert (begun / "config.json").read_text() == before
 
 
-def begin_journal(path, step, changes):
+def begin_journal(path, step, changes, reporter=None):
     stages = summary()["stages"]
-    with journal.Journal(path, stages, progress.Silent(), every=1) as log:
+    with journal.Journal(path, stages, reporter or progress.Silent(), every=1) as log:
         log.begin(step, dict(stage=0, tokens=40), changes)
+
+
+def test_a_run_of_other_random_keys_continues_with_one_warning_and_a_change(begun):
+    """Version 1 of the key scheme wrote no `numerics`."""
+    lines = []
+    reporter = progress.Silent()
+    reporter.event = lines.append
+
+    for _ in range(2):  # the second start has the version of the first
+        workdir.open_for(begun, summary(numerics=2))
+        begin_journal(begun, 7, workdir.settle_changes(begun, 7), reporter)
+
+    (line,) = lines
+    assert "from step 7 on, masks and dropout" in line and "numerics 1 -> 2" in line
+    (row,) = metrics.read(begun / "metrics.jsonl")
+    expected = dict(step=7, split="change", field="numerics", before=1, after=2)
+    assert row.items() >= expected.items()
+
+
+def test_a_run_of_the_same_random_keys_has_no_change(tmp_path):
+    workdir.open_for(tmp_path, summary(numerics=2))
+    (tmp_path / "checkpoints/checksums").mkdir(parents=True)
+
+    workdir.open_for(tmp_path, summary(numerics=2))
+
+    assert workdir.read(tmp_path)["changes"] == []
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{}", '{"recipe": {}}', "{"])
+def test_a_config_json_of_no_run_is_refused_in_one_line(begun, text):
+    (begun / "config.json").write_text(text)
+
+    with pytest.raises(errors.InputError, match="is no working directory") as refused:
+        workdir.open_for(begun, summary())
+
+    assert "\n" not in str(refused.value)
 
 
 def test_a_change_is_one_line_of_the_metrics_that_readers_and_comparisons_pass_over(begun):

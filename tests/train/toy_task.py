@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bertgrow.core.types import Task
-from bertgrow.train import optimizers, schedules
+from bertgrow.train import loop, optimizers, schedules, sharding
 
+MESH_8 = {"data": 2, "fsdp": 2, "tensor": 2}
 LAYERS, VOCAB, EMBED, MLP, LENGTH, BATCH = 2, 24, 8, 16, 6, 16
 
 AXES = {
@@ -56,7 +57,7 @@ def prepare(batch):
 
 def logits(params, tokens, key, dropout):
     x = params["words"][tokens]
-    kept = jax.random.bernoulli(key, 1 - dropout, (len(tokens), 1, 1))  # drops whole rows
+    kept = jax.random.bernoulli(key, 1 - dropout, (len(tokens), 1, 1))  # of whole sequences
 
     def layer(x, weights):
         h = jax.nn.gelu(x @ weights["up"]["kernel"] + weights["up"]["bias"][None, None])
@@ -106,3 +107,26 @@ def batches(row=0, batch=BATCH):
 def optimizer(peak=1e-2, total=40):
     learning_rate = schedules.default(peak=peak, total=total, warmup=4)
     return optimizers.make(optimizers.AdamW(), AXES, learning_rate)
+
+
+def mesh(spec=None):
+    """Mesh of the first devices; one device by default."""
+    spec = spec or {"data": 1}
+    return sharding.make_mesh(spec, jax.devices()[: np.prod(list(spec.values()))])
+
+
+def first_state(mesh):
+    """First state of the default task and optimizer on a mesh."""
+    shardings = sharding.state_shardings(task(), optimizer(), mesh)
+    return loop.initial_state(task(), optimizer(), jax.random.key(0), shardings)
+
+
+def shapes(mesh):
+    """State of shapes of the default task and optimizer, for restoring."""
+    return loop.state_shapes(task(), optimizer(), mesh)
+
+
+def arrays(state):
+    """All arrays of a state, on the host."""
+    state = state._replace(key=jax.random.key_data(state.key))
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]

@@ -1,0 +1,104 @@
+"""Tests of reading working directories: unfinished, damaged or of equal names."""
+
+import pytest
+import synthetic
+from reports import report_on
+from synthetic import falling
+
+from bertgrow.core import errors
+from bertgrow.run import records
+
+
+def test_a_run_that_has_only_begun_can_be_reported(tmp_path):
+    folder = synthetic.run(tmp_path / "run", losses=falling(1 / 400))
+    (folder / "metrics.jsonl").unlink()
+    (folder / "growth").rmdir()
+
+    assert report_on(folder) == 0
+
+
+def test_a_last_line_in_the_writing_is_left_out(pair):
+    path = pair[0] / "metrics.jsonl"
+    whole = path.read_bytes()
+    rows = records.read(pair[0]).rows
+
+    for cut in (1, 2, 30):  # the newline, the brace, the middle
+        path.write_bytes(whole[:-cut])
+        assert records.read(pair[0]).rows == (rows if cut == 1 else rows[:-1])
+
+
+def break_middle(folder):
+    (folder / "metrics.jsonl").write_text('{"step": 1\n{"step": 2}\n')
+
+
+def break_row(folder):
+    (folder / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+
+
+def break_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+def drop_stages(folder):
+    (folder / "config.json").write_text('{"recipe": {}}')
+
+
+def set_config_to_null(folder):
+    (folder / "config.json").write_text("null")
+
+
+def make_row_a_number(folder):
+    (folder / "metrics.jsonl").write_text("3\n")
+
+
+def make_certificate_a_list(folder):
+    (folder / "growth" / "0-1.json").write_text("[]")
+
+
+def drop_config(folder):
+    (folder / "config.json").unlink()
+
+
+def make_unreadable(folder):
+    (folder / "metrics.jsonl").unlink()
+    (folder / "metrics.jsonl").mkdir()
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (break_middle, "metrics.jsonl line 1 is not JSON"),
+        (break_row, "metrics.jsonl line 1 lacks tokens, flops, seconds"),
+        (break_config, "config.json is not valid JSON"),
+        (drop_stages, "does not list a run's stages"),
+        (set_config_to_null, "does not list a run's stages"),
+        (make_row_a_number, "metrics.jsonl line 1 lacks step, tokens, flops, seconds"),
+        (make_certificate_a_list, "has a certificate that is no JSON object"),
+        (drop_config, "is not a working directory"),
+        (make_unreadable, "cannot be read"),
+    ],
+)
+def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path, damage, words):
+    folder = synthetic.run(tmp_path / "run", losses=falling(1 / 400))
+    damage(folder)
+
+    with pytest.raises(errors.InputError, match=words) as caught:
+        report_on(folder)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_place_that_cannot_be_written_is_named(pair, tmp_path):
+    with pytest.raises(errors.InputError, match="missing/report.html cannot be written"):
+        report_on(pair[0], "--output", tmp_path / "missing" / "report.html")
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    folders = [
+        synthetic.run(tmp_path / seed / "grow", losses=falling(1 / 400))
+        for seed in ("s0", "s1")
+    ]
+
+    assert [run.name for run in records.read_all(folders)] == ["s0/grow", "s1/grow"]
+    with pytest.raises(errors.InputError, match="twice"):
+        records.read_all([folders[0], folders[0]])
