@@ -1,9 +1,10 @@
-"""Runs commands from a notebook, on Colab, Kaggle or elsewhere, and keeps files between sessions.
+"""Runs commands from a notebook on Colab, Kaggle or elsewhere; keeps files between sessions.
 
     session = notebook.begin(minutes=80)
     store = session.folder / "store"
     notebook.run(session, "prepare", "--output", store)
-    notebook.train(session, "pretrain", "--config", "demo:grow", "--workdir", session.folder / "run")
+    run = ["--config", "demo:grow", "--workdir", session.folder / "run"]
+    notebook.train(session, "pretrain", *run, f"--config.data.store={store}")
 
 Commands run in processes of their own, because a TPU belongs to one process at a time.
 """
@@ -92,7 +93,8 @@ def run(session, *words) -> int:
       InputError: it ended with another code.
     """
     words = [str(word) for word in words]
-    variables = os.environ | dict(JAX_COMPILATION_CACHE_DIR="/tmp/bertgrow-compiled")
+    # Later starts reuse what this machine has compiled.
+    variables = dict(JAX_COMPILATION_CACHE_DIR="/tmp/bertgrow-compiled") | os.environ
     child = subprocess.Popen(
         [sys.executable, "-m", "bertgrow", *words],
         stdout=subprocess.PIPE,
@@ -149,7 +151,8 @@ def show(page, height=900):
 
     text = html.escape(Path(page).read_text("utf-8"))
     style = f"width: 100%; height: {height}px; border: 0"
-    return HTML(f'<iframe srcdoc="{text}" style="{style}"></iframe>')
+    # In a div, because IPython warns about a bare frame.
+    return HTML(f'<div><iframe srcdoc="{text}" style="{style}"></iframe></div>')
 
 
 def _unfinished(folder):

@@ -1,4 +1,4 @@
-"""Runs on the Colab machine: installs bertgrow, runs one command, and packs its working directory.
+"""Runs on the Colab machine: installs bertgrow, runs one command, packs its working directory.
 
 launch/colab.sh passes: SOURCE COMMAND [ARGUMENT...]
 """

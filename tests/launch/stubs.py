@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
-PROGRAMS = "gcloud kubectl xpk colab kaggle sbatch scontrol".split()
+PROGRAMS = ["gcloud", "kubectl", "xpk", "colab", "kaggle", "sbatch", "scontrol"]
 STUB = f"""#!{sys.executable} -SE
 import json, os, sys
 call = [os.path.basename(sys.argv[0]), *sys.argv[1:]]
@@ -64,7 +64,9 @@ def launch(folder, script, *words, replies=None, **variables):
         timeout=120,
     )
     recorded = [json.loads(line) for line in calls.read_text().splitlines()]
-    return Result(child.returncode, recorded, _printed(child.stderr), child.stdout, child.stderr)
+    return Result(
+        child.returncode, recorded, _printed(child.stderr), child.stdout, child.stderr
+    )
 
 
 def _printed(errors):

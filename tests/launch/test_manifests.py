@@ -17,10 +17,13 @@ VERSION = "1.34"  # of Kubernetes
 
 # The fields of a JobSet in use, after the CRD of jobset.x-k8s.io/v1alpha2. `template` is a
 # template of Kubernetes' own Job, which has a schema of its own.
-ACTIONS = """
-    FailJobSet RestartJobSet RestartJobSetAndIgnoreMaxRestarts RestartJob
-    RestartJobAndIgnoreMaxRestarts
-""".split()
+ACTIONS = [
+    "FailJobSet",
+    "RestartJobSet",
+    "RestartJobSetAndIgnoreMaxRestarts",
+    "RestartJob",
+    "RestartJobAndIgnoreMaxRestarts",
+]
 RULE = {
     "type": "object",
     "required": ["name", "action"],
@@ -139,7 +142,17 @@ def test_a_submitted_jobset_follows_its_schemas(tmp_path, options):
 
 
 def test_a_jobset_runs_the_command_on_the_slice_that_was_named(tmp_path):
-    options = ["--workers", "8", "--topology", "8x8", "--chips", "8", "--flex", "--name", "base"]
+    options = [
+        "--workers",
+        "8",
+        "--topology",
+        "8x8",
+        "--chips",
+        "8",
+        "--flex",
+        "--name",
+        "base",
+    ]
 
     jobset = submitted(tmp_path, *options)
 
@@ -152,7 +165,10 @@ def test_a_jobset_runs_the_command_on_the_slice_that_was_named(tmp_path):
     assert pod["nodeSelector"]["cloud.google.com/gke-flex-start"] == "true"
     assert container["image"] == "registry/bertgrow:1"
     assert container["resources"]["limits"] == {"google.com/tpu": 8}
-    assert r"exec bertgrow pretrain --config demo:grow --workdir /data/a\ run" in container["args"][0]
+    assert (
+        r"exec bertgrow pretrain --config demo:grow --workdir /data/a\ run"
+        in container["args"][0]
+    )
 
 
 def test_a_jobset_ends_on_1_and_2_and_starts_again_otherwise(tmp_path):

@@ -39,7 +39,11 @@ def test_a_command_runs_again_while_its_code_asks_for_it(tmp_path, command, code
 
 
 def test_a_signal_reaches_the_command_and_ends_the_restarts(tmp_path):
-    saves = 'trap "sleep 0.2; echo saved >saved; exit 75" TERM; touch ready; while :; do sleep 0.05; done'
+    saves = """
+        trap "sleep 0.2; echo saved >saved; exit 75" TERM
+        touch ready
+        while :; do sleep 0.05; done
+    """
     child = subprocess.Popen(
         ["bash", stubs.LAUNCH / "restart.sh", "bash", "-c", saves],
         cwd=tmp_path,

@@ -32,7 +32,9 @@ STEPS = [  # script, arguments, replies of the stand-ins
     ("kaggle/push.sh", ["--owner", "o", "logs"], {}),
     ("kaggle/push.sh", ["--owner", "o", "output"], {}),
 ]
-NAMES = [f"{script} {words[-1] if words[-1] != TRAIN[-1] else 'run'}" for script, words, _ in STEPS]
+NAMES = [
+    f"{script} {words[-1] if words[-1] != TRAIN[-1] else 'run'}" for script, words, _ in STEPS
+]
 
 
 @pytest.mark.parametrize("script, words, replies", STEPS, ids=NAMES)
@@ -59,7 +61,7 @@ def test_a_tpu_is_requested_and_awaited(tmp_path):
 
     create, *describe = stubs.launch(tmp_path, "tpu_vm.sh", *words, replies=ACTIVE).calls
 
-    assert create[:6] == "gcloud compute tpus queued-resources create n".split()
+    assert create[:6] == ["gcloud", "compute", "tpus", "queued-resources", "create", "n"]
     assert stubs.option(create, "--accelerator-type") == "v5litepod-16"
     assert stubs.option(create, "--runtime-version") == "v2-alpha-tpuv5-lite"
     assert "--spot" in create
@@ -69,7 +71,9 @@ def test_a_tpu_is_requested_and_awaited(tmp_path):
 def test_a_request_that_failed_ends_the_wait(tmp_path):
     failed = {"queued-resources describe": ("FAILED\n", 0)}
 
-    result = stubs.launch(tmp_path, "tpu_vm.sh", *VM, "--type", "v4-8", "create", replies=failed)
+    result = stubs.launch(
+        tmp_path, "tpu_vm.sh", *VM, "--type", "v4-8", "create", replies=failed
+    )
 
     assert result.code == 2
     assert "n is FAILED; delete it and create it again" in result.errors
@@ -106,7 +110,9 @@ def test_a_missing_machine_is_named_before_anything_starts(tmp_path):
 
 
 def test_a_pool_with_flex_start_begins_without_nodes(tmp_path):
-    (call,) = stubs.launch(tmp_path, "gke/job.sh", *GKE, "--flex", "--workers", "8", "pool").calls
+    (call,) = stubs.launch(
+        tmp_path, "gke/job.sh", *GKE, "--flex", "--workers", "8", "pool"
+    ).calls
 
     assert "--flex-start" in call
     assert stubs.option(call, "--num-nodes") == "0"
@@ -128,7 +134,8 @@ def test_slurm_gets_one_task_for_every_gpu(tmp_path):
     (call,) = stubs.launch(tmp_path, "slurm/submit.sh", *words).calls
 
     assert stubs.option(call, "--nodes") == "2"
-    assert stubs.option(call, "--ntasks-per-node") == stubs.option(call, "--gpus-per-node") == "4"
+    assert stubs.option(call, "--ntasks-per-node") == "4"
+    assert stubs.option(call, "--gpus-per-node") == "4"
     assert call[-4:] == TRAIN[1:][-4:]
 
 
