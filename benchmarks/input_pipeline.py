@@ -23,7 +23,7 @@ from bertgrow.data.sequences import pipeline
 from bertgrow.data.sequences import streams as addressed
 
 TARGETS = dict(batches=5.0, prepare=0.5)  # minimum ratio to Hugging Face, on two cores
-RATE, SLOTS = 0.15, {128: 20, 512: 76}
+RATE, MAX_PREDICTIONS = 0.15, {128: 20, 512: 76}
 ROWS = 8192  # sequences tokenised beforehand for the Hugging Face loader
 
 
@@ -51,7 +51,7 @@ def arguments():
     parser.add_argument("--input", nargs="+", help="as in `bertgrow prepare`")
     parser.add_argument("--vocab", help="vocab.txt; by default one of 8000 pieces is trained")
     parser.add_argument("--megabytes", type=int, default=20, help="of text to use; 20")
-    parser.add_argument("--length", type=int, default=128, choices=SLOTS, help="128")
+    parser.add_argument("--length", type=int, default=128, choices=MAX_PREDICTIONS, help="128")
     parser.add_argument("--batch", type=int, default=256, help="rows a batch; 256")
     parser.add_argument("--steps", type=int, default=128, help="batches of a turn; 128")
     parser.add_argument("--rounds", type=int, default=5, help="turns of every side; 5")
@@ -134,13 +134,13 @@ class Ours:
         stream = addressed.Stream([store], length=args.length, seed=0)
         self.batches = pipeline.batches(stream, batch=args.batch)
         self.jax = jax
-        slots = SLOTS[args.length]
+        max_predictions = MAX_PREDICTIONS[args.length]
 
         @jax.jit
         def mask(tokens, ids):
             key = jax.random.key(0)
             return masking.mask_tokens(
-                tokens, ids, key, vocab=store.vocab, rate=RATE, slots=slots
+                tokens, ids, key, vocab=store.vocab, rate=RATE, max_predictions=max_predictions
             )
 
         self.mask = mask
@@ -168,7 +168,7 @@ class Loader:
 
         stream = addressed.Stream([store], length=args.length, seed=0)
         addresses, _ = stream.take(stream.start(), ROWS)
-        tokens = stream.rows(addresses)["tokens"]
+        tokens = stream.read(addresses)["tokens"]
         special = store.vocab.special[tokens].astype(int).tolist()
         real = (tokens != store.vocab.pad_id).astype(int).tolist()
         examples = [

@@ -82,12 +82,12 @@ class Ours:
     """A train state, a batch and the compiled train step."""
 
     def __init__(self, config, length, batch):
-        slots = MaskingConfig().slots(length)
+        max_predictions = MaskingConfig().num_predictions(length)
         self.task = masked_lm.masked_lm(
             bert.network(config),
             vocab=calibration.vocabulary(VOCAB_SIZE),
             rate=0.15,
-            slots=slots,
+            max_predictions=max_predictions,
         )
         self.optimizer = optimizers.make(optimizers.AdamW(), self.task.axes, lambda step: 1e-4)
         self.mesh = sharding.make_mesh()
@@ -156,8 +156,8 @@ def share_of_peak(model, config, length, batch, args):
     ours = Ours(config, length, batch)
     sides = {"train step": turn(ours, batch, args.steps), "matmul": matmul(dtype)}
     rates = rounds.alternate(sides, args.rounds)
-    slots = MaskingConfig().slots(length)
-    per_row = flops.train_step_flops(config, length, slots, 1)
+    max_predictions = MaskingConfig().num_predictions(length)
+    per_row = flops.train_step_flops(config, length, max_predictions, 1)
     peak = max(rates["matmul"]) * jax.device_count()
     found = rounds.medians(rates)["train step"]
     print(
@@ -192,10 +192,10 @@ def matmul(dtype):
 def masked_rows(length, batch):
     """The same sequences, masked, for Hugging Face, which does not mask inside its step."""
     given = calibration.random_batch(batch, length, VOCAB_SIZE)
-    slots = MaskingConfig().slots(length)
+    max_predictions = MaskingConfig().num_predictions(length)
     tokens, positions, targets, weights = masking.mask_tokens(
         given["tokens"], given["ids"], jax.random.key(0),
-        vocab=calibration.vocabulary(VOCAB_SIZE), rate=0.15, slots=slots,
+        vocab=calibration.vocabulary(VOCAB_SIZE), rate=0.15, max_predictions=max_predictions,
     )  # fmt: skip
     masked = dict(tokens=tokens, positions=positions, targets=targets, weights=weights)
     return {name: np.array(array) for name, array in masked.items()} | dict(

@@ -42,7 +42,7 @@ def text_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def store(text_file, tmp_path_factory):
-    """A token store of `text_file` with 400 pieces and four held-out documents or more."""
+    """A token store of `text_file`: vocabulary of 400, at least four held-out documents."""
     from bertgrow.data.corpus import prepare
 
     folder = tmp_path_factory.mktemp("stores") / "stdlib"

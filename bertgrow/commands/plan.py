@@ -28,34 +28,39 @@ def add_arguments(parser):
         "--device",
         choices=tuple(hardware.TABLE),
         metavar="NAME",
-        help=f"also tell hours, on one of {', '.join(hardware.TABLE)}",
+        help=f"also estimate hours, on one of {', '.join(hardware.TABLE)}",
     )
-    parser.add_argument("--chips", type=int, metavar="N", help="how many of them; by default 1")
+    parser.add_argument(
+        "--chips", type=int, metavar="N", help="number of these devices (default: 1)"
+    )
     parser.add_argument(
         "--mfu",
         type=float,
-        metavar="SHARE",
-        help="of the peak that model FLOPs reach, e.g. 0.4",
+        metavar="FRACTION",
+        help="model FLOP/s as a fraction of the peak, e.g. 0.4",
     )
     parser.add_argument(
-        "--price", type=float, metavar="P", help="of a chip for an hour, to tell the cost"
+        "--price",
+        type=float,
+        metavar="P",
+        help="price of one chip for one hour, to estimate the cost",
     )
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="time 20 steps of each stage on the present device instead of assuming --mfu",
+        help="time 20 steps of each stage on the device of this machine, in place of --mfu",
     )
     parser.add_argument(
         "--cache",
         type=Path,
         metavar="DIR",
-        help="refuse where the disk of DIR has no room for a cache (docs/cache.md)",
+        help="fail if the disk of DIR has no space for a teacher cache (docs/cache.md)",
     )
     parser.add_argument(
         "--read-rate",
         type=float,
         metavar="GB",
-        help="that the disk of a cache gives in a second; by default 1",
+        help="gigabytes per second read from the disk of a teacher cache (default: 1)",
     )
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
 
@@ -64,7 +69,7 @@ def main(args):
     recipe = load.read(args.config, args.overrides)
     if not args.calibrate:  # keeps the accelerator free for a run that may use it
         jax.config.update("jax_platforms", "cpu")
-    device, chips = _where(args)
+    device, chips = _device(args)
     stores = token_stores.open_all(recipe) if recipe.data.store else []
     settings = estimate.in_dtype(
         _resolve(recipe, stores), device.dtype if device else "bfloat16"
@@ -95,13 +100,14 @@ def _resolve(recipe, stores):
         return resolve.resolve(recipe, vocab=stores[0].vocab)
     if not (recipe.model.vocab_size or recipe.data.vocab_size):
         raise InputError(
-            "config.model.vocab_size is 0, which leaves it to the store, and none is given; "
+            "config.model.vocab_size is 0, the size of the store's vocabulary, but there is "
+            "no store; "
             "pass --config.data.store=STORE or --config.data.vocab_size=N"
         )
     return resolve.resolve(recipe)
 
 
-def _where(args):
+def _device(args):
     """The device to plan for, or None, and the number of chips."""
     device = hardware.TABLE.get(args.device)
     if args.mfu is not None and not 0 < args.mfu <= 1:
@@ -113,20 +119,20 @@ def _where(args):
     if args.chips is not None and args.chips < 1:
         raise InputError(f"--chips is {args.chips}; expected 1 or more")
     if args.calibrate:
-        return _present(device, args)
+        return _present_device(device, args)
     if device is None and (args.mfu, args.price) != (None, None):
         raise InputError(f"--mfu and --price need --device, one of {', '.join(hardware.TABLE)}")
     return device, args.chips
 
 
-def _present(device, args):
+def _present_device(device, args):
     """The device of this process, on which the stages are timed."""
     present = hardware.present()
     if device not in (None, present):
         raise InputError(
             f"--calibrate times the present device, {present.name}, not {device.name}; "
-            "leave one of the two options away"
+            "remove one of the two options"
         )
     if args.mfu is not None:
-        raise InputError("--calibrate measures what --mfu tells; leave one of them away")
+        raise InputError("--calibrate measures what --mfu sets; remove one of the two options")
     return present, args.chips or jax.device_count()

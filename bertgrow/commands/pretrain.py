@@ -1,4 +1,4 @@
-"""Pre-trains an encoder by a recipe, and grows it from stage to stage."""
+"""Pre-trains an encoder with a recipe, and grows it from stage to stage."""
 
 import math
 from pathlib import Path
@@ -13,19 +13,24 @@ EPILOG = """examples:
   bertgrow pretrain --config bert_base_grow --config.data.store=STORE \\
       --config.schedule.peak=2e-4 --config.stages[0].steps=1000 --workdir runs/base
 
-The same command continues a run that was killed. SIGTERM and Ctrl-C save and stop.
-exit codes: 0 finished, 1 diverged or a claim broken, 2 bad input, 75 saved and stopped early"""
+The same command continues a stopped or killed run. SIGTERM and Ctrl-C save and stop.
+exit codes: 0 finished, 1 diverged or a growth changed the function against its claim,
+2 bad input, 75 saved and stopped early"""
 
 
 def add_arguments(parser):
     load.add_argument(parser)
-    parser.add_argument("--workdir", required=True, type=Path, help="where the run leaves all")
     parser.add_argument(
-        "--extend", action="store_true", help="allow more steps in the last stage than begun"
+        "--workdir", required=True, type=Path, help="folder for all files of the run"
+    )
+    parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="allow more steps in the last stage than the run was started with",
     )
     parser.add_argument(
         "--time-limit", type=_minutes, metavar="MINUTES",
-        help="save and stop so long after the command began, preparation included",
+        help="save and stop this many minutes after the start of the command",
     )  # fmt: skip
     parser.add_argument(
         "--profile", type=profiling.window, metavar="FIRST:LAST",

@@ -9,12 +9,12 @@ sets a field that has no `option`; a recipe cannot set it.
 
 import dataclasses
 import difflib
-import math
 from typing import Any, NamedTuple, get_args
 
 from bertgrow.core.errors import InputError
 
 REQUIRED = dataclasses.MISSING
+LARGEST = 2**31 - 1  # whole number on a device; numbers above it are refused
 KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -104,8 +104,8 @@ def allows(known, value):
     if isinstance(value, str):
         return str in kinds and (not known.choices or value in known.choices)
     is_number = isinstance(value, int) and (int in kinds or float in kinds)
-    is_number |= isinstance(value, float) and float in kinds and math.isfinite(value)
-    return is_number and _in_range(known, value)
+    is_number |= isinstance(value, float) and float in kinds
+    return is_number and abs(value) <= LARGEST and _in_range(known, value)
 
 
 def nearest(name, names):
@@ -143,7 +143,7 @@ def _in_range(known, value):
 
 
 def _range(known):
-    """Describes the limits of a number, e.g. ` above 0 and below 1`."""
+    """Describes the limits of a number, e.g. ` above 0 and below 1`; `LARGEST` is implied."""
     if known.minimum is not None and known.maximum is not None:
         return f" from {known.minimum:g} to {known.maximum:g}"
     limits = {

@@ -8,7 +8,9 @@ from bertgrow.core.types import Task
 from bertgrow.data.sequences import masking
 
 
-def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=False, seed=0):
+def masked_lm(
+    network, *, vocab, rate, max_predictions, whole_word=False, next_sentence=False, seed=0
+):
     """The objective of Devlin et al. (2019), "Masked LM" and "Next Sentence Prediction".
 
     Masks are drawn inside the step from the ids of the sequences. So a sequence has the same
@@ -19,7 +21,7 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
       network: `Network`, the model.
       vocab: `Vocab`.
       rate: masking rate, fraction of the candidate tokens of a sequence.
-      slots: int, `max_predictions` of a sequence.
+      max_predictions: int, predictions of a sequence, padding included.
       whole_word: whether to mask whole words instead of single tokens.
       next_sentence: whether to add the next-sentence loss; batches then have `is_random`.
       seed: seed of the masks.
@@ -29,7 +31,8 @@ def masked_lm(network, *, vocab, rate, slots, whole_word=False, next_sentence=Fa
         key = keys.derive(jax.random.key(seed), keys.Purpose.MASKS)
         inputs, positions, targets, weights = masking.mask_tokens(
             batch["tokens"], batch["ids"], key,
-            vocab=vocab, rate=rate, slots=slots, whole_word=whole_word, show=show,
+            vocab=vocab, rate=rate, max_predictions=max_predictions,
+            whole_word=whole_word, show=show,
         )  # fmt: skip
         hidden = dict(tokens=inputs, types=batch["types"], positions=positions)
         hidden |= dict(targets=targets, weights=weights)
@@ -74,7 +77,7 @@ def _shares(weights, is_real):
     """Weights in the loss of a whole batch: predictions sum to one, sequences sum to one.
 
     Args:
-      weights: float32 [batch, slots], 1 at predictions and 0 at padding predictions.
+      weights: float32 [batch, max_predictions], 1 at predictions and 0 at padding predictions.
       is_real: bool [batch, length], false at padding tokens.
     """
     rows = len(weights)

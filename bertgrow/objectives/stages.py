@@ -127,7 +127,7 @@ def _masked_lm(context, masking):
         context.family.network(config.model),
         vocab=context.vocab,
         rate=masking.rate,
-        slots=masking.slots(config.length),
+        max_predictions=masking.num_predictions(config.length),
         whole_word=masking.whole_word,
         next_sentence=config.model.next_sentence,
         seed=context.settings.seed,
@@ -183,9 +183,9 @@ def _growths(context):
 
 def _masked_lm_flops(context):
     config = context.stage
-    slots = config.masking.slots(config.length)
+    max_predictions = config.masking.num_predictions(config.length)
     return flops.train_step_flops(
-        config.model, config.length, slots, config.batch, context.family.flops
+        config.model, config.length, max_predictions, config.batch, context.family.flops
     )
 
 

@@ -13,17 +13,17 @@ def add(plan, settings, family, stages, *, device, chips, mfu, price, calibrate)
         seconds = measured(settings, stages, chips)
     else:
         seconds = assumed(settings, family, stages, device, chips, mfu)
-    for row, stage, each in zip(plan["stages"], stages, seconds, strict=True):
+    for row, stage, step_time in zip(plan["stages"], stages, seconds, strict=True):
         row["time"] = dict(
-            seconds_per_step=each,
-            utilisation=stage.flops / (each * chips * device.peak),
+            seconds_per_step=step_time,
+            utilisation=stage.flops / (step_time * chips * device.peak),
             measured=calibrate,
-            **_bill(stage.steps * each, chips, price),
+            **_cost(stage.steps * step_time, chips, price),
         )
-    total = sum(stage.steps * each for stage, each in zip(stages, seconds, strict=True))
-    plan |= _bill(total, chips, price)
+    total = sum(stage.steps * time for stage, time in zip(stages, seconds, strict=True))
+    plan |= _cost(total, chips, price)
     if plain := plan.get("plain"):
-        plain |= _bill(plain["steps"] * seconds[-1], chips, price)
+        plain |= _cost(plain["steps"] * seconds[-1], chips, price)
         plan["speedup_percent_time"] = 100 * (plain["hours"] / plan["hours"] - 1)
     plan["device"] = device._asdict()
     plan["assumptions"] += _assumptions(plan, settings, family, device, mfu, price)
@@ -31,9 +31,9 @@ def add(plan, settings, family, stages, *, device, chips, mfu, price, calibrate)
 
 def assumed(settings, family, stages, device, chips, mfu):
     """Seconds per step of each stage, from its FLOPs and a fraction of the peak FLOP/s."""
-    rate = chips * device.peak * (mfu or device.utilisation)
+    speed = chips * device.peak * (mfu or device.utilisation)  # FLOP/s
     return [
-        stage.flops / rate * (LOW_COST if is_low_cost(family, settings, config) else 1)
+        stage.flops / speed * (LOW_COST if is_low_cost(family, settings, config) else 1)
         for stage, config in zip(stages, settings.stages, strict=True)
     ]
 
@@ -59,13 +59,13 @@ def is_low_cost(family, settings, stage):
 
     Only stages of the same task are compared: a student may be narrower than its teacher.
     """
-    last = next(each for each in reversed(settings.stages) if each.task == stage.task)
+    last = next(other for other in reversed(settings.stages) if other.task == stage.task)
     ignored = dict(layers=0, positions=0)
-    ours, theirs = (family.sizes(each.model) | ignored for each in (stage, last))
-    return ours != theirs
+    sizes, last_sizes = (family.sizes(config.model) | ignored for config in (stage, last))
+    return sizes != last_sizes
 
 
-def _bill(seconds, chips, price):
+def _cost(seconds, chips, price):
     hours = seconds / 3600
     return dict(hours=hours, cost=None if price is None else hours * chips * price)
 
@@ -78,15 +78,15 @@ def _assumptions(plan, settings, family, device, mfu, price):
     if plan["stages"][0]["time"]["measured"]:
         yield (
             f"times are those of {calibration.TIMED} steps of each stage on this device; more "
-            "or fewer chips are taken to scale in proportion"
+            "or fewer chips are assumed to scale in proportion"
         )
     else:
-        given = "as given" if mfu else "assumed: --mfu changes it, --calibrate measures it"
-        yield f"{mfu or device.utilisation:.0%} of the peak is reached, {given}"
+        source = "by --mfu" if mfu else "assumed: --mfu changes it, --calibrate measures it"
+        yield f"{mfu or device.utilisation:.0%} of the peak is reached, {source}"
         if any(is_low_cost(family, settings, stage) for stage in settings.stages):
             yield (
-                f"a stage that is narrower or pooled takes {LOW_COST} times as long as its "
-                "FLOPs say, as reported for TPU v3; --calibrate measures it"
+                f"a stage that is narrower or pooled takes {LOW_COST} times as long as in "
+                "proportion to its FLOPs, as reported for TPU v3; --calibrate measures it"
             )
     yield "reading data, compiling, evaluating and saving take no time of their own"
     if price is not None:

@@ -3,16 +3,21 @@
 import dataclasses
 import math
 
-from bertgrow.core import flops, units
 from bertgrow.core.types import StageContext
 from bertgrow.models import families
-from bertgrow.objectives import stages, transition
-from bertgrow.planning import budget, calibration, growth_memory, memory, traced
+from bertgrow.objectives import stages
+from bertgrow.planning import (
+    assumptions,
+    budget,
+    calibration,
+    comparison,
+    growth_memory,
+    memory,
+    traced,
+)
 from bertgrow.teacher_cache import cost_estimate
 from bertgrow.train import loop, sharding
 from bertgrow.train.checkpoints import disk
-
-HEADS = ("mlm", "nsp")  # modules used in pre-training only; all others are the encoder
 
 
 def make(
@@ -34,38 +39,19 @@ def make(
       InputError: a stage cannot grow into the next, or a batch is not divisible by the
         mesh.
     """
-    family = families.find(settings.family)
-    vocab = calibration.vocabulary(settings.model.vocab_size)
-    todo = stages.make(settings, family, vocab)
-    sizes = dataclasses.asdict(settings.mesh)
-    chips = chips or math.prod(max(1, size) for size in sizes.values())
-    mesh = sharding.abstract_mesh(sizes, chips)
-    states = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in todo]
-
-    rows = []
-    for index, (stage, state) in enumerate(zip(todo, states, strict=True)):
-        context = StageContext(family, settings, index, vocab)
-        config = context.stage
-        row = _stage(family, config, stage)
-        row["growth"] = _growth(context)
-        frozen, rows_at_once = memory.frozen(stage, mesh), _rows_at_once(settings, config, mesh)
-        evaluation = memory.evaluation_trace(stage.task, rows_at_once, config.length, frozen)
-        row["memory"] = _memory(
-            context, state, frozen,
-            rows=rows_at_once, evaluation_working=traced.peak_bytes(evaluation),
-        )  # fmt: skip
-        row["memory"] |= _entry(context, todo, states, mesh)
-        row["memory"]["peak"] = memory.peak(row["memory"], config.model.remat)
-        row["evaluation"] = _evaluation(settings, config, rows_at_once, evaluation)
-        row["checkpoint_bytes"] = disk.state_bytes(state)
-        rows.append(row)
-    plan = _compare(rows) | dict(
+    contexts, run_stages = _stages(settings)
+    axes = dataclasses.asdict(settings.mesh)
+    chips = chips or math.prod(max(1, size) for size in axes.values())
+    mesh = sharding.abstract_mesh(axes, chips)
+    states = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in run_stages]
+    rows = [_row(context, run_stages, states, mesh) for context in contexts]
+    plan = comparison.compare(rows) | dict(
         chips=chips,
         mesh=dict(mesh.shape),
-        whole=_whole(todo, states, mesh),
+        whole=_whole(run_stages, states, mesh),
         disk_bytes=disk.bytes_needed(states, settings.checkpoint.keep),
     )
-    plan["assumptions"] = [*_assumptions(settings, plan), *_remarks(settings, family, vocab)]
+    plan["assumptions"] = assumptions.sentences(settings, plan, contexts)
     if device:
         plan |= memory.fit(
             [row["memory"] for row in rows],
@@ -74,11 +60,16 @@ def make(
             accumulate=settings.accumulate,
         )
         budget.add(
-            plan, settings, family, todo,
+            plan, settings, contexts[0].family, run_stages,
             device=device, chips=chips, mfu=mfu, price=price, calibrate=calibrate,
         )  # fmt: skip
-    cost_estimate.add(plan, todo, read_rate=read_rate)
+    cost_estimate.add(plan, run_stages, read_rate=read_rate)
     return plan
+
+
+def compared(settings):
+    """Sizes, FLOPs and speed-up of a recipe: the part of the plan that needs no tracing."""
+    return comparison.compare(list(map(comparison.stage_row, *_stages(settings))))
 
 
 def in_dtype(settings, dtype):
@@ -92,45 +83,34 @@ def in_dtype(settings, dtype):
     return dataclasses.replace(settings, stages=tuple(map(settle, settings.stages)))
 
 
-def _stage(family, config, stage):
-    """Sizes, parameters, tokens and FLOPs of one stage."""
-    parameters = dict(encoder=0, heads=0)
-    for name, count in families.parameters(family, config.model).items():
-        parameters["heads" if name in HEADS else "encoder"] += count
-    return dict(
-        name=config.name,
-        task=config.task,
-        start=config.start,
-        steps=config.steps,
-        batch=config.batch,
-        length=config.length,
-        predictions=config.masking.slots(config.length),
-        **families.shape(family, config.model),
-        parameters=parameters,
-        tokens=config.steps * config.batch * config.length,
-        flops_per_step=stage.flops,
-        flops=config.steps * stage.flops,
-    )
+def _stages(settings):
+    """Returns the `StageContext` and the `Stage` of every stage."""
+    family = families.find(settings.family)
+    vocab = calibration.vocabulary(settings.model.vocab_size)
+    indices = range(len(settings.stages))
+    contexts = [StageContext(family, settings, index, vocab) for index in indices]
+    return contexts, stages.make(settings, family, vocab)
 
 
-def _growth(context):
-    """Rows of the growth operators into a stage; empty without growth."""
-    operators = _operators(context) or ()
-    return [
-        dict(operator=growth.name, claim=growth.claim, changed=growth.describe)
-        for growth in operators
-    ]
+def _row(context, run_stages, states, mesh):
+    """Figures of one stage, without time and cost."""
+    settings, config, index = context.settings, context.stage, context.index
+    stage, state = run_stages[index], states[index]
+    row = comparison.stage_row(context, stage)
+    frozen, sequences = memory.frozen(stage, mesh), _micro_batch(settings, config, mesh)
+    evaluation = memory.evaluation_trace(stage.task, sequences, config.length, frozen)
+    row["memory"] = _memory(
+        context, state, frozen,
+        sequences=sequences, evaluation_working=traced.peak_bytes(evaluation),
+    )  # fmt: skip
+    row["memory"] |= _growth_memory(context, run_stages, states, mesh)
+    row["memory"]["peak"] = memory.peak(row["memory"], config.model.remat)
+    row["evaluation"] = _evaluation(settings, config, sequences, evaluation)
+    row["checkpoint_bytes"] = disk.state_bytes(state)
+    return row
 
 
-def _operators(context):
-    """Growth operators into a stage; None if it does not continue the stage before."""
-    old, new = context.previous, context.stage
-    if old is None or old.task != new.task:
-        return None
-    return transition.growths(context.family, old, new, context.settings.seed)
-
-
-def _rows_at_once(settings, config, mesh):
+def _micro_batch(settings, config, mesh):
     """Sequences of one micro-batch on one device."""
     sharding.check_batch(config.batch, mesh, settings.accumulate)
     return config.batch // (mesh.shape["data"] * mesh.shape["fsdp"] * settings.accumulate)
@@ -143,7 +123,7 @@ def _memory(context, state, frozen, **sizes):
     for remat in memory.REMATS:
         model = dataclasses.replace(config.model, remat=remat)
         variant = dataclasses.replace(config, model=model)
-        tasks[remat] = stages.task(_with(context, variant))
+        tasks[remat] = stages.task(_with_stage(context, variant))
     return memory.count(
         tasks, state, frozen,
         length=config.length, layers=config.model.num_layers, remat=config.model.remat,
@@ -151,35 +131,7 @@ def _memory(context, state, frozen, **sizes):
     )  # fmt: skip
 
 
-def _entry(context, todo, states, mesh):
-    """Bytes on one chip at the start of a stage: `growth` and `certificate`."""
-    index, operators = context.index, _operators(context)
-    pair = states[max(index - 1, 0)], states[index]
-    if operators is None:
-        return growth_memory.hand_over(todo[index], pair, mesh)
-    before = todo[index - 1].task
-    return growth_memory.count(context, operators, before, pair, mesh)
-
-
-def _evaluation(settings, config, rows_at_once, trace):
-    """Cost of the evaluations of a stage, which the training FLOPs exclude.
-
-    Args:
-      settings, config: config of the run and of the stage.
-      rows_at_once: sequences of one micro-batch on one device.
-      trace: `memory.evaluation_trace` of the same number of sequences.
-
-    Returns:
-      `rows` (sequences) of an evaluation, its `flops`, and `times`, the number of evaluations.
-    """
-    rows = math.ceil(settings.eval.rows / config.batch) * config.batch
-    every = settings.eval.every
-    steps = {config.start, config.end, *range(0, config.end + 1, every)}
-    times = sum(max(config.start, 1) <= step <= config.end for step in steps)
-    return dict(rows=rows, flops=rows // rows_at_once * traced.flops(trace), times=times)
-
-
-def _with(context, stage):
+def _with_stage(context, stage):
     """Copy of `context` with `stage` in place of its stage."""
     configs = list(context.settings.stages)
     configs[context.index] = stage
@@ -187,89 +139,43 @@ def _with(context, stage):
     return context._replace(settings=settings)
 
 
-def _compare(rows):
-    """Compares the stages with a plain recipe: model, batch and length of the last stage.
+def _growth_memory(context, run_stages, states, mesh):
+    """Bytes on one chip at the start of a stage: `growth` and `certificate`."""
+    index, operators = context.index, comparison.operators(context)
+    pair = states[max(index - 1, 0)], states[index]
+    if operators is None:
+        return growth_memory.hand_over(run_stages[index], pair, mesh)
+    return growth_memory.count(context, operators, run_stages[index - 1].task, pair, mesh)
 
-    If the stages have different tasks, there is no such recipe, and `plain` is absent.
+
+def _evaluation(settings, config, micro_batch, trace):
+    """Cost of the evaluations of a stage, which the training FLOPs exclude.
+
+    Args:
+      settings, config: config of the run and of the stage.
+      micro_batch: sequences of one micro-batch on one device.
+      trace: `memory.evaluation_trace` of the same number of sequences.
+
+    Returns:
+      `rows` (sequences) of an evaluation, its `flops`, and `times`, the number of evaluations.
     """
-    last = rows[-1]
-    steps, total = sum(row["steps"] for row in rows), sum(row["flops"] for row in rows)
-    tokens = sum(row["tokens"] for row in rows)
-    if any(row["task"] != last["task"] for row in rows):
-        return dict(stages=rows, steps=steps, tokens=tokens, flops=total)
-    plain = dict(
-        steps=steps,
-        tokens=steps * last["batch"] * last["length"],
-        flops_per_step=last["flops_per_step"],
-        flops=steps * last["flops_per_step"],
-    )
-    for row in rows:
-        row["share_of_plain"] = row["flops"] / plain["flops"]
-    costs = [(row["steps"], row["flops_per_step"]) for row in rows]
-    speedup = flops.speedup(costs, (steps, last["flops_per_step"]))
+    sequences = math.ceil(settings.eval.rows / config.batch) * config.batch
+    steps = {config.start, config.end, *range(0, config.end + 1, settings.eval.every)}
+    times = sum(max(config.start, 1) <= step <= config.end for step in steps)
     return dict(
-        stages=rows,
-        steps=steps,
-        tokens=tokens,
-        flops=total,
-        plain=plain,
-        speedup_percent=100 * speedup,
-        speedup_percent_equal_tokens=100 * ((1 + speedup) * tokens / plain["tokens"] - 1),
+        rows=sequences, flops=sequences // micro_batch * traced.flops(trace), times=times
     )
 
 
-def _whole(stages, states, mesh):
+def _whole(run_stages, states, mesh):
     """Axes with a sharding rule that the mesh does not divide, and the weights with them."""
-    found = {}
-    for stage, state in zip(stages, states, strict=True):
+    weights = {}
+    for stage, state in zip(run_stages, states, strict=True):
         for axis in sharding.whole(stage.task.axes, state.params, mesh):
             key = (axis.axis.removesuffix("_in"), axis.size, axis.along, axis.parts)
-            found.setdefault(key, {})[axis.path] = None
+            weights.setdefault(key, {})[axis.path] = None
     names = ("axis", "size", "along", "parts")
-    return [dict(zip(names, key, strict=True), weights=list(at)) for key, at in found.items()]
-
-
-def _assumptions(settings, plan):
-    yield (
-        "FLOPs are those of matrix products, forward once and backward twice; tokens count "
-        "padding"
-    )
-    plain = plan.get("plain")
-    if plain:
-        yield (
-            f"the plain recipe trains the last stage's model, batch and length for all "
-            f"{plan['steps']:,} steps"
-        )
-    else:
-        yield "stages learn different things: there is no plain recipe to compare them with"
-    if plain and plain["tokens"] != plan["tokens"]:
-        read, speedup = units.si(plan["tokens"]), plan["speedup_percent_equal_tokens"]
-        yield (
-            f"that is {units.si(plain['tokens'])} tokens against {read} of the stages; per "
-            f"token the speed-up is {speedup:+.1f} %"
-        )
-    source = "the store" if settings.data.store else "the recipe, which a run checks"
-    yield f"the vocabulary has {settings.model.vocab_size:,} tokens, by {source}"
-    yield (
-        f"activations are in {settings.model.dtype}: all that the backward pass needs, and one "
-        "and a half layers in work; the compiler for CPUs asked for 3 to 10 % less"
-    )
-    yield (
-        "evaluations take the micro-batch of the step, and are no part of the FLOPs of "
-        "training: their own are two forward passes, or more, over config.eval.rows"
-    )
-    if plan["mesh"]["tensor"] > 1:
-        yield "activations are counted as if `tensor` did not divide them, which is too many"
-    yield (
-        f"disk holds each stage's last state, the newest {settings.checkpoint.keep} and one "
-        "being written, uncompressed"
-    )
-
-
-def _remarks(settings, family, vocab):
-    """Remarks of the objectives on their FLOPs, without duplicates."""
-    remarks = (
-        stages.find(family, stage.task).remarks(StageContext(family, settings, index, vocab))
-        for index, stage in enumerate(settings.stages)
-    )
-    return dict.fromkeys(sentence for sentences in remarks for sentence in sentences)
+    return [
+        dict(zip(names, key, strict=True), weights=list(paths))
+        for key, paths in weights.items()
+    ]

@@ -25,16 +25,16 @@ def count(context, operators, task, states, mesh):
     before, after = map(memory.on_device, states)
     if not operators:
         before = 0  # the state does not change
-    measured = _certificate(context, operators, task, mesh)
-    return dict(growth=before + after, certificate=memory.on_device(states[0]) + measured)
+    compared = _certificate(context, operators, task, mesh)
+    return dict(growth=before + after, certificate=memory.on_device(states[0]) + compared)
 
 
 def hand_over(stage, states, mesh):
     """`count` for a stage that does not start from the weights of the previous stage."""
     if stage.enter is None:
         return dict(growth=0, certificate=0)
-    read = stage.frozen and stage.frozen.at_entry
-    frozen = stage.frozen.shapes(mesh) if read else ()
+    is_used = stage.frozen and stage.frozen.at_entry
+    frozen = stage.frozen.shapes(mesh) if is_used else ()
     return dict(growth=sum(map(memory.on_device, (*states, frozen))), certificate=0)
 
 
@@ -42,25 +42,25 @@ def _certificate(context, operators, task, mesh):
     """Bytes in addition to the old state: two sets of weights and logits, one forward pass."""
     old, new = context.previous, context.stage
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
-    rows = certificate.num_rows(old.batch, devices) // devices
-    inputs = jax.eval_shape(task.prepare, memory.batch_shapes(rows, old.length))
+    sequences = certificate.num_rows(old.batch, devices) // devices
+    inputs = jax.eval_shape(task.prepare, memory.batch_shapes(sequences, old.length))
     models = transition.path(operators, old.model, new.model)
-    most, weights_before, logits_before = 0, 0, 0
+    peak, weights_before, logits_before = 0, 0, 0
     for index, masks in enumerate(transition.masks_after(operators)):
         network = context.family.network(transition.exactly(models[index]))
         params = jax.eval_shape(network.init, jax.random.key(0))
         weights = _on_mesh(params, network.axes, mesh) if index else 0  # in the old state
         scores = transition.make_scores(network, masks)
         forward = traced.peak_bytes(traced.trace(scores, params, inputs))
-        most = max(most, weights_before + logits_before + weights + forward)
+        peak = max(peak, weights_before + logits_before + weights + forward)
         logits, _ = jax.eval_shape(scores, params, inputs)
         weights_before, logits_before = weights, logits.size * logits.dtype.itemsize
-    return most
+    return peak
 
 
 def _on_mesh(params, axes, mesh):
     placed = jax.tree.map(
-        lambda leaf, where: leaf.update(sharding=where),
+        lambda leaf, sharding: leaf.update(sharding=sharding),
         params,
         sharding.shardings(params, axes, mesh),
     )

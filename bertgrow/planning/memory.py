@@ -17,12 +17,21 @@ import jax.numpy as jnp
 from bertgrow.planning import traced
 
 REMATS = ("none", "dots", "full")
-IN_WORK = 2  # layers of working memory; docs/plan.md compares it with the compiler
-FEW = 8  # micro-batches
+WORKING_LAYERS = 2  # of the backward pass; docs/plan.md compares it with the compiler
+CHEAP_SLICES = 8  # micro-batches that cost almost no time
 
 
 def count(
-    tasks, state, frozen=(), *, rows, length, layers, remat, evaluation_working, accumulate=1
+    tasks,
+    state,
+    frozen=(),
+    *,
+    sequences,
+    length,
+    layers,
+    remat,
+    evaluation_working,
+    accumulate=1,
 ):
     """Bytes on one device, as a dict for `plan --json`.
 
@@ -30,57 +39,57 @@ def count(
       tasks: {remat: Task} for each of `REMATS`.
       state: TrainState of shapes with shardings, as `loop.state_shapes`.
       frozen: shapes with shardings of the frozen weights of the stage.
-      rows: sequences of one micro-batch on one device.
+      sequences: number in one micro-batch on one device.
       length: tokens per sequence.
       layers: number of layers, to compute the size of one.
       remat: remat policy of the recipe.
-      evaluation_working: bytes of an evaluation of `rows` sequences in addition to the state.
+      evaluation_working: bytes of an evaluation of a micro-batch in addition to the state.
       accumulate: number of micro-batches per batch.
 
     Returns:
       Among others `total` for the training step, and `evaluation` for an evaluation with
       micro-batches of the same size.
     """
-    kept = {name: saved(task, rows, length, frozen) for name, task in tasks.items()}
-    in_work = int(IN_WORK * (kept["none"] - kept["full"]) / layers)
+    residuals = {name: saved(task, sequences, length, frozen) for name, task in tasks.items()}
+    working = int(WORKING_LAYERS * (residuals["none"] - residuals["full"]) / layers)
     parameters = on_device(state.params)
-    found = dict(
-        rows=rows,
+    figures = dict(
+        rows=sequences,
         remat=remat,
         parameters=parameters,
         frozen=on_device(frozen),
         moments=on_device(state.opt_state),
         gradients=parameters * (2 if accumulate > 1 else 1),
-        activations=kept[remat] + in_work,
-        activations_by_remat={name: size + in_work for name, size in kept.items()},
+        activations=residuals[remat] + working,
+        activations_by_remat={name: size + working for name, size in residuals.items()},
         evaluation_working=evaluation_working,
     )
-    return found | dict(total=total(found, remat), evaluation=evaluation(found))
+    return figures | dict(total=total(figures, remat), evaluation=evaluation(figures))
 
 
-def evaluation(found, slices=1):
+def evaluation(figures, slices=1):
     """Total bytes during an evaluation with `slices` times as many micro-batches."""
-    state = found["parameters"] + found["frozen"] + found["moments"]
-    return state + found["evaluation_working"] // slices
+    state = figures["parameters"] + figures["frozen"] + figures["moments"]
+    return state + figures["evaluation_working"] // slices
 
 
-def peak(found, remat, slices=1):
+def peak(figures, remat, slices=1):
     """Peak bytes of a stage: the maximum over step, evaluation, certificate and growth."""
     return max(
-        total(found, remat, slices),
-        evaluation(found, slices),
-        found["certificate"],
-        found["growth"],
+        total(figures, remat, slices),
+        evaluation(figures, slices),
+        figures["certificate"],
+        figures["growth"],
     )
 
 
-def total(found, remat, slices=1):
+def total(figures, remat, slices=1):
     """Total bytes of a training step with `slices` times as many micro-batches."""
-    gradients = found["gradients"]
+    gradients = figures["gradients"]
     if slices > 1:  # the accumulated gradients and those of one micro-batch
-        gradients = max(gradients, 2 * found["parameters"])
-    fixed = found["parameters"] + found["frozen"] + found["moments"] + gradients
-    return fixed + found["activations_by_remat"][remat] // slices
+        gradients = max(gradients, 2 * figures["parameters"])
+    fixed = figures["parameters"] + figures["frozen"] + figures["moments"] + gradients
+    return fixed + figures["activations_by_remat"][remat] // slices
 
 
 def fit(memories, limit, *, remat, accumulate):
@@ -89,29 +98,29 @@ def fit(memories, limit, *, remat, accumulate):
     Returns:
       {} if all fit, else {"advice": recipe fields to set}; the advice is {} if none helps.
     """
-    for each in memories:
-        each["fits"] = peak(each, remat) <= limit
-    if all(each["fits"] for each in memories):
+    for figures in memories:
+        figures["fits"] = peak(figures, remat) <= limit
+    if all(figures["fits"] for figures in memories):
         return {}
-    for name, slices in _ways(memories, remat):
-        if all(peak(each, name, slices) <= limit for each in memories):
+    for name, slices in _settings(memories, remat):
+        if all(peak(figures, name, slices) <= limit for figures in memories):
             fields = {} if name == remat else {"model.remat": name}
             more = {} if slices == 1 else {"accumulate": slices * accumulate}
             return dict(advice=fields | more)
     return dict(advice={})
 
 
-def _ways(memories, remat):
+def _settings(memories, remat):
     """Pairs (remat, slices), ordered by their cost in time.
 
     A few micro-batches cost nothing, recomputing layers costs up to a third of the time, and
     micro-batches of one or two sequences leave a device partly idle.
     """
-    rows = [each["rows"] for each in memories]
-    slices = [n for n in range(1, min(rows) + 1) if not any(count % n for count in rows)]
+    counts = [figures["rows"] for figures in memories]
+    slices = [n for n in range(1, min(counts) + 1) if not any(count % n for count in counts)]
     remats = list(dict.fromkeys([remat, *REMATS]))
     pairs = [(name, number) for name in remats for number in slices]
-    return sorted(pairs, key=lambda pair: pair[1] > FEW)  # stable sort
+    return sorted(pairs, key=lambda pair: pair[1] > CHEAP_SLICES)  # stable sort
 
 
 def on_device(shapes):
@@ -127,8 +136,8 @@ def frozen(stage, mesh):
     return stage.frozen.shapes(mesh) if stage.frozen and stage.frozen.at_steps else ()
 
 
-def saved(task, rows, length, frozen=()):
-    """Bytes that the forward pass of `rows` sequences saves for the backward pass."""
+def saved(task, sequences, length, frozen=()):
+    """Bytes that the forward pass of a micro-batch saves for the backward pass."""
 
     def residuals(params, frozen, inputs, key):
         def loss(params):
@@ -138,33 +147,33 @@ def saved(task, rows, length, frozen=()):
         return jax.tree.leaves(jax.vjp(loss, params, has_aux=True)[1])
 
     params = jax.eval_shape(task.init, jax.random.key(0))
-    inputs = jax.eval_shape(task.prepare, batch_shapes(rows, length))
-    traced = jax.make_jaxpr(residuals)(params, frozen, inputs, jax.random.key(0)).jaxpr
+    inputs = jax.eval_shape(task.prepare, batch_shapes(sequences, length))
+    jaxpr = jax.make_jaxpr(residuals)(params, frozen, inputs, jax.random.key(0)).jaxpr
     # Inputs such as the weights are counted elsewhere; a variable returned twice counts once.
-    kept = {id(variable): variable.aval for variable in traced.outvars}
-    for variable in traced.invars:
-        kept.pop(id(variable), None)
-    return sum(map(_bytes, kept.values()))
+    saved_values = {id(variable): variable.aval for variable in jaxpr.outvars}
+    for variable in jaxpr.invars:
+        saved_values.pop(id(variable), None)
+    return sum(map(_bytes, saved_values.values()))
 
 
-def evaluation_trace(task, rows, length, frozen=()):
-    """Jaxpr of `task.evaluate` on `rows` sequences, for the counts of `traced`."""
+def evaluation_trace(task, sequences, length, frozen=()):
+    """Jaxpr of `task.evaluate` on a micro-batch, for the counts of `traced`."""
 
     def evaluate(params, frozen, batch):
         return task.evaluate(task.view(params, 0) if task.view else params, frozen, batch)
 
     params = jax.eval_shape(task.init, jax.random.key(0))
-    return traced.trace(evaluate, params, frozen, batch_shapes(rows, length))
+    return traced.trace(evaluate, params, frozen, batch_shapes(sequences, length))
 
 
-def batch_shapes(rows, length):
+def batch_shapes(sequences, length):
     """Shapes of a batch from the input pipeline."""
-    shape, row = jax.ShapeDtypeStruct, (rows, length)
+    shape, tokens = jax.ShapeDtypeStruct, (sequences, length)
     return dict(
-        tokens=shape(row, jnp.int32),
-        types=shape(row, jnp.int32),
-        ids=shape((rows, 2), jnp.uint32),
-        is_random=shape((rows,), jnp.int32),
+        tokens=shape(tokens, jnp.int32),
+        types=shape(tokens, jnp.int32),
+        ids=shape((sequences, 2), jnp.uint32),
+        is_random=shape((sequences,), jnp.int32),
     )
 
 

@@ -26,63 +26,63 @@ def show(plan, file=None):
         console.print()
     width = min(shutil.get_terminal_size((96, 24)).columns, 100)
     for line in findings(plan):
-        console.print(rich.text.Text(_fold(line, width)))
+        console.print(rich.text.Text(_wrap(line, width)))
     console.print("\nassumed:")
     for line in plan["assumptions"]:
-        console.print(rich.text.Text(_fold(line, width, "- ")))
+        console.print(rich.text.Text(_wrap(line, width, "- ")))
 
 
 def tables(plan):
     """Yields (title, header, rows of strings) of each table."""
-    many = "" if len(plan["stages"]) == 1 else "s"
+    plural = "" if len(plan["stages"]) == 1 else "s"
     yield (
-        f"{plan['recipe']}: {len(plan['stages'])} stage{many}, {plan['steps']:,} steps, "
+        f"{plan['recipe']}: {len(plan['stages'])} stage{plural}, {plan['steps']:,} steps, "
         f"{units.si(plan['tokens'])} tokens",
         *_models(plan),
     )
-    yield "what it costs", *_costs(plan)
+    yield "cost", *_costs(plan)
     chips = "one chip" if plan["chips"] == 1 else f"each of {plan['chips']} chips"
     axes = " x ".join(f"{name} {size}" for name, size in plan["mesh"].items() if size > 1)
     yield f"memory of {chips}" + (f" ({axes})" if axes else "") + " in training", *_memory(plan)
-    yield "at the most, beside evaluation and growth; and disk of a checkpoint", *_peaks(plan)
+    yield "peak memory, and disk of a checkpoint", *_peaks(plan)
 
 
 def findings(plan):
     """Yields the summary lines below the tables."""
     if len(plan["stages"]) > 1 and "plain" in plan:
-        told = f"predicted speed-up: {plan['speedup_percent']:+.1f} % in FLOPs"
+        line = f"predicted speed-up: {plan['speedup_percent']:+.1f} % in FLOPs"
         if "hours" in plan:
-            told += f", {plan['speedup_percent_time']:+.1f} % in time"
-        yield f"{told}, over the plain recipe"
+            line += f", {plan['speedup_percent_time']:+.1f} % in time"
+        yield f"{line}, over the plain recipe"
     if "hours" in plan:
-        unit, name = _clock(plan)
-        told = (
-            f"{_time(plan['hours'], unit)} {name} on {plan['chips']} x {plan['device']['name']}"
-        )
-        yield told + (f", cost {plan['cost']:,.2f}" if plan["cost"] is not None else "")
+        unit, name = _time_unit(plan)
+        duration, device = _in_unit(plan["hours"], unit), plan["device"]["name"]
+        line = f"{duration} {name} on {plan['chips']} x {device}"
+        yield line + (f", cost {plan['cost']:,.2f}" if plan["cost"] is not None else "")
     yield f"checkpoints take at most {units.si(plan['disk_bytes'], 'B')} of disk"
     yield from store_epochs.findings(plan)
     yield from cost_estimate.findings(plan)
-    yield from _unfit(plan)
+    yield from _not_fitting(plan)
     for before, row in zip(plan["stages"], plan["stages"][1:], strict=False):
         if row["task"] != before["task"]:
-            yield f"hand-over {before['name']}-{row['name']}: {before['task']} to {row['task']}"
+            change = f"{before['task']} to {row['task']}"
+            yield f"change of task {before['name']}-{row['name']}: {change}"
             continue
         changes = [growth["changed"] for growth in row["growth"]] or ["no change of size"]
         yield f"growth {before['name']}-{row['name']}: {'; '.join(changes)}"
     for axis in plan["whole"]:
         yield (
-            f"{axis['axis']} {axis['size']} stays whole on every chip: {axis['along']} "
+            f"{axis['axis']} {axis['size']} is not divided over the chips: {axis['along']} "
             f"{axis['parts']} does not divide it ({', '.join(axis['weights'])})"
         )
 
 
-def _clock(plan):
+def _time_unit(plan):
     """Time unit of the plan: (seconds per unit, name of the unit)."""
     return (3600, "hours") if plan.get("plain", plan)["hours"] >= 0.1 else (1, "seconds")
 
 
-def _time(hours, unit):
+def _in_unit(hours, unit):
     return units.plain(3600 * hours / unit)
 
 
@@ -110,33 +110,33 @@ def _models(plan):
 def _costs(plan):
     header = ["stage", "FLOP/step", "FLOPs", "of plain" if "plain" in plan else "of all"]
     if "hours" in plan:
-        header += ["of peak", "per step", _clock(plan)[1]] + ["cost"] * (
+        header += ["of peak", "per step", _time_unit(plan)[1]] + ["cost"] * (
             plan["cost"] is not None
         )
     rows = [
         [row["name"], *_flops(row, plan), *_times(row.get("time", {}), plan)]
         for row in plan["stages"]
     ]
-    for name, all_of in (("all", plan), ("plain", plan.get("plain"))):
-        if all_of:
-            rows.append([name, *_flops(all_of, plan), *_times(all_of, plan)])
+    for name, sums in (("all", plan), ("plain", plan.get("plain"))):
+        if sums:
+            rows.append([name, *_flops(sums, plan), *_times(sums, plan)])
     return header, rows
 
 
 def _flops(row, plan):
     per_step = units.si(row["flops_per_step"]) if "flops_per_step" in row else ""
-    whole = plan.get("plain", plan)["flops"]
-    return [per_step, units.si(row["flops"]), f"{row['flops'] / whole:.1%}"]
+    all_flops = plan.get("plain", plan)["flops"]
+    return [per_step, units.si(row["flops"]), f"{row['flops'] / all_flops:.1%}"]
 
 
-def _times(bill, plan):
-    if "hours" not in bill:
+def _times(time, plan):
+    if "hours" not in time:
         return []
     cells = ["", ""]
-    if "seconds_per_step" in bill:
-        cells = [f"{bill['utilisation']:.0%}", units.short(bill["seconds_per_step"])]
-    cells.append(_time(bill["hours"], _clock(plan)[0]))
-    return cells if bill["cost"] is None else [*cells, f"{bill['cost']:,.2f}"]
+    if "seconds_per_step" in time:
+        cells = [f"{time['utilisation']:.0%}", units.short(time["seconds_per_step"])]
+    cells.append(_in_unit(time["hours"], _time_unit(plan)[0]))
+    return cells if time["cost"] is None else [*cells, f"{time['cost']:,.2f}"]
 
 
 def _memory(plan):
@@ -161,22 +161,22 @@ def _peaks(plan):
             cells.append("yes" if memory["fits"] else "NO")
         rows.append([row["name"], *cells, units.si(row["checkpoint_bytes"], "B")])
     limit = [f"in {units.si(plan['device']['memory'], 'B')}"] if has_limit else []
-    return ["stage", "training", "evaluation", "growth", "peak", *limit, "disk"], rows
+    return ["stage", "training", "evaluation", "growth, at most", "peak", *limit, "disk"], rows
 
 
-def _unfit(plan):
-    wrong = [row["name"] for row in plan["stages"] if not row["memory"].get("fits", True)]
-    if not wrong:
+def _not_fitting(plan):
+    names = [row["name"] for row in plan["stages"] if not row["memory"].get("fits", True)]
+    if not names:
         return
     hint = "take more chips, a smaller batch or --config.mesh.fsdp above 1"
     if plan["advice"]:
         fields = [f"--config.{name}={value}" for name, value in plan["advice"].items()]
         hint = f"add {' '.join(fields)}"
-    subject = f"stage {wrong[0]} does" if len(wrong) == 1 else f"stages {', '.join(wrong)} do"
+    subject = f"stage {names[0]} does" if len(names) == 1 else f"stages {', '.join(names)} do"
     yield f"{subject} not fit into the memory of {plan['device']['name']}: {hint}"
 
 
-def _fold(line, width, bullet=""):
+def _wrap(line, width, bullet=""):
     return textwrap.fill(
         line, width, initial_indent=bullet, subsequent_indent="  ", break_on_hyphens=False
     )

@@ -68,8 +68,8 @@ def peak_bytes(jaxpr):
 
     alive, peak, held = 0, 0, set()
     for number, operation in enumerate(operations):
-        wanted = {s for key in operation.reads + operation.writes for s in sources.get(key, ())}
-        new = [key for key in wanted - held if key in last]
+        used = {s for key in operation.reads + operation.writes for s in sources.get(key, ())}
+        new = [key for key in used - held if key in last]
         alive += sum(sizes[key] for key in new)
         held.update(new)
         inside = max(map(peak_bytes, _bodies(operation.equation)), default=0)
@@ -85,7 +85,7 @@ def _sources(operations, outputs, sizes):
     it. A value computed from arguments only is recomputed by each of several readers.
     """
     stored, sources = set(outputs), {}
-    readers = collections.Counter(key for each in operations for key in set(each.reads))
+    readers = collections.Counter(key for one in operations for key in set(one.reads))
     for operation in operations:
         name = operation.equation.primitive.name
         if name.startswith(STORED):
@@ -135,23 +135,23 @@ def _operations(jaxpr):
 
 def _read(operations, outputs):
     """Returns the operations whose results are read, in order."""
-    wanted, kept = set(outputs), []
+    needed, result = set(outputs), []
     for operation in reversed(operations):
-        if wanted.intersection(operation.writes):
-            wanted.update(operation.reads)
-            kept.append(operation)
-    return kept[::-1]
+        if needed.intersection(operation.writes):
+            needed.update(operation.reads)
+            result.append(operation)
+    return result[::-1]
 
 
 def _bodies(equation):
     """Returns the inner jaxprs of a loop or a branch."""
-    found = []
+    jaxprs = []
     for name in ("jaxpr", "body_jaxpr", "branches"):
         if equation.primitive.name in CALLS or name not in equation.params:
             continue
         inner = equation.params[name]
-        found += inner if isinstance(inner, tuple) else [inner]
-    return [getattr(each, "jaxpr", each) for each in found]
+        jaxprs += inner if isinstance(inner, tuple) else [inner]
+    return [getattr(closed, "jaxpr", closed) for closed in jaxprs]
 
 
 def _bytes(aval):

@@ -29,45 +29,45 @@ def pretraining(seed=0):
     )  # fmt: skip
 
 
-def section(cls, /, **given):
-    """Fields of the dataclass `cls` with their defaults, overridden by `given`."""
+def section(cls, /, **overrides):
+    """Fields of the dataclass `cls` with their defaults, overridden by `overrides`."""
     known = fields.options(cls)
-    for name in given:
+    for name in overrides:
         if name not in known:
             raise TypeError(f"unknown field {name!r}; the fields are {', '.join(known)}")
-    return ConfigDict(fields.defaults(cls) | given)
+    return ConfigDict(fields.defaults(cls) | overrides)
 
 
-def model(family, /, **given):
-    """Config of a model of a family, e.g. "bert", with defaults overridden by `given`."""
-    made = section(families.find(family).config, **given)
-    return ConfigDict(dict(family=family, **made))
+def model(family, /, **overrides):
+    """Config of a model of a family, e.g. "bert", with defaults overridden by `overrides`."""
+    config = section(families.find(family).config, **overrides)
+    return ConfigDict(dict(family=family, **config))
 
 
-def bert(**given):
-    """BERT-base, with fields of `BertConfig` overridden by `given`."""
-    return model("bert", **given)
+def bert(**overrides):
+    """BERT-base, with fields of `BertConfig` overridden by `overrides`."""
+    return model("bert", **overrides)
 
 
-def adamw(**given):
+def adamw(**overrides):
     """AdamW optimizer, see `optimization.AdamW`."""
-    return section(optimization.AdamW, **given)
+    return section(optimization.AdamW, **overrides)
 
 
-def lamb(**given):
+def lamb(**overrides):
     """LAMB optimizer, see `optimization.Lamb`."""
-    return section(optimization.Lamb, **given)
+    return section(optimization.Lamb, **overrides)
 
 
-def linear(**given):
+def linear(**overrides):
     """Linear decay schedule, see `optimization.Linear`."""
-    return section(optimization.Linear, **given)
+    return section(optimization.Linear, **overrides)
 
 
-def published(**given):
+def published(**overrides):
     """Schedule `optimization.Published`; `rewarmup` equals `warmup` by default."""
-    again = given.get("warmup", optimization.Published.warmup)
-    return section(optimization.Published, **{"rewarmup": again, **given})
+    rewarmup = overrides.get("warmup", optimization.Published.warmup)
+    return section(optimization.Published, **{"rewarmup": rewarmup, **overrides})
 
 
 def constant(peak):
@@ -75,17 +75,17 @@ def constant(peak):
     return published(peak=peak, end=peak, warmup=0, decay_steps=1)
 
 
-def wsd(**given):
+def wsd(**overrides):
     """Warm-up, stable, decay schedule, see `optimization.Wsd`."""
-    return section(optimization.Wsd, **given)
+    return section(optimization.Wsd, **overrides)
 
 
-def stages(*given):
+def stages(*configs):
     """Makes the stages, in order; each overrides fields of `model`, `batch` and `length`.
 
     The result is a tuple, because a ConfigDict would sort named stages alphabetically.
     """
-    return tuple(ConfigDict(stage) for stage in given)
+    return tuple(ConfigDict(stage) for stage in configs)
 
 
 def choose(variant, options):

@@ -47,18 +47,18 @@ def sections(family):
     Args:
       family: name of the family, e.g. "bert".
     """
-    found = families.find(family)
+    definition = families.find(family)
     staged = fields.options(schema.StageConfig)
-    task = staged["task"]._replace(choices=(*stages.OBJECTIVES, *found.objectives))
+    task = staged["task"]._replace(choices=(*stages.OBJECTIVES, *definition.objectives))
     top = [*fields.options(schema.RunConfig).values(), *(staged[n] for n in schema.STAGED)]
     stage = [each for name, each in staged.items() if name not in (*schema.STAGED, "task")]
     return [
         Section("config", "The run as a whole.", tuple(top)),
-        of_class(f"config.model, family {family!r}", found.config),
+        of_class(f"config.model, family {family!r}", definition.config),
         *(of_class(f"config.{name}", cls) for name, cls in schema.SECTIONS.items()),
         *_choices(),
         Section("config.stages[i]", STAGE, (*stage, task)),
-        *own_sections(found),
+        *own_sections(definition),
     ]
 
 
@@ -77,13 +77,13 @@ def page():
     """Text of docs/recipes.md: BERT recipes, then the extra fields of other families."""
     names = ", ".join(f"`{name}`" for name in installed.names())
     names = textwrap.fill(f"Recipes of this package: {names}.", 95) + "\n"
-    found = sections("bert")
+    listed = sections("bert")
     for name in families.names():
         if name != "bert":
             family = families.find(name)
-            found += [of_class(f"config.model, family {name!r}", family.config)]
-            found += own_sections(family)
-    return "\n".join([HEAD + names, *(_markdown(each) for each in found)])
+            listed += [of_class(f"config.model, family {name!r}", family.config)]
+            listed += own_sections(family)
+    return "\n".join([HEAD + names, *(_markdown(section) for section in listed)])
 
 
 def text(family, width):

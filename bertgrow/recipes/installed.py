@@ -19,20 +19,20 @@ def names():
     return sorted(path.stem for path in folder().glob("*.py") if path.stem != "__init__")
 
 
-def locate(given):
+def locate(recipe):
     """Finds the file of `--config NAME[:VARIANT]` or `--config FILE.py[:VARIANT]`.
 
     Returns:
-      (file, file with `:VARIANT` if one is given).
+      (file, file with `:VARIANT` if present).
 
     Raises:
-      InputError: `given` is neither a file nor the name of a recipe.
+      InputError: `recipe` is neither a file nor the name of a recipe.
     """
-    if Path(given).is_file():  # a colon may be part of the path
-        return given, given
-    file, colon, variant = given.partition(":")
+    if Path(recipe).is_file():  # a colon may be part of the path
+        return recipe, recipe
+    file, colon, variant = recipe.partition(":")
     if Path(file).is_file():
-        return file, given
+        return file, recipe
     name = file.removesuffix(".py")
     if name not in names():
         raise InputError(

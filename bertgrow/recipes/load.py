@@ -19,7 +19,7 @@ def add_argument(parser):
         "--config",
         required=True,
         metavar="RECIPE[:VARIANT]",
-        help="a recipe: its name in this package, or a Python file",
+        help="recipe: a name from this package, or a Python file",
     )
 
 
@@ -53,6 +53,11 @@ def read(path, overrides):
             )
     with _errors_of_recipe(file):
         recipe = _parse(config_flags.DEFINE_config_file, [f"--config={path}"])
+    if not isinstance(recipe, ml_collections.ConfigDict):
+        raise InputError(
+            f"{file}: get_config returned {type(recipe).__name__}, expected a ConfigDict; "
+            "start from recipe.pretraining()"
+        )
     for override in overrides:
         _set(recipe, override)
     return recipe
@@ -168,5 +173,5 @@ def _errors_of_recipe(file):
         yield
     except InputError:
         raise
-    except Exception as error:  # a recipe is code of the user and may raise any exception
+    except BaseException as error:  # code of the user, which may also call exit()
         raise InputError(f"{file}: {type(error).__name__}: {error}") from error

@@ -31,7 +31,7 @@ def resolve(recipe, *, vocab=None, lent=None):
       InputError: a field is unknown, missing or invalid; the message names the field, its
         value and the expected values.
     """
-    recipe = plain(recipe)
+    recipe = plain(_dict(recipe, "the recipe"))
     name = _dict(recipe.get("model", {}), "config.model").get("family", "bert")
     family = families.find(name)
     own, kinds = fields.options(RunConfig), optimization.CHOICES
@@ -42,13 +42,16 @@ def resolve(recipe, *, vocab=None, lent=None):
     own = {name: recipe[name] for name in own}
     fields.check(RunConfig, own, "config")
     fields.check(StageConfig, {name: recipe[name] for name in STAGED}, "config")
-    recipe["stages"] = family.stages(recipe)
+    sections = _sections(family.sections, recipe)
+    recipe["stages"] = family.stages(recipe | dict(stages=_stage_dicts(recipe["stages"])))
+    for kind in kinds:  # also where every stage has its own
+        _named(recipe[kind], kind, f"config.{kind}")
     run = RunConfig(
         **_sections(SECTIONS, recipe),
         **own,
         family=name,
         stages=_stages(recipe, family, vocab),
-        sections=_sections(family.sections, recipe),
+        sections=sections,
         recipe=recipe,
         lent=lent or {},
     )
@@ -65,45 +68,52 @@ def plain(recipe):
     return recipe
 
 
-def _refuse_unknown(given, known, where):
-    for name in given:
+def _refuse_unknown(values, known, path):
+    for name in values:
         if name not in known:
-            raise InputError(f"{where}.{name} is no field of a recipe; {nearest(name, known)}")
+            raise InputError(f"{path}.{name} is no field of a recipe; {nearest(name, known)}")
 
 
-def _dict(given, where):
-    if not isinstance(given, dict):
-        raise InputError(f"{where} is {given!r}; expected a dict of its fields")
-    return given
+def _dict(values, path):
+    if not isinstance(values, dict | ml_collections.ConfigDict):
+        raise InputError(f"{path} is {values!r}; expected a dict of its fields")
+    return values
+
+
+def _stage_dicts(stages):
+    if not isinstance(stages, list) or not stages:
+        raise InputError(
+            f"config.stages is {stages!r}; expected at least one stage, e.g. "
+            "recipe.stages(dict(steps=1000))"
+        )
+    return [_dict(stage, f"config.stages[{index}]") for index, stage in enumerate(stages)]
 
 
 def _sections(classes, recipe):
     return {
-        name: fields.make(cls, _dict(recipe.get(name, {}), where := f"config.{name}"), where)
+        name: fields.make(cls, _dict(recipe.get(name, {}), path := f"config.{name}"), path)
         for name, cls in classes.items()
     }
 
 
-def _named(given, kind, where):
-    """Makes the dataclass of the optimizer or schedule with the name in `given`."""
-    choices, name = optimization.CHOICES[kind], _dict(given, where).get("name")
-    if name not in choices:
-        raise InputError(f"{where}.name is {name!r}; expected one of {', '.join(choices)}")
-    return fields.make(choices[name], given, where)
+def _named(values, kind, path):
+    """Makes the dataclass of the optimizer or schedule with the name in `values`."""
+    choices, name = optimization.CHOICES[kind], _dict(values, path).get("name")
+    if name not in list(choices):  # the name may be of a type that a dict cannot look up
+        raise InputError(f"{path}.name is {name!r}; expected one of {', '.join(choices)}")
+    return fields.make(choices[name], values, path)
 
 
 def _stages(recipe, family, vocab):
     base = {name: value for name, value in recipe["model"].items() if name != "family"}
     fields.check(family.config, base, "config.model")
     base = _fit(base, vocab, recipe["data"].get("vocab_size"))
-    if not recipe["stages"]:
-        raise InputError("config.stages is empty; give at least one, e.g. dict(steps=1000)")
-    found, start = [], 0
-    for index, given in enumerate(recipe["stages"]):
-        stage = _stage(given, base, recipe, family, index, start)
-        found.append(stage)
+    resolved, start = [], 0
+    for index, values in enumerate(recipe["stages"]):
+        stage = _stage(values, base, recipe, family, index, start)
+        resolved.append(stage)
         start = stage.end
-    return tuple(found)
+    return tuple(resolved)
 
 
 def _fit(model, vocab, planned):
@@ -114,75 +124,76 @@ def _fit(model, vocab, planned):
     if size != vocab.size:
         raise InputError(
             f"config.model.vocab_size is {size}, the store's vocabulary has {vocab.size} "
-            "pieces; set it to 0 to take the store's, or prepare another store"
+            "tokens; set it to 0 to take the store's, or prepare another store"
         )
     return model | dict(vocab_size=size, pad_id=vocab.pad_id)
 
 
-def _stage(given, base, recipe, family, index, start):
-    where = f"config.stages[{index}]"
-    _dict(given, where)
+def _stage(values, base, recipe, family, index, start):
+    path = f"config.stages[{index}]"
     known = fields.options(StageConfig)
     names = [*known, "grow", "masking", *optimization.CHOICES, *fields.options(family.config)]
-    _refuse_unknown(given, names, where)
-    own = {name: given[name] for name in known if name in given}
-    fields.check(StageConfig, own, where)
+    _refuse_unknown(values, names, path)
+    own = {name: values[name] for name in known if name in values}
+    fields.check(StageConfig, own, path)
     if "steps" not in own:
-        raise InputError(f"{where}.steps is missing; expected {known['steps'].expected()}")
+        raise InputError(f"{path}.steps is missing; expected {known['steps'].expected()}")
     own = {name: recipe[name] for name in STAGED} | own
     task = own.setdefault("task", known["task"].default)
     if task not in (objectives := [*stages.OBJECTIVES, *family.objectives]):
-        raise InputError(f"{where}.task is {task!r}; {nearest(task, objectives)}")
+        raise InputError(f"{path}.task is {task!r}; {nearest(task, objectives)}")
     chosen = {
-        kind: _named(given[kind], kind, f"{where}.{kind}")
-        if kind in given
+        kind: _named(values[kind], kind, f"{path}.{kind}")
+        if kind in values
         else _named(recipe[kind], kind, f"config.{kind}")
         for kind in optimization.CHOICES
     }
-    model = _model(family.config, base, given, where)
+    model = _model(family.config, base, values, path)
     if own["length"] > model.max_length:
         raise InputError(
-            f"{where}.length is {own['length']}, above the position table of "
-            f"{model.max_length} rows; raise config.model.max_length or shorten the stage"
+            f"{path}.length is {own['length']}, above the position table of "
+            f"{model.max_length} positions; raise config.model.max_length or shorten the stage"
         )
-    grow = _grow(given, recipe, index, f"{where}.grow")
-    masking = _masking(given, recipe, f"{where}.masking")
+    grow = _grow(values, recipe, index, f"{path}.grow")
+    masking = _masking(values, recipe, f"{path}.masking")
     return StageConfig(
         name=str(index), model=model, start=start, grow=grow, masking=masking, **chosen, **own
     )
 
 
-def _model(cls, base, given, where):
+def _model(cls, base, values, path):
     """Makes the model config of a stage: that of the recipe with fields of the stage."""
-    overlay = {name: value for name, value in given.items() if name in fields.options(cls)}
-    fields.check(cls, overlay, where)
+    overlay = {name: value for name, value in values.items() if name in fields.options(cls)}
+    fields.check(cls, overlay, path)
     model = cls(**base | overlay)
     try:
         model.check()
     except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"{path}: {error}") from error
     return model
 
 
-def _grow(given, recipe, index, where):
+def _grow(values, recipe, index, path):
     """Growth options of a stage: `config.growth`, overridden by `grow` of the stage."""
-    own = _dict(given.get("grow", {}), where)
+    own = _dict(values.get("grow", {}), path)
     if own and not index:
         raise InputError(
-            f"{where}: the first stage grows out of nothing; move it to a later one"
+            f"{path}: the first stage has no previous stage to grow from; "
+            "move it to a later one"
         )
-    fields.check(GrowthConfig, own, where)
+    fields.check(GrowthConfig, own, path)
     return fields.make(GrowthConfig, {**recipe["growth"], **own}, "config.growth")
 
 
-def _masking(given, recipe, where):
+def _masking(values, recipe, path):
     """Training masks of a stage: `config.masking`, overridden by `masking` of the stage."""
-    own = _dict(given.get("masking", {}), where)
-    fields.check(MaskingConfig, own, where)
+    own = _dict(values.get("masking", {}), path)
+    fields.check(MaskingConfig, own, path)
     return fields.make(MaskingConfig, {**recipe["masking"], **own}, "config.masking")
 
 
 def _check(run):
+    """Checks fields that depend on one another."""
     if run.model.next_sentence and run.data.rows != "pairs":
         raise InputError(
             "config.model.next_sentence needs pairs of segments; set config.data.rows='pairs' "
@@ -194,6 +205,11 @@ def _check(run):
                 f"stage {stage.name}: batch {stage.batch} is not divisible by "
                 f"config.accumulate {run.accumulate}; change one of the two"
             )
+        if stage.batch * stage.length > fields.LARGEST:
+            raise InputError(
+                f"stage {stage.name}: batch {stage.batch} x length {stage.length} is more "
+                f"tokens than an array holds ({fields.LARGEST:,}); change one of the two"
+            )
     _check_clock(run)
 
 
@@ -201,15 +217,15 @@ def _check_clock(run):
     """Checks `grow.rewind`: at most back to the start of a schedule, never for `published`."""
     for index, stage in enumerate(run.stages):
         course = stages.course(run.stages, index)
-        behind, since = stages.rewound(course, stage), stage.start - course[0].start
-        if behind > since:
+        rewind, since = stages.rewound(course, stage), stage.start - course[0].start
+        if rewind > since:
             raise InputError(
-                f"stage {stage.name} starts at step {since} of its schedule with a clock set "
-                f"back by {behind} steps in all; lower grow.rewind so that they are at most "
-                f"{since}"
+                f"stage {stage.name} starts at step {since} of its schedule, which is "
+                f"rewound by {rewind} steps in all; lower grow.rewind so that the sum is at "
+                f"most {since}"
             )
-        if behind and stage.schedule.name == "published":
+        if rewind and stage.schedule.name == "published":
             raise InputError(
-                "config.schedule 'published' starts again in every stage, so there is nothing "
-                "to rewind; set grow.rewind to 0, or choose linear or wsd"
+                "config.schedule 'published' starts again in every stage and cannot be "
+                "rewound; set grow.rewind to 0, or choose linear or wsd"
             )

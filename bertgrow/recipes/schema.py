@@ -12,7 +12,7 @@ from bertgrow.data.sequences import streams
 from bertgrow.growth import registry, train_state
 
 # Devlin et al. (2019): max_predictions_per_seq by length, valid for their masking rate only.
-PUBLISHED_RATE, PUBLISHED_SLOTS = 0.15, {128: 20, 512: 76}
+PUBLISHED_RATE, PUBLISHED_PREDICTIONS = 0.15, {128: 20, 512: 76}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class DataConfig:
         "processes that make batches; 0: the training process makes them itself",
         unit="processes",
         minimum=0,
+        maximum=1024,
     )
     mask_epochs: int = option(
         0,
@@ -66,7 +67,7 @@ class MaskingConfig:
     )
     whole_word: bool = option(False, "masks all tokens of a word together")
 
-    def slots(self, length):
+    def num_predictions(self, length):
         """Maximum number of masked positions in a sequence of `length` tokens.
 
         It is `max_predictions` if that is set, the published value at the published rate and
@@ -74,8 +75,8 @@ class MaskingConfig:
         """
         if self.max_predictions:
             return self.max_predictions
-        if self.rate == PUBLISHED_RATE and length in PUBLISHED_SLOTS:
-            return PUBLISHED_SLOTS[length]
+        if self.rate == PUBLISHED_RATE and length in PUBLISHED_PREDICTIONS:
+            return PUBLISHED_PREDICTIONS[length]
         return max(1, round(self.rate * (length - 2)) + 1)
 
 

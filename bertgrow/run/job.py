@@ -52,9 +52,9 @@ def make(settings, stores, *, command="", cached_in=None):
         stage = settings.stages[index]
         limit = math.ceil(settings.eval.rows / stage.batch)
         found = pipeline.held_out(
-            stores[0], length=stage.length, rows=stage.batch, kind=kind, limit=limit
+            stores[0], length=stage.length, batch=stage.batch, kind=kind, limit=limit
         )
-        mine = streams.host_rows(stage.batch, jax.process_count(), jax.process_index())
+        mine = streams.host_slice(stage.batch, jax.process_count(), jax.process_index())
         return [{name: array[mine] for name, array in batch.items()} for batch in found]
 
     for index in range(len(todo)):

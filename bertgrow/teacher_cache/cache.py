@@ -95,7 +95,7 @@ def _of_stage(root, settings, stores, stages, index, stream):
     return Cache(
         root=root,
         name=f"{index}-{settings.stages[index].task}",
-        layout=layout(stage, period=stream.epoch_rows(epochs) if epochs else None),
+        layout=layout(stage, period=stream.epoch_sequences(epochs) if epochs else None),
         start=settings.stages[index].start,
         first=sum(each.steps * each.batch for each in stages[:index]),
         batch=stage.batch,

@@ -1,4 +1,4 @@
-"""Distils a teacher, trained first or given, into a small student."""
+"""Distils a teacher into a small student; trains the teacher first if none is given."""
 
 from pathlib import Path
 
@@ -13,8 +13,8 @@ EPILOG = """examples:
       --config.transfer.teacher=runs/teacher --workdir runs/student
 
 The stages of the recipe - teacher, layer transfer, distillation - are one run: the same command
-continues it wherever it was killed. With --config.transfer.teacher the stages that
-would train a teacher are left out. What --cache takes, `bertgrow plan` tells (docs/cache.md).
+continues it after any stop. With --config.transfer.teacher the stages that train a teacher
+are skipped. `bertgrow plan` estimates the size of --cache (docs/cache.md).
 exit codes: 0 finished, 1 diverged, 2 bad input, 75 saved and stopped early"""
 
 
@@ -24,7 +24,8 @@ def add_arguments(parser):
         "--cache",
         type=Path,
         metavar="DIR",
-        help="write the teacher's targets there once, and train without the teacher in memory",
+        help="folder of a teacher cache: writes the teacher's outputs once, and trains the "
+        "student without the teacher in memory",
     )
 
 

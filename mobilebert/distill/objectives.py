@@ -109,7 +109,7 @@ def _flops(context, *, name):
 def _forward(context, name):
     """{part: forward FLOPs of a sequence} of student and teacher, for the parts in use."""
     config, source = context.stage, teachers.find(context)
-    slots, depth = config.masking.slots(config.length), config.model.num_layers
+    slots, depth = config.masking.num_predictions(config.length), config.model.num_layers
     depth_fraction = (depth + 1) / (2 * depth) if name == "progressive" else 1.0
     for model in (config.model, source.model):
         parts = context.family.flops(model, config.length, slots)
@@ -125,7 +125,8 @@ def _targets(context, *, name):
     model, has_labels = config.model, name in ("distill", "auxiliary")
     layers = dict(progressive=1, distill=0).get(name, model.num_layers)
     fields = targets.fields(
-        model, layers=layers, length=config.length, slots=config.masking.slots(config.length),
+        model, layers=layers, length=config.length, 
+        slots=config.masking.num_predictions(config.length),
         dtype=section.cache_dtype, attention=section.attention > 0,
         top_k=section.cache_top_k if has_labels else 0,
     )  # fmt: skip

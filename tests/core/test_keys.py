@@ -41,7 +41,7 @@ def test_no_step_drops_units_by_the_key_that_masks_a_held_out_sequence(monkeypat
     monkeypatch.setattr(masking, "mask_tokens", mask_tokens)
     network = Network(lambda key: jnp.zeros(()), apply, None)
     vocab = calibration.vocabulary(100)
-    task = masked_lm.masked_lm(network, vocab=vocab, rate=0.15, slots=4, seed=3)
+    task = masked_lm.masked_lm(network, vocab=vocab, rate=0.15, max_predictions=4, seed=3)
     optimizer = optax.sgd(1.0)
     first = loop._new(task, optimizer)(jax.random.key(3))
     batch = {name: tiny.inputs()[name] for name in ("tokens", "types")}
@@ -50,6 +50,6 @@ def test_no_step_drops_units_by_the_key_that_masks_a_held_out_sequence(monkeypat
     for step in (0, 1, 7):
         state = TrainState(jnp.int32(step), *first[1:])
         loop.make_step(task, optimizer)(state, (), batch)
-        held_out = masking.row_key(used["masks"], np.array([1, step], np.uint32))
+        held_out = masking.sequence_key(used["masks"], np.array([1, step], np.uint32))
         data = [jax.random.key_data(key).tolist() for key in (used["dropout"], held_out)]
         assert data[0] != data[1]

@@ -16,21 +16,21 @@ def wordpieces(word, vocab, longest=200):
     """The longest match first, from the left; one [UNK] where that does not work out."""
     if len(word) > longest:
         return ["[UNK]"]
-    pieces, start = [], 0
+    tokens, start = [], 0
     while start < len(word):
         for end in range(len(word), start, -1):
-            piece = ("##" if start else "") + word[start:end]
-            if piece in vocab:
+            token = ("##" if start else "") + word[start:end]
+            if token in vocab:
                 break
         else:
             return ["[UNK]"]
-        pieces.append(piece)
+        tokens.append(token)
         start = end
-    return pieces
+    return tokens
 
 
 def tokens(text, vocab, lower):
-    return [p for word in basic_tokens(text, lower) for p in wordpieces(word, vocab)]
+    return [token for word in basic_tokens(text, lower) for token in wordpieces(word, vocab)]
 
 
 def _cleaned(letter):
@@ -60,14 +60,14 @@ def _is_punctuation(letter):
 
 
 def _split(word):
-    found, inside = [], False
+    words, inside = [], False
     for letter in word:
         if _is_punctuation(letter):
-            found.append(letter)
+            words.append(letter)
             inside = False
         elif inside:
-            found[-1] += letter
+            words[-1] += letter
         else:
-            found.append(letter)
+            words.append(letter)
             inside = True
-    return found
+    return words

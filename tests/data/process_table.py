@@ -24,24 +24,24 @@ def descendants(pid):
         state, parent = _state(path)
         if state not in ("Z", None):
             parents[int(path.parent.name)] = parent
-    found, new = set(), {pid}
+    result, new = set(), {pid}
     while new:
-        new = {child for child, parent in parents.items() if parent in new} - found
-        found |= new
-    return found
+        new = {child for child, parent in parents.items() if parent in new} - result
+        result |= new
+    return result
 
 
 def is_alive(pid):
     return _state(Path(f"/proc/{pid}/stat"))[0] not in ("Z", None)
 
 
-def wait_for(claim, seconds=60):
-    """Asks until the answer is true, and returns it."""
+def wait_for(condition, seconds=60):
+    """Polls `condition` until it is true, and returns its value."""
     deadline = time.monotonic() + seconds
-    while not (found := claim()):
-        assert time.monotonic() < deadline, "waited in vain"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
-    return found
+    return value
 
 
 def _state(path):

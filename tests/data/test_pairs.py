@@ -45,7 +45,7 @@ def test_one_document_in_ten_has_short_rows():
     longest = np.zeros(2000)
     np.maximum.at(longest, owner, plan.fill())
 
-    # A target under 105 shows in no row of the document being longer than it by a sentence.
+    # A target under 105 shows: no sequence of the document is longer than it by a sentence.
     short = (longest < 110).mean()
     assert 0.06 < short < 0.11
 
@@ -61,9 +61,9 @@ def test_the_longer_segment_is_cut_at_either_end():
 
 
 def test_rows_are_cls_a_sep_b_sep_with_types(small_store):
-    found = streams.Stream([small_store], length=64, seed=0, kind="pairs")
-    vocab = found.vocab
-    batch = found.rows(found.take(found.start(), 200)[0])
+    stream = streams.Stream([small_store], length=64, seed=0, kind="pairs")
+    vocab = stream.vocab
+    batch = stream.read(stream.take(stream.start(), 200)[0])
 
     assert set(batch) == {"tokens", "types", "ids", "is_random"}
     assert {str(array.dtype) for name, array in batch.items() if name != "ids"} == {"int32"}

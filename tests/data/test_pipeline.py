@@ -23,22 +23,22 @@ def first(iterator, number):
         return list(itertools.islice(iterator, number))
 
 
-def assert_same(found, expected):
-    for (batch, position), (other, other_position) in zip(found, expected, strict=True):
+def assert_same(batches, expected):
+    for (batch, position), (other, other_position) in zip(batches, expected, strict=True):
         assert position == other_position
         for name in other:
             np.testing.assert_array_equal(batch[name], other[name])
 
 
-def test_batches_are_the_rows_of_the_stream_with_the_position_after_them(small_store):
+def test_batches_are_the_sequences_of_the_stream_with_the_position_after_them(small_store):
     source = stream(small_store)
-    found = first(pipeline.batches(source, batch=16), 12)
+    batches = first(pipeline.batches(source, batch=16), 12)
 
     position = source.start()
-    for batch, after in found:
+    for batch, after in batches:
         addresses, position = source.take(position, 16)
         assert after == position
-        for name, array in source.rows(addresses).items():
+        for name, array in source.read(addresses).items():
             np.testing.assert_array_equal(batch[name], array)
 
 
@@ -70,9 +70,9 @@ def test_hosts_make_slices_of_the_same_batch(small_store):
 def test_worker_processes_give_the_same_batches(small_store, workers):
     expected = first(pipeline.batches(stream(small_store), batch=16), 9)
 
-    found = first(pipeline.batches(stream(small_store), batch=16, workers=workers), 9)
+    batches = first(pipeline.batches(stream(small_store), batch=16, workers=workers), 9)
 
-    assert_same(found, expected)
+    assert_same(batches, expected)
 
 
 SCRIPT = """
@@ -104,18 +104,18 @@ def test_grain_workers_die_with_their_parent(small_store, tmp_path):
 
 
 def test_a_corpus_smaller_than_a_batch_is_one_clear_line(small_store):
-    number = stream(small_store).epoch_rows()
+    number = stream(small_store).epoch_sequences()
 
     first(pipeline.batches(stream(small_store), batch=number), 1)
     with pytest.raises(
-        InputError, match=f"{number} rows .* fewer than a batch of {number + 1}"
+        InputError, match=f"{number} sequences .* fewer than a batch of {number + 1}"
     ):
         pipeline.batches(stream(small_store), batch=number + 1)
 
 
 @pytest.mark.parametrize("kind", streams.KINDS)
 def test_held_out_batches_are_full_and_the_same_every_time(small_store, kind):
-    one, two = (pipeline.held_out(small_store, length=64, rows=8, kind=kind) for _ in range(2))
+    one, two = (pipeline.held_out(small_store, length=64, batch=8, kind=kind) for _ in range(2))
 
     assert len(one) > 5
     for batch, other in zip(one, two, strict=True):
@@ -127,24 +127,24 @@ def test_held_out_batches_are_full_and_the_same_every_time(small_store, kind):
     assert len({tuple(pair) for pair in ids.tolist()}) == len(ids)
 
 
-def test_held_out_rows_hold_the_held_out_text(small_store):
-    (batch,) = pipeline.held_out(small_store, length=64, rows=2000)
+def test_held_out_sequences_hold_the_held_out_text(small_store):
+    (batch,) = pipeline.held_out(small_store, length=64, batch=2000)
     vocab = small_store.vocab
 
     counts = np.bincount(batch["tokens"].reshape(-1), minlength=500)
     counts[[vocab.pad_id, vocab.cls_id, vocab.sep_id]] = 0
 
     assert (counts == small_store.held_out.unigrams).all()
-    assert (batch["tokens"][-1] == vocab.pad_id).all()  # a row of padding fills the batch
+    assert (batch["tokens"][-1] == vocab.pad_id).all()  # padding fills the batch
 
 
 def test_the_number_of_held_out_batches_can_be_limited(small_store):
-    every = pipeline.held_out(small_store, length=64, rows=8)
+    full = pipeline.held_out(small_store, length=64, batch=8)
 
-    some = pipeline.held_out(small_store, length=64, rows=8, limit=3)
+    some = pipeline.held_out(small_store, length=64, batch=8, limit=3)
 
     assert len(some) == 3
-    for batch, other in zip(some, every, strict=False):
+    for batch, other in zip(some, full, strict=False):
         np.testing.assert_array_equal(batch["tokens"], other["tokens"])
 
 
@@ -152,10 +152,10 @@ def test_pairs_need_two_held_out_documents(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MIN_DOCUMENTS", 1)  # as a store of an earlier version may be
     monkeypatch.setattr(shards, "MIN_TOKENS", 1)
     (tmp_path / "few.txt").write_text(make_text(5), "utf-8")
-    found = prepare.prepare(
+    store = prepare.prepare(
         [str(tmp_path / "few.txt")], tmp_path / "s", held_out=1e-9, vocab_size=100,
         vocab_kind="wordpiece", workers=1,
     )  # fmt: skip
 
     with pytest.raises(InputError, match="larger --held-out"):
-        pipeline.held_out(found, length=64, rows=8, kind="pairs")
+        pipeline.held_out(store, length=64, batch=8, kind="pairs")

@@ -54,22 +54,24 @@ def test_documents_go_where_their_hash_says_whatever_the_order_of_the_text(corpu
 
 def test_the_store_holds_every_document_once_and_keeps_its_sentences(corpus, small_store):
     texts = corpus.read_text("utf-8").strip().split("\n\n")
-    wanted = []
+    expected = []
     for text in texts:
         sentences = parts.sentences(text, "en")
-        wanted.append([ids.tolist() for ids in small_store.tokenizer.encode(sentences)])
+        expected.append([ids.tolist() for ids in small_store.tokenizer.encode(sentences)])
 
-    found = []
+    documents = []
     for split in (small_store.train, small_store.held_out):
         for number, tokens in enumerate(split.read(range(len(split)))):
             cut = split.sentences[split.documents[number] : split.documents[number + 1]]
             ends = cut.cumsum()
-            found.append([tokens[e - s : e].tolist() for s, e in zip(cut, ends, strict=True)])
+            documents.append(
+                [tokens[e - s : e].tolist() for s, e in zip(cut, ends, strict=True)]
+            )
 
-    assert sorted(found) == sorted(wanted)
+    assert sorted(documents) == sorted(expected)
 
 
-def test_a_share_of_the_documents_is_held_out_and_stays_on_its_side(corpus, tmp_path):
+def test_a_fraction_of_the_documents_is_held_out_and_stays_on_its_side(corpus, tmp_path):
     small = prepare.prepare([str(corpus)], tmp_path / "small", workers=1, **OPTIONS)
     (tmp_path / "more.txt").write_text(make_text(100, seed=9), "utf-8")
     vocab = small.folder / "vocab.txt"
@@ -90,14 +92,14 @@ def sizes(split):
 
 def test_enough_is_held_out_to_evaluate_a_smoke_recipe(corpus, tmp_path, capsys):
     """4,096 tokens: the documents with the smallest hashes, and no document more."""
-    found = prepare.prepare(
+    opened = prepare.prepare(
         [str(corpus)], tmp_path / "store", vocab_size=300, vocab_kind="wordpiece",
         held_out=1e-9, workers=1,
     )  # fmt: skip
 
-    documents, tokens = sizes(found.held_out)
+    documents, tokens = sizes(opened.held_out)
     assert documents >= 2 and tokens >= 4096
-    assert tokens - found.held_out.sizes.max() < 4096
+    assert tokens - opened.held_out.sizes.max() < 4096
     said = capsys.readouterr().err.splitlines()
     assert f"held out: {documents} documents, {tokens:,} tokens" in said
     assert "by --held-out alone 0 documents; recipes need at least 2 and 4,096 tokens" in said
@@ -119,10 +121,10 @@ def test_the_minimum_is_reached_in_the_order_of_the_hashes(tokens, expected):
     chosen, added = shards.choose_held_out(side[shuffled], tokens[shuffled], 0.01)
 
     np.testing.assert_array_equal(chosen, np.array(expected)[shuffled])
-    assert added == sum(expected) - 1  # the first hash is 0 and below any share
+    assert added == sum(expected) - 1  # the first hash is 0 and below any fraction
 
 
-def test_the_share_decides_alone_where_it_gives_enough():
+def test_only_the_fraction_counts_if_it_gives_enough():
     side = np.random.default_rng(0).integers(0, 2**64, 5000, np.uint64)
 
     chosen, added = shards.choose_held_out(side, np.full(5000, 200), 0.01)
@@ -152,10 +154,10 @@ def test_equal_documents_are_kept_once_and_counted(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.txt").write_text(text + ("\n" if name == "a" else "\n\nNew.\n"))
 
-    found = prepare.prepare([str(tmp_path / "*.txt")], tmp_path / "s", workers=1, **OPTIONS)
+    opened = prepare.prepare([str(tmp_path / "*.txt")], tmp_path / "s", workers=1, **OPTIONS)
 
-    assert found.meta["left_out"]["duplicates"] == 40
-    assert len(found.train) + len(found.held_out) == 41
+    assert opened.meta["left_out"]["duplicates"] == 40
+    assert len(opened.train) + len(opened.held_out) == 41
 
 
 def test_documents_that_are_not_utf8_stop_the_run_or_are_counted(tmp_path, capsys):
@@ -165,12 +167,12 @@ def test_documents_that_are_not_utf8_stop_the_run_or_are_counted(tmp_path, capsy
     with pytest.raises(InputError, match=r"bad.txt:\d+.*--on-bad-bytes skip"):
         prepare.prepare([str(path)], tmp_path / "a", workers=1, **OPTIONS)
     assert not (tmp_path / "a" / "store.json").exists()
-    found = prepare.prepare(
+    opened = prepare.prepare(
         [str(path)], tmp_path / "b", on_bad_bytes="skip", workers=1, **OPTIONS
     )
 
-    assert found.meta["left_out"]["bad_bytes"] == 1
-    assert "left out 1 documents that are not UTF-8" in capsys.readouterr().err
+    assert opened.meta["left_out"]["bad_bytes"] == 1
+    assert "skipped 1 documents that are not UTF-8" in capsys.readouterr().err
 
 
 def test_the_same_command_again_finds_the_store_and_another_one_refuses(
@@ -280,7 +282,7 @@ def test_the_command_has_the_flags_of_the_function(corpus, tmp_path):
     assert str(tmp_path) not in json.dumps(meta)
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.5])
-def test_a_senseless_held_out_share_is_one_clear_line(corpus, tmp_path, share):
+@pytest.mark.parametrize("fraction", [0, 1, -0.5])
+def test_a_held_out_fraction_outside_0_to_1_is_refused(corpus, tmp_path, fraction):
     with pytest.raises(InputError, match="--held-out"):
-        prepare.prepare([str(corpus)], tmp_path / "s", held_out=share, vocab_size=300)
+        prepare.prepare([str(corpus)], tmp_path / "s", held_out=fraction, vocab_size=300)

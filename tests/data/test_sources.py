@@ -23,8 +23,8 @@ def fail(message):
 
 
 def documents(*inputs, bad=fail):
-    found = sources.find([str(each) for each in inputs])
-    return [source.read(raw) for source in found for raw in source.raw(bad)]
+    opened = sources.find([str(path) for path in inputs])
+    return [source.read(raw) for source in opened for raw in source.raw(bad)]
 
 
 def as_txt(texts):
@@ -115,18 +115,18 @@ def test_bad_files_are_one_clear_line(tmp_path, name, content, message):
 
 
 @pytest.mark.parametrize(
-    "given, message",
+    "name, message",
     [
         ("missing.txt", "no such file"),
         ("nothing*.txt", "matches no file"),
         (".", "is a folder"),
     ],
 )
-def test_inputs_that_do_not_exist_are_one_clear_line(tmp_path, monkeypatch, given, message):
+def test_inputs_that_do_not_exist_are_one_clear_line(tmp_path, monkeypatch, name, message):
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(InputError, match=message) as raised:
-        sources.find([given])
+        sources.find([name])
     assert "\n" not in str(raised.value)
 
 

@@ -29,12 +29,12 @@ def test_counts_agree_with_the_files(small_store):
 
 def test_documents_are_read_in_the_order_asked_for(small_store):
     split = small_store.train
-    everything = split.read(range(len(split)))
+    documents = split.read(range(len(split)))
 
-    found = split.read([7, 3, 3, 100])
+    selected = split.read([7, 3, 3, 100])
 
-    for tokens, number in zip(found, [7, 3, 3, 100], strict=True):
-        assert tokens.tolist() == everything[number].tolist()
+    for tokens, number in zip(selected, [7, 3, 3, 100], strict=True):
+        assert tokens.tolist() == documents[number].tolist()
         assert len(tokens) == split.sizes[number]
 
 
@@ -68,7 +68,7 @@ def test_a_file_cut_short_or_missing_is_found_on_opening(copy):
         store.Store(copy)
 
     path.unlink()
-    with pytest.raises(InputError, match="no file"):
+    with pytest.raises(InputError, match="no file, expected"):
         store.Store(copy)
 
 
@@ -85,9 +85,9 @@ def test_another_version_or_format_is_refused(copy, change, message):
 
 
 def test_a_vocabulary_that_does_not_match_is_told_with_both_hashes(copy):
-    pieces = (copy / "vocab.txt").read_text("utf-8").split("\n")
-    pieces[10], pieces[11] = pieces[11], pieces[10]  # the size stays
-    (copy / "vocab.txt").write_text("\n".join(pieces), "utf-8")
+    tokens = (copy / "vocab.txt").read_text("utf-8").split("\n")
+    tokens[10], tokens[11] = tokens[11], tokens[10]  # the size stays
+    (copy / "vocab.txt").write_text("\n".join(tokens), "utf-8")
     opened = store.Store(copy)
 
     with pytest.raises(InputError, match="hash [0-9a-f]{12}, .* made with [0-9a-f]{12}"):

@@ -20,26 +20,26 @@ def json_lines(path):
         return [json.loads(line) for line in stream]
 
 
-def pieces_of(tokenizer, text):
-    return [tokenizer.pieces[number] for number in tokenizer.encode([text])[0]]
+def tokens_of(tokenizer, text):
+    return [tokenizer.tokens[number] for number in tokenizer.encode([text])[0]]
 
 
-def wordpiece(pieces, **options):
-    return vocabulary.wordpiece("\n".join(pieces).encode(), **options)
+def wordpiece(tokens, **options):
+    return vocabulary.wordpiece("\n".join(tokens).encode(), **options)
 
 
 @pytest.mark.parametrize("case", GOLDENS["cases"], ids=lambda case: case["text"][:20])
-def test_wordpiece_gives_the_golden_pieces(case):
+def test_wordpiece_gives_the_golden_tokens(case):
     tokenizer = wordpiece(GOLDENS["vocab"], cased=case["cased"])
 
-    assert pieces_of(tokenizer, case["text"]) == case["pieces"]
+    assert tokens_of(tokenizer, case["text"]) == case["pieces"]
 
 
 @pytest.mark.parametrize("case", GOLDENS["cases"], ids=lambda case: case["text"][:20])
 def test_the_goldens_are_those_of_the_plain_rewrite_of_googles_tokenizer(case):
-    found = google.tokens(case["text"], set(GOLDENS["vocab"]), lower=not case["cased"])
+    tokens = google.tokens(case["text"], set(GOLDENS["vocab"]), lower=not case["cased"])
 
-    assert found == case["pieces"]
+    assert tokens == case["pieces"]
 
 
 def test_every_question_has_googles_ids(real_data):
@@ -47,18 +47,18 @@ def test_every_question_has_googles_ids(real_data):
     folder = real_data / "fixtures" / "hf_question_tokens"
     rows = json_lines(folder / "squad_dev_questions_tokens.jsonl.xz")
 
-    found = tokenizer.encode([row["text"] for row in rows])
+    encoded = tokenizer.encode([row["text"] for row in rows])
 
-    assert [ids.tolist() for ids in found] == [row["ids"] for row in rows]
+    assert [ids.tolist() for ids in encoded] == [row["ids"] for row in rows]
 
 
 def test_every_wordpiece_golden_has_its_ids(real_data):
     tokenizer = vocabulary.load(real_data / "vocab" / "bert-base-uncased-vocab.txt")
     rows = json_lines(real_data / "fixtures" / "wordpiece_goldens" / "goldens.jsonl.xz")
 
-    found = tokenizer.encode([row["text"] for row in rows])
+    encoded = tokenizer.encode([row["text"] for row in rows])
 
-    assert [[101, *ids.tolist(), 102] for ids in found] == [row["ids"] for row in rows]
+    assert [[101, *ids.tolist(), 102] for ids in encoded] == [row["ids"] for row in rows]
 
 
 def test_googles_own_cases_hold(real_data):
@@ -72,14 +72,14 @@ def test_googles_own_cases_hold(real_data):
     for case in cases["basic_tokenizer"]:
         words = list(dict.fromkeys(case["tokens"]))
         tokenizer = wordpiece(words, cased=not case["do_lower_case"])
-        assert pieces_of(tokenizer, case["text"]) == case["tokens"]
+        assert tokens_of(tokenizer, case["text"]) == case["tokens"]
     tokenizer = wordpiece(cases["wordpiece_tokenizer"]["vocab"], cased=True)
     for case in cases["wordpiece_tokenizer"]["cases"]:
-        assert pieces_of(tokenizer, case["text"]) == case["tokens"]
+        assert tokens_of(tokenizer, case["text"]) == case["tokens"]
     table = cases["convert_tokens_to_ids"]
     tokenizer = wordpiece(table["vocab"])
     for case in table["cases"]:
-        assert [tokenizer.pieces.index(piece) for piece in case["tokens"]] == case["ids"]
+        assert [tokenizer.tokens.index(token) for token in case["tokens"]] == case["ids"]
 
 
 def test_characters_have_googles_classes(real_data):
@@ -88,13 +88,13 @@ def test_characters_have_googles_classes(real_data):
     tokenizer = wordpiece(["x", "xx", "##x", *cases["is_punctuation"]["true"]], cased=True)
 
     for letter in cases["is_whitespace"]["true"]:
-        assert pieces_of(tokenizer, f"x{letter}x") == ["x", "x"]
+        assert tokens_of(tokenizer, f"x{letter}x") == ["x", "x"]
     for letter in cases["is_control"]["true"]:
-        assert pieces_of(tokenizer, f"x{letter}x") == ["xx"]
+        assert tokens_of(tokenizer, f"x{letter}x") == ["xx"]
     for letter in cases["is_punctuation"]["true"]:
-        assert pieces_of(tokenizer, f"x{letter}x") == ["x", letter, "x"]
+        assert tokens_of(tokenizer, f"x{letter}x") == ["x", letter, "x"]
     for letter in ["A", "\U0001f4a9"]:  # neither white space nor control nor punctuation
-        assert pieces_of(tokenizer, f"x{letter}x") == ["[UNK]"]
+        assert tokens_of(tokenizer, f"x{letter}x") == ["[UNK]"]
 
 
 @pytest.mark.parametrize("line", range(3))
@@ -103,9 +103,9 @@ def test_every_sentencepiece_golden_has_its_ids(real_data, line):
     name = [key for key in rows[0] if key != "text"][line]
     tokenizer = vocabulary.load(real_data / "vocab" / f"{name}.model")
 
-    found = tokenizer.encode([row["text"] for row in rows])
+    encoded = tokenizer.encode([row["text"] for row in rows])
 
-    assert [ids.tolist() for ids in found] == [row[name]["ids"] for row in rows]
+    assert [ids.tolist() for ids in encoded] == [row[name]["ids"] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_every_sentencepiece_golden_has_its_ids(real_data, line):
         ("axlearn_bpe_32k_c4", 32003, (0, 2, 32000, 32001, 32002)),
     ],
 )
-def test_foreign_models_get_the_special_pieces_that_they_lack(real_data, name, size, ids):
+def test_foreign_models_get_the_special_tokens_that_they_lack(real_data, name, size, ids):
     vocab = vocabulary.load(real_data / "vocab" / f"{name}.model").vocab
 
     assert vocab.size == len(vocab.starts) == size
@@ -130,32 +130,32 @@ def test_an_encyclopedia_is_tokenised_as_by_the_plain_rewrite(real_data):
     tokenizer = vocabulary.load(real_data / "vocab" / "bert-base-uncased-vocab.txt")
     with lzma.open(real_data / "wikipedia_en" / "valid.txt.xz", "rt", encoding="utf-8") as f:
         lines = [line.strip() for line in f if line.strip()]
-    vocab = set(tokenizer.pieces)
+    vocab = set(tokenizer.tokens)
 
     wrong = [
         line
         for line, ids in zip(lines, tokenizer.encode(lines), strict=True)
-        if [tokenizer.pieces[number] for number in ids] != google.tokens(line, vocab, True)
+        if [tokenizer.tokens[number] for number in ids] != google.tokens(line, vocab, True)
     ]
 
     assert not wrong
 
 
-def test_the_name_of_a_special_piece_in_a_text_is_ordinary_text():
-    pieces = [*vocabulary.SPECIAL, "[", "]", "mask", "sep"]
+def test_the_name_of_a_special_token_in_a_text_is_ordinary_text():
+    tokens = [*vocabulary.SPECIAL, "[", "]", "mask", "sep"]
 
-    assert pieces_of(wordpiece(pieces), "[MASK] [SEP]") == ["[", "mask", "]", "[", "sep", "]"]
+    assert tokens_of(wordpiece(tokens), "[MASK] [SEP]") == ["[", "mask", "]", "[", "sep", "]"]
 
 
-def test_words_of_101_to_200_letters_are_pieces_and_longer_ones_unknown():
+def test_words_of_101_to_200_letters_are_tokenised_and_longer_ones_unknown():
     tokenizer = wordpiece(["a", "##a"])
 
-    assert len(pieces_of(tokenizer, "a" * 200)) == 200
-    assert pieces_of(tokenizer, "a" * 201) == ["[UNK]"]
+    assert len(tokens_of(tokenizer, "a" * 200)) == 200
+    assert tokens_of(tokenizer, "a" * 201) == ["[UNK]"]
 
 
 @pytest.mark.parametrize("kind", vocabulary_training.KINDS)
-def test_training_is_repeatable_and_begins_with_the_special_pieces(kind):
+def test_training_is_repeatable_and_begins_with_the_special_tokens(kind):
     sentences = make_text(60).split("\n")
 
     first, second = (
@@ -163,9 +163,9 @@ def test_training_is_repeatable_and_begins_with_the_special_pieces(kind):
     )
 
     assert first.hash == second.hash and first.content == second.content
-    assert first.pieces[:5] == list(vocabulary.SPECIAL)
+    assert first.tokens[:5] == list(vocabulary.SPECIAL)
     assert first.vocab[:6] == (200, 0, 1, 2, 3, 4)
-    assert len(first.pieces) == 200
+    assert len(first.tokens) == 200
 
 
 @pytest.mark.parametrize("kind", vocabulary_training.KINDS)
@@ -178,13 +178,13 @@ def test_a_trained_vocabulary_reads_back_the_same(kind, tmp_path):
 
     assert loaded.hash == trained.hash
     text = ["Badekin tugor.", "", "Zo!"]
-    for ours, theirs in zip(loaded.encode(text), trained.encode(text), strict=True):
-        assert ours.tolist() == theirs.tolist()
+    for ids, expected in zip(loaded.encode(text), trained.encode(text), strict=True):
+        assert ids.tolist() == expected.tolist()
     assert not (np.concatenate(loaded.encode(["Bade kin tu."])) == 1).any()
 
 
 @pytest.mark.parametrize("kind", vocabulary_training.KINDS)
-def test_uncased_is_blind_to_case_and_cased_is_not(kind):
+def test_uncased_ignores_case_and_cased_does_not(kind):
     sentences = make_text(60).split("\n")
     for cased in (False, True):
         tokenizer = vocabulary_training.train(sentences, size=200, kind=kind, cased=cased)
@@ -198,9 +198,9 @@ def test_words_start_where_wordpiece_and_sentencepiece_say():
 
     tokenizer = vocabulary_training.train(make_text(60).split("\n"), size=200)
     ids = tokenizer.encode(["bade kin, tu."])[0]
-    text = [tokenizer.pieces[number] for number in ids]
-    for piece, starts in zip(text, tokenizer.vocab.starts[ids], strict=True):
-        assert starts == (piece.startswith("▁") or piece in ",.")
+    text = [tokenizer.tokens[number] for number in ids]
+    for token, starts in zip(text, tokenizer.vocab.starts[ids], strict=True):
+        assert starts == (token.startswith("▁") or token in ",.")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_words_start_where_wordpiece_and_sentencepiece_say():
         ("vocab.model", b"not a model", "not a SentencePiece model"),
     ],
 )
-def test_bad_vocabularies_are_one_clear_line(tmp_path, name, content, message):
+def test_bad_vocabularies_are_refused_in_one_line(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
 
@@ -222,9 +222,9 @@ def test_bad_vocabularies_are_one_clear_line(tmp_path, name, content, message):
 
 @pytest.mark.parametrize("kind", vocabulary_training.KINDS)
 def test_little_text_gives_a_smaller_vocabulary(kind):
-    found = vocabulary_training.train(["aba caba daba."] * 9, size=4000, kind=kind)
+    trained = vocabulary_training.train(["aba caba daba."] * 9, size=4000, kind=kind)
 
-    assert 9 <= found.vocab.size < 100
+    assert 9 <= trained.vocab.size < 100
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])

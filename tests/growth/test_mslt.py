@@ -62,9 +62,9 @@ def test_frozen_weights_stay_to_the_bit_and_the_others_learn(stages):
 
 def test_a_frozen_layer_costs_a_third_and_its_word_table_a_little_less(settings, stages):
     one, frozen, both = (stage.flops / 4 for stage in stages)  # a row
-    family, slots = families.find("bert"), settings.masking.slots(16)
-    layer = family.flops(settings.stages[0].model, 16, slots)["layers"]
-    table = 2 * slots * 16 * 100
+    family, max_predictions = families.find("bert"), settings.masking.num_predictions(16)
+    layer = family.flops(settings.stages[0].model, 16, max_predictions)["layers"]
+    table = 2 * max_predictions * 16 * 100
 
     assert frozen == pytest.approx(one + layer - table)
     assert both == pytest.approx(one + 3 * layer)

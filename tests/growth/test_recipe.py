@@ -43,7 +43,7 @@ def test_a_stage_overrides_how_the_run_grows():
     "grow, stage, words",
     [
         (dict(widht="fpi"), 1, "stages.1..grow.widht is no field .* 'width'"),
-        (dict(width="fpi"), 0, "first stage grows out of nothing"),
+        (dict(width="fpi"), 0, "first stage has no previous stage"),
         (
             dict(on_broken_claim="ignore"),
             1,
@@ -55,7 +55,7 @@ def test_a_stage_overrides_how_the_run_grows():
         (
             dict(rewind=8),
             1,
-            "stage 1 starts at step 7 of its schedule with a clock set back by 8",
+            "stage 1 starts at step 7 of its schedule, which is rewound by 8",
         ),
         (
             dict(moments=3),

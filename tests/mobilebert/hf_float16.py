@@ -76,19 +76,20 @@ def batches(settings, store):
     stream = streams.Stream([store], seed=settings.seed, **sizes)
     with pipeline.batches(stream, batch=stage.batch) as endless:
         training = [batch for _, (batch, _) in zip(range(number), endless, strict=False)]
-    held_out = pipeline.held_out(store, rows=stage.batch, limit=number, **sizes)
+    held_out = pipeline.held_out(store, batch=stage.batch, limit=number, **sizes)
     return {"held out": held_out, "training": training}
 
 
 def passes(model, given, settings, vocab):
     """Mean loss of the hidden tokens, and how many rows have a logit that is not finite."""
     loss, count, lost = 0.0, 0.0, 0
-    slots = settings.masking.slots(settings.stages[-1].length)
+    max_predictions = settings.masking.num_predictions(settings.stages[-1].length)
     for batch in given:
         tokens, positions, targets, weights = masking.mask_tokens(
             batch["tokens"], batch["ids"],
             keys.derive(jax.random.key(settings.seed), keys.Purpose.MASKS),
-            vocab=vocab, rate=settings.masking.rate, slots=slots, show="mask",
+            vocab=vocab, rate=settings.masking.rate,
+            max_predictions=max_predictions, show="mask",
         )  # fmt: skip
         tokens, positions, targets, weights = map(
             lambda array: torch.tensor(np.array(array)), (tokens, positions, targets, weights)

@@ -171,11 +171,11 @@ def test_entries_of_a_repeated_row_are_read_again(tmp_path):
 
 def test_rows_and_masks_repeat_after_so_many_epochs(store):
     stream = streams.Stream([store], length=64, seed=1, epochs=2)
-    period = stream.epoch_rows(2)
+    period = stream.epoch_sequences(2)
     addresses, _ = stream.take(stream.start(), period + 5)
 
-    first, later = stream.rows(addresses[:5]), stream.rows(addresses[-5:])
-    other = stream.rows(addresses[stream.epoch_rows() :][:5])
+    first, later = stream.read(addresses[:5]), stream.read(addresses[-5:])
+    other = stream.read(addresses[stream.epoch_sequences() :][:5])
 
     for name in first:
         np.testing.assert_array_equal(later[name], first[name])

@@ -29,7 +29,7 @@ def test_a_run_of_teacher_and_student_is_compared_with_no_plain_recipe(told):
     words = " ".join([*table.findings(told), *told["assumptions"]])
 
     assert "plain" not in told and "speed-up" not in words
-    assert "hand-over 0-1: masked_lm to progressive" in words
+    assert "change of task 0-1: masked_lm to progressive" in words
     assert "spares 48% of the blocks" in words
 
 

@@ -31,7 +31,7 @@ def certified(old, new):
     """The rows of a growth's certificate, as a run writes it."""
     net, params = small.built(old.model)
     vocab = calibration.vocabulary(old.model.vocab_size)
-    task = masked_lm.masked_lm(network(old.model), vocab=vocab, rate=0.15, slots=4)
+    task = masked_lm.masked_lm(network(old.model), vocab=vocab, rate=0.15, max_predictions=4)
     operators = transition.growths(mobilebert, old, new, seed=0)
     batch = calibration.random_batch(old.batch, old.length, vocab.size)
     found = transition.certify(mobilebert, operators, params, net.axes, old, new, task, batch)

@@ -80,7 +80,7 @@ def test_a_misspelt_part_of_a_stage_is_named(given, said):
     ],
 )
 def test_the_number_of_masked_positions_follows_from_rate_and_length(fields, length, expected):
-    assert MaskingConfig(**fields).slots(length) == expected
+    assert MaskingConfig(**fields).num_predictions(length) == expected
 
 
 def test_a_stage_overrides_how_the_run_masks():

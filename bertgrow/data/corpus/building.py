@@ -19,7 +19,7 @@ UNFINISHED = "unfinished"
 
 
 @contextlib.contextmanager
-def only_one(output):
+def lock(output):
     """Locks the folder for this process; other processes wait for the lock."""
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -32,21 +32,21 @@ def only_one(output):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.say(f"waiting: another process prepares {output}")
+            progress.log(f"waiting: another process prepares {output}")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
 
 
-def folder(output, made_from):
+def work_folder(output, made_from):
     """Returns the working folder of this store; deletes working folders of other stores."""
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
     work = output / UNFINISHED / key
     if work.exists():
-        progress.say(f"continuing the unfinished store in {output}")
+        progress.log(f"continuing the unfinished store in {output}")
     elif work.parent.exists():
-        progress.say(f"discarding an unfinished store of other inputs or options in {output}")
+        progress.log(f"discarding an unfinished store of other inputs or options in {output}")
         shutil.rmtree(work.parent)
     work.mkdir(parents=True, exist_ok=True)
     return work
@@ -70,19 +70,22 @@ def write(work, run, plan, paths, tokenizer):
             "hash": tokenizer.hash,
         },
         "splits": {
-            split: _write_split(built, split, run, places, paths, size)
-            for split, places in plan.shards.items()
+            split: _write_split(built, split, run, shard_places, paths, size)
+            for split, shard_places in plan.shards.items()
         },
         "words": plan.words,
         "left_out": {"duplicates": plan.duplicates, "without_tokens": plan.empty},
     }
 
 
-def _write_split(built, split, run, places, paths, size):
-    names = [f"{split}-{n:05d}-of-{len(places):05d}.array_record" for n in range(len(places))]
+def _write_split(built, split, run, shard_places, paths, size):
+    names = [
+        f"{split}-{n:05d}-of-{len(shard_places):05d}.array_record"
+        for n in range(len(shard_places))
+    ]
     tasks = [
         _Task(place, paths, built / name, size)
-        for place, name in zip(places, names, strict=True)
+        for place, name in zip(shard_places, names, strict=True)
     ]
     counts, lengths, unigrams = zip(*run(_write_shard, tasks), strict=True)
     index = {
@@ -98,7 +101,7 @@ def _write_split(built, split, run, places, paths, size):
         "tokens": int(index["unigrams"].sum()),
         "shards": [
             {"file": name, "documents": len(place.part)}
-            for name, place in zip(names, places, strict=True)
+            for name, place in zip(names, shard_places, strict=True)
         ],
     }
 
@@ -117,8 +120,8 @@ def _write_shard(task):
 def finish(output, work, meta):
     """Moves the files into `output`, writes store.json last, and removes the working folder."""
     for pattern in ("vocab.*", *(f"{split}[.-]*" for split in shards.SPLITS)):
-        for old in output.glob(pattern):
-            old.unlink()
+        for path in output.glob(pattern):
+            path.unlink()
     built = work / "store"
     meta["files"] = {
         path.name: {"bytes": path.stat().st_size, "sha256": store.file_digest(path)}
@@ -134,9 +137,9 @@ def finish(output, work, meta):
     system_files.sync(output)
     unfinished.rename(output / "store.json")
     system_files.sync(output)
-    clear(output)
+    remove_unfinished(output)
 
 
-def clear(output):
+def remove_unfinished(output):
     """Removes the working folders that an earlier run left beside a finished store."""
     shutil.rmtree(output / UNFINISHED, ignore_errors=True)

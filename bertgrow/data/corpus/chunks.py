@@ -21,7 +21,7 @@ class Chunk(NamedTuple):
     language: str
 
 
-class Recipe(NamedTuple):
+class PartTask(NamedTuple):
     """A tokenisation task: a chunk, the vocabulary file and the output folder."""
 
     chunk: Chunk
@@ -30,7 +30,7 @@ class Recipe(NamedTuple):
     target: Path
 
 
-def grouped(source, bad, language):
+def group(source, bad, language):
     """Yields the chunks of a source, in order."""
     raws, total = [], 0
     for raw in source.raw(bad):
@@ -70,24 +70,26 @@ def sentences(chunk):
     return [s for text in texts for s in parts.sentences(text, chunk.language)]
 
 
-def make_part(recipe):
+def make_part(task):
     """Tokenises a chunk and writes its part; returns the characters read. Runs in a worker."""
-    texts = [recipe.chunk.read(raw) for raw in recipe.chunk.raws]
-    part = parts.tokenise(texts, _tokenizer(recipe.vocab, recipe.cased), recipe.chunk.language)
-    parts.write(part, recipe.target)
+    texts = [task.chunk.read(raw) for raw in task.chunk.raws]
+    part = parts.tokenise(texts, _tokenizer(task.vocab, task.cased), task.chunk.language)
+    parts.write(part, task.target)
     return sum(map(len, texts))
 
 
-def bad_bytes(policy):
+def bad_byte_handler(policy):
     """Returns a handler of bytes that are not UTF-8, and the list of messages it fills."""
     skipped = []
 
-    def bad(message):
+    def report(message):
         if policy == "stop":
-            raise InputError(f"{message}; repair it, or leave such out: --on-bad-bytes skip")
+            raise InputError(
+                f"{message}; repair it, or skip such documents with --on-bad-bytes skip"
+            )
         skipped.append(message)
 
-    return bad, skipped
+    return report, skipped
 
 
 @functools.lru_cache(maxsize=1)

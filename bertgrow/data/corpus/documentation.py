@@ -7,20 +7,20 @@ import warnings
 from pathlib import Path
 
 SHORTEST = 200  # characters; modules with less documentation are skipped
-SHARE = 8  # estimated size of a module divided by that of its docstrings
+SIZE_RATIO = 8  # estimated size of a module divided by that of its docstrings
 PACKAGES = ("site-packages", "dist-packages")
 NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def modules():
     """Lists all Python files of the corpus as sorted names, e.g. `stdlib/ast.py`."""
-    found = set()
+    names = set()
     for key, root in _roots().items():
         for path in root.rglob("*.py"):
             inner = path.relative_to(root)
             if key != "stdlib" or not set(inner.parts) & set(PACKAGES):
-                found.add(f"{key}/{inner.as_posix()}")
-    return sorted(found)
+                names.add(f"{key}/{inner.as_posix()}")
+    return sorted(names)
 
 
 def locate(name):
@@ -31,7 +31,7 @@ def locate(name):
 
 def weight(name):
     """Estimates how many characters of documentation a module has, from its file size."""
-    return locate(name).stat().st_size // SHARE
+    return locate(name).stat().st_size // SIZE_RATIO
 
 
 def read(name):

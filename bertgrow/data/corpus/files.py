@@ -45,13 +45,13 @@ def open_seekable(path):
 
 
 @contextlib.contextmanager
-def damage_reported(path):
+def damage_as_input_error(path):
     """Turns the exceptions of a damaged or unreadable file into an `InputError`."""
     try:
         yield
     except DAMAGE as error:
         raise InputError(
-            f"{path} cannot be read to its end: {error}; fetch it again"
+            f"{path} cannot be read to its end: {error}; copy or download it again"
         ) from error
 
 

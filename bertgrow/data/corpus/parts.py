@@ -30,8 +30,8 @@ def sentences(text, language):
     """Splits a text into sentences; each line of it is a paragraph or a sentence."""
     import sentencex
 
-    found = (sentencex.segment(language, line) for line in text.split("\n") if line.strip())
-    return [s.strip() for line in found for s in line if s.strip()]
+    lines = (sentencex.segment(language, line) for line in text.split("\n") if line.strip())
+    return [s.strip() for sentences in lines for s in sentences if s.strip()]
 
 
 def tokenise(texts, tokenizer, language):
@@ -74,10 +74,10 @@ def read(path):
     return Part(**{name: np.load(Path(path) / f"{name}.npy") for name in Part._fields})
 
 
-def _encode(found, tokenizer):
+def _encode(sentences, tokenizer):
     ids, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
-    for start in range(0, len(found), ENCODE_AT_ONCE):
-        some, sizes = tokenizer.encode_flat(found[start : start + ENCODE_AT_ONCE])
-        ids.append(some)
+    for start in range(0, len(sentences), ENCODE_AT_ONCE):
+        batch, sizes = tokenizer.encode_flat(sentences[start : start + ENCODE_AT_ONCE])
+        ids.append(batch)
         lengths.append(sizes)
     return np.concatenate(ids), np.concatenate(lengths)

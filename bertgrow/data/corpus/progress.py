@@ -7,12 +7,12 @@ import time
 EVERY = 10  # seconds between plain lines
 
 
-def say(line):
+def log(line):
     print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def shown(label, unit=""):
+def phase(label, unit=""):
     """Shows the progress of one phase; yields `advance(amount)`, which adds to its total.
 
     A terminal shows a spinner, the total, the speed and the time. The line is cleared when
@@ -23,28 +23,28 @@ def shown(label, unit=""):
       label: name of the phase, e.g. "tokenising".
       unit: unit of the total; "" if the phase counts nothing.
     """
-    begun = time.monotonic()
+    begin = time.monotonic()
     if sys.stderr.isatty():
-        with _rich(label, unit, begun) as advance:
+        with _rich(label, unit, begin) as advance:
             yield advance
         return
     if not unit:
-        say(label)
-    last, total = begun, 0.0
+        log(label)
+    last, total = begin, 0.0
 
     def advance(amount):
         nonlocal last, total
         total += amount
-        now = time.monotonic()
-        if now - last >= EVERY:
-            last = now
-            say(_line(label, unit, total, now - begun))
+        current = time.monotonic()
+        if current - last >= EVERY:
+            last = current
+            log(_line(label, unit, total, current - begin))
 
     yield advance
 
 
 @contextlib.contextmanager
-def _rich(label, unit, begun):
+def _rich(label, unit, begin):
     from rich import console, progress
 
     columns = (
@@ -60,7 +60,7 @@ def _rich(label, unit, begun):
         def advance(amount):
             bar.advance(task, amount)
             total = bar.tasks[0].completed
-            bar.update(task, description=_line(label, unit, total, time.monotonic() - begun))
+            bar.update(task, description=_line(label, unit, total, time.monotonic() - begin))
 
         yield advance
 

@@ -58,22 +58,22 @@ def plan(paths, *, held_out):
         number = max(1, -(-int(tokens[chosen].sum()) // SHARD_TOKENS))
         shard = (digests["place"][chosen] >> np.uint64(32)) * np.uint64(number) >> np.uint64(32)
         cuts = np.searchsorted(shard, np.arange(number + 1))
-        mine = order[chosen]
+        documents = order[chosen]
         shards[split] = [
-            Place(part[mine[a:b]], document[mine[a:b]])
+            Place(part[documents[a:b]], document[documents[a:b]])
             for a, b in zip(cuts[:-1], cuts[1:], strict=True)
         ]
     words, empty = counts
     return Plan(shards, int(same.sum()), int(words), int(empty), added)
 
 
-def choose_held_out(side, tokens, share):
+def choose_held_out(side, tokens, fraction):
     """Selects the held-out documents: those with the smallest hashes.
 
     Args:
       side: uint64 [documents], hashes.
       tokens: int [documents], number of tokens in each.
-      share: fraction of the documents to hold out.
+      fraction: fraction of the documents to hold out.
 
     Returns:
       bool [documents], and how many documents the minimum adds to the fraction.
@@ -82,13 +82,13 @@ def choose_held_out(side, tokens, share):
       InputError: one of the splits is smaller than the minimum.
     """
     by_hash = np.argsort(side)
-    by_share = int((side < np.uint64(share * (2**64 - 2**11))).sum())
+    by_fraction = int((side < np.uint64(fraction * (2**64 - 2**11))).sum())
     enough = int(np.searchsorted(np.cumsum(tokens[by_hash]), MIN_TOKENS)) + 1
-    number = max(by_share, MIN_DOCUMENTS, enough)
+    number = max(by_fraction, MIN_DOCUMENTS, enough)
     is_held_out = np.zeros(len(side), bool)
     is_held_out[by_hash[:number]] = True
     _check_minimum(is_held_out, tokens)
-    return is_held_out, number - by_share
+    return is_held_out, number - by_fraction
 
 
 def _check_minimum(is_held_out, tokens):

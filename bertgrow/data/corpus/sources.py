@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertgrow.core.errors import InputError
-from bertgrow.data.corpus import documentation, files, public
+from bertgrow.data.corpus import documentation, files, tfds
 
 LONGEST = 2**20  # characters; longer documents are cut at line ends, to bound memory
 FORMATS = (".txt", ".jsonl", ".parquet")
@@ -36,15 +36,15 @@ class Source(NamedTuple):
 
 def find(inputs):
     """Returns the sources of a list of inputs in a fixed order, each content once."""
-    found = []
-    for given in inputs:
-        if given == "docs":
-            found.append(_documentation())
-        elif given.startswith("tfds:"):
-            found.append(_public(given))
+    sources = []
+    for name in inputs:
+        if name == "docs":
+            sources.append(_documentation())
+        elif name.startswith("tfds:"):
+            sources.append(_tfds(name))
         else:
-            found.extend(_file(path) for path in _paths(given))
-    unique = {source.fingerprint: source for source in found}
+            sources.extend(_file(path) for path in _paths(name))
+    unique = {source.fingerprint: source for source in sources}
     return sorted(unique.values(), key=lambda source: (source.name, source.fingerprint))
 
 
@@ -62,27 +62,29 @@ def _documentation():
     )
 
 
-def _public(given):
-    identity, texts = public.open_dataset(given)
+def _tfds(name):
+    identity, texts = tfds.open_dataset(name)
     fingerprint = hashlib.sha256(identity.encode()).hexdigest()
-    return Source(given, fingerprint, lambda bad: _bounded(texts(bad)), same, len)
+    return Source(name, fingerprint, lambda bad: _bounded(texts(bad)), same, len)
 
 
-def _paths(given):
-    path = Path(given)
+def _paths(pattern):
+    path = Path(pattern)
     if path.is_dir():
         raise InputError(
-            f"--input {given} is a folder; give files or a glob, e.g. '{given}/*.txt'"
+            f"--input {pattern} is a folder; give files or a glob, e.g. '{pattern}/*.txt'"
         )
     if path.exists():
         return [path]
-    if not glob.has_magic(given):
+    if not glob.has_magic(pattern):
         raise InputError(
-            f"--input {given}: there is no such file; give a file, a glob or 'docs'"
+            f"--input {pattern}: there is no such file; give a file, a glob or 'docs'"
         )
-    paths = sorted(Path(p) for p in glob.glob(given, recursive=True) if Path(p).is_file())
+    paths = sorted(Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file())
     if not paths:
-        raise InputError(f"--input '{given}' matches no file; check the pattern and its folder")
+        raise InputError(
+            f"--input '{pattern}' matches no file; check the pattern and its folder"
+        )
     return paths
 
 
@@ -99,7 +101,7 @@ def _file(path):
 
     def raw(bad):
         count = 0
-        with files.damage_reported(path):
+        with files.damage_as_input_error(path):
             for count, text in enumerate(_bounded(texts(path, bad)), 1):  # noqa: B007
                 yield text
         if not count:
@@ -164,14 +166,14 @@ def parquet_texts(path, bad):
                     yield from _decoded([value.as_py()], path, row, bad)
 
 
-def _text_field(line, where):
+def _text_field(line, location):
     try:
         text = json.loads(line).get("text")
     except (json.JSONDecodeError, AttributeError):
-        raise InputError(f"{where} is not a JSON object; expected {{'text': ...}}") from None
+        raise InputError(f"{location} is not a JSON object; expected {{'text': ...}}") from None
     if not isinstance(text, str):
         raise InputError(
-            f"{where} has no string in its field 'text'; rename the field to 'text'"
+            f"{location} has no string in its field 'text'; rename the field to 'text'"
         )
     return text
 

@@ -51,17 +51,17 @@ class Split:
     def read(self, documents):
         """Reads the token ids of documents; returns a list of arrays in the given order."""
         documents = np.asarray(documents, np.int64)
-        found = [None] * len(documents)
+        tokens = [None] * len(documents)
         shard = np.searchsorted(self.shard_starts, documents, side="right") - 1
         for number in np.unique(shard):
-            rows = np.flatnonzero(shard == number)
-            inside = documents[rows] - self.shard_starts[number]
-            for row, record in zip(
-                rows, self._reader(number).read(inside.tolist()), strict=True
+            indices = np.flatnonzero(shard == number)
+            inside = documents[indices] - self.shard_starts[number]
+            for index, record in zip(
+                indices, self._reader(number).read(inside.tolist()), strict=True
             ):
                 sentences = int.from_bytes(record[:4], "little")
-                found[row] = np.frombuffer(record, self.dtype, offset=4 * (1 + sentences))
-        return found
+                tokens[index] = np.frombuffer(record, self.dtype, offset=4 * (1 + sentences))
+        return tokens
 
     def _reader(self, number):
         if number not in self._readers:
@@ -88,13 +88,13 @@ class Store:
     @functools.cached_property
     def tokenizer(self):
         about = self.meta["vocab"]
-        found = vocabulary.load(self.folder / about["file"], cased=about["cased"])
-        if found.hash != about["hash"]:
+        tokenizer = vocabulary.load(self.folder / about["file"], cased=about["cased"])
+        if tokenizer.hash != about["hash"]:
             raise InputError(
-                f"{self.folder}: its vocabulary has hash {found.hash[:12]}, the tokens "
+                f"{self.folder}: its vocabulary has hash {tokenizer.hash[:12]}, the tokens "
                 f"were made with {about['hash'][:12]}; prepare the store again"
             )
-        return found
+        return tokenizer
 
     @property
     def vocab(self):
@@ -107,11 +107,10 @@ class Store:
     def _check_sizes(self):
         for name, about in self.meta["files"].items():
             path = self.folder / name
-            size = path.stat().st_size if path.is_file() else "no file"
-            if size != about["bytes"]:
+            size = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
+            if size != f"{about['bytes']} bytes":
                 raise InputError(
-                    f"{path}: {size} where {about['bytes']} bytes were written; "
-                    "prepare the store again"
+                    f"{path}: {size}, expected {about['bytes']} bytes; prepare the store again"
                 )
 
 

@@ -4,6 +4,7 @@ WordPiece files (`vocab.txt`) use `tokenizers` and give the ids of Google's toke
 et al., 2019). `.model` files use SentencePiece.
 """
 
+import collections
 import hashlib
 import itertools
 import json
@@ -18,7 +19,10 @@ from bertgrow.core import types
 from bertgrow.core.errors import InputError
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-FOREIGN = {"[PAD]": "<pad>", "[UNK]": "<unk>"}  # their names in other SentencePiece models
+SENTENCEPIECE_NAMES = {
+    "[PAD]": "<pad>",
+    "[UNK]": "<unk>",
+}  # their names in other SentencePiece models
 LONGEST_WORD = 200  # characters; Google's limit (the default of `tokenizers` is 100)
 
 
@@ -27,7 +31,7 @@ class Tokenizer(NamedTuple):
 
     kind: str  # "wordpiece" or "sentencepiece"
     cased: bool
-    pieces: list
+    tokens: list
     vocab: types.Vocab
     hash: str  # sha256 of all that determines the ids
     content: bytes
@@ -61,9 +65,9 @@ def wordpiece(content, *, cased=False, name="vocab.txt"):
     """Builds the tokenizer of a WordPiece vocabulary, which has one token per line."""
     import tokenizers
 
-    pieces = _lines(content, name)
-    pieces += [piece for piece in SPECIAL if piece not in set(pieces)]
-    table = {piece: number for number, piece in enumerate(pieces)}
+    tokens = _lines(content, name)
+    tokens += [token for token in SPECIAL if token not in set(tokens)]
+    table = {token: number for number, token in enumerate(tokens)}
     # Special tokens are not registered with the tokenizer: "[MASK]" in a text is plain text.
     model = tokenizers.models.WordPiece(
         table, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD
@@ -73,17 +77,17 @@ def wordpiece(content, *, cased=False, name="vocab.txt"):
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
 
     def encode_flat(sentences):
-        found = tokenizer.encode_batch_fast(list(sentences), add_special_tokens=False)
-        return _flat([encoding.ids for encoding in found])
+        encodings = tokenizer.encode_batch_fast(list(sentences), add_special_tokens=False)
+        return _flat([encoding.ids for encoding in encodings])
 
-    starts = np.array([not piece.startswith("##") for piece in pieces])
+    starts = np.array([not token.startswith("##") for token in tokens])
     return Tokenizer(
         kind="wordpiece",
         cased=cased,
-        pieces=pieces,
-        vocab=_vocab(starts, {piece: table[piece] for piece in SPECIAL}),
-        hash=_hash("wordpiece", cased, pieces),
-        content="".join(f"{piece}\n" for piece in pieces).encode(),
+        tokens=tokens,
+        vocab=_vocab(starts, {token: table[token] for token in SPECIAL}),
+        hash=_hash("wordpiece", cased, tokens),
+        content="".join(f"{token}\n" for token in tokens).encode(),
         encode_flat=encode_flat,
     )
 
@@ -96,25 +100,27 @@ def sentencepiece(content, *, name="vocab.model"):
         processor = sp.SentencePieceProcessor(model_proto=content)
     except RuntimeError as error:
         raise InputError(f"{name} is not a SentencePiece model: {error}") from None
-    pieces = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
-    known = {piece: number for number, piece in enumerate(pieces)}
+    tokens = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
+    known = {token: number for number, token in enumerate(tokens)}
     known["[UNK]"] = processor.unk_id()
     special = {}
-    for piece in SPECIAL:
-        special[piece] = known.get(piece, known.get(FOREIGN.get(piece), len(pieces)))
-        if special[piece] == len(pieces):
-            pieces.append(piece)
+    for token in SPECIAL:
+        special[token] = known.get(
+            token, known.get(SENTENCEPIECE_NAMES.get(token), len(tokens))
+        )
+        if special[token] == len(tokens):
+            tokens.append(token)
 
     def encode_flat(sentences):
         return _flat(processor.encode(list(sentences), out_type=int, num_threads=1))
 
-    starts = np.array([piece.startswith("▁") or _is_punctuation(piece) for piece in pieces])
+    starts = np.array([token.startswith("▁") or _is_punctuation(token) for token in tokens])
     return Tokenizer(
         kind="sentencepiece",
         cased=True,
-        pieces=pieces,
+        tokens=tokens,
         vocab=_vocab(starts, special),
-        hash=_hash("sentencepiece", hashlib.sha256(content).hexdigest(), pieces),
+        hash=_hash("sentencepiece", hashlib.sha256(content).hexdigest(), tokens),
         content=content,
         encode_flat=encode_flat,
     )
@@ -124,7 +130,7 @@ def _vocab(starts, special):
     is_special = np.zeros(len(starts), bool)
     is_special[list(special.values())] = True
     names = ("pad_id", "unk_id", "cls_id", "sep_id", "mask_id")
-    ids = {name: int(special[piece]) for name, piece in zip(names, SPECIAL, strict=True)}
+    ids = {name: int(special[token]) for name, token in zip(names, SPECIAL, strict=True)}
     return types.Vocab(size=len(starts), starts=starts, special=is_special, **ids)
 
 
@@ -139,21 +145,21 @@ def _lines(content, name):
         lines = content.decode().split("\n")
     except UnicodeDecodeError:
         raise InputError(f"{name} is not UTF-8 text; give vocab.txt or a .model file") from None
-    pieces = [line.removesuffix("\r") for line in lines]
-    if pieces and not pieces[-1]:
-        pieces.pop()
-    if not pieces:
-        raise InputError(f"{name} is empty; give a vocabulary with one piece a line")
-    if len(set(pieces)) < len(pieces):
-        seen = set()
-        twice = next(piece for piece in pieces if piece in seen or seen.add(piece))
-        raise InputError(f"{name} lists the piece {twice!r} twice; a piece needs one id")
-    return pieces
+    tokens = [line.removesuffix("\r") for line in lines]
+    if tokens and not tokens[-1]:
+        tokens.pop()
+    if not tokens:
+        raise InputError(f"{name} is empty; give a vocabulary with one token per line")
+    if len(set(tokens)) < len(tokens):
+        counts = collections.Counter(tokens)
+        repeated = next(token for token in tokens if counts[token] > 1)
+        raise InputError(f"{name} lists the token {repeated!r} twice; remove one of the lines")
+    return tokens
 
 
-def _is_punctuation(piece):
+def _is_punctuation(token):
     # As in WordPiece, where every punctuation mark is a separate word.
-    return all(unicodedata.category(letter)[0] in "PS" for letter in piece)
+    return all(unicodedata.category(letter)[0] in "PS" for letter in token)
 
 
 def _hash(*content):

@@ -23,7 +23,7 @@ def train(sentences, *, size, kind="unigram", cased=False):
     if kind not in KINDS:
         raise InputError(f"--vocab-kind {kind}: expected one of {', '.join(KINDS)}")
     if size < 64:
-        raise InputError(f"--vocab-size {size}: expected at least 64 pieces")
+        raise InputError(f"--vocab-size {size}: expected at least 64 tokens")
     if kind == "wordpiece":
         return _wordpiece(sentences, size, cased)
     return _sentencepiece(sentences, size, kind, cased)
@@ -86,10 +86,10 @@ def _wordpiece(sentences, size, cased):
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     tokenizer.train_from_iterator(_repeated(words), trainer)
     table = tokenizer.get_vocab(with_added_tokens=False)
-    pieces = dict.fromkeys(
+    tokens = dict.fromkeys(
         [*vocabulary.SPECIAL, *letters, *first, *sorted(table, key=table.get)]
     )
-    return vocabulary.wordpiece("".join(f"{p}\n" for p in pieces).encode(), cased=cased)
+    return vocabulary.wordpiece("".join(f"{token}\n" for token in tokens).encode(), cased=cased)
 
 
 def _alphabet(words, room):
@@ -100,13 +100,13 @@ def _alphabet(words, room):
             letters[letter] += count
         inner.update(word[1:])
     ranked = sorted(letters, key=lambda letter: (-letters[letter], letter))
-    wanted, seen, total = [], 0, letters.total()
+    chosen, covered, total = [], 0, letters.total()
     for letter in ranked[:room]:
-        if seen >= COVERAGE * total:
+        if covered >= COVERAGE * total:
             break
-        wanted.append(letter)
-        seen += letters[letter]
-    return sorted(wanted), sorted(inner & set(wanted))
+        chosen.append(letter)
+        covered += letters[letter]
+    return sorted(chosen), sorted(inner & set(chosen))
 
 
 def _repeated(words):

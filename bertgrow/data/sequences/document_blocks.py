@@ -6,7 +6,7 @@ import numpy as np
 
 from bertgrow.data.sequences import assembly, mixing, packing, pairs
 
-DOCUMENTS, ROWS, PAIRS = range(3)  # purposes of random numbers
+DOCUMENTS, SEQUENCES, PAIRS = range(3)  # purposes of random numbers
 
 
 class Corpus:
@@ -59,7 +59,7 @@ class Corpus:
         else:
             seed = int(mixing.mix(*(self.seed or (0,)), PAIRS, epoch, block)[0])
             plan = pairs.pair(lengths, counts, length=length, seed=seed)
-        return plan, self._order(len(plan), ROWS, epoch, block)
+        return plan, self._order(len(plan), SEQUENCES, epoch, block)
 
     def _text(self, epoch, block):
         """Returns the concatenated tokens of the documents of a block."""

@@ -10,15 +10,17 @@ SHOWS = ("80/10/10", "mask")
 PASSES = 4  # over the words of a sequence; see `_choose_words`
 
 
-def mask_tokens(tokens, ids, key, *, vocab, rate, slots, whole_word=False, show="80/10/10"):
+def mask_tokens(
+    tokens, ids, key, *, vocab, rate, max_predictions, whole_word=False, show="80/10/10"
+):
     """Masks tokens for masked language modelling.
 
     Of the chosen tokens, 80 % become [MASK], 10 % become a random ordinary token and 10 % stay
     unchanged (Devlin et al., 2019, "Masked LM"). Candidates are all tokens except special
     tokens such as padding. A sequence with candidates has max(1, round(rate * candidates))
-    masked positions, at most `slots`; a sequence without candidates has none. The key of each
-    sequence is folded from its `ids`, so its masks do not depend on its place in the batch or
-    on the host.
+    masked positions, at most `max_predictions`; a sequence without candidates has none. The
+    key of each sequence is folded from its `ids`, so its masks do not depend on its place in
+    the batch or on the host.
 
     Args:
       tokens: int32 [batch, length].
@@ -27,7 +29,7 @@ def mask_tokens(tokens, ids, key, *, vocab, rate, slots, whole_word=False, show=
         get the same random bits.
       vocab: `Vocab`; uses `mask_id`, `pad_id`, `starts` and `special`.
       rate: masking rate, the fraction of the candidates to choose, e.g. 0.15.
-      slots: int, `max_predictions` per sequence; padding predictions have weight 0.
+      max_predictions: int, predictions per sequence; padding predictions have weight 0.
       whole_word: whether to mask whole words (Google's whole-word masking): all tokens of a
         word or none. Words that do not fit are skipped, so fewer tokens may be chosen.
       show: "80/10/10", or "mask" for [MASK] at every chosen position. It does not change
@@ -35,61 +37,67 @@ def mask_tokens(tokens, ids, key, *, vocab, rate, slots, whole_word=False, show=
 
     Returns:
       inputs: int32 [batch, length], `tokens` after masking.
-      positions: int32 [batch, slots], masked positions in ascending order; padding
+      positions: int32 [batch, max_predictions], masked positions in ascending order; padding
         predictions come last and have position `length - 1`.
-      targets: int32 [batch, slots], original tokens; `pad_id` for padding predictions.
-      weights: float32 [batch, slots], 1 for masked positions, 0 for padding predictions.
+      targets: int32 [batch, max_predictions], original tokens; `pad_id` for padding
+        predictions.
+      weights: float32 [batch, max_predictions], 1 for masked positions, 0 for padding
+        predictions.
     """
     if show not in SHOWS:
         raise InputError(f"show {show!r}: expected one of {', '.join(SHOWS)}")
     length = tokens.shape[1]
-    number = _numbers(length, rate, slots)
+    counts = _counts(length, rate, max_predictions)
     choose = _choose_words if whole_word else _choose_tokens
     starts, special = jnp.asarray(vocab.starts), jnp.asarray(vocab.special)
 
-    def row(tokens, ids):
-        draws = jax.random.uniform(row_key(key, ids), (length + 2 * slots,))
-        which, what, other = jnp.split(draws, (length, length + slots))
+    def mask_sequence(tokens, ids):
+        draws = jax.random.uniform(sequence_key(key, ids), (length + 2 * max_predictions,))
+        choice, action, random_token = jnp.split(draws, (length, length + max_predictions))
         candidates = ~special[tokens]
-        wanted = number[candidates.sum()]
-        positions = jax.lax.sort(choose(candidates, starts[tokens], wanted, slots, which))
+        count = counts[candidates.sum()]
+        positions = jax.lax.sort(
+            choose(candidates, starts[tokens], count, max_predictions, choice)
+        )
         targets = tokens.at[positions].get(mode="fill", fill_value=vocab.pad_id)
         if show == "mask":
-            seen = jnp.full_like(targets, vocab.mask_id)
+            shown = jnp.full_like(targets, vocab.mask_id)
         else:
-            seen = _show(targets, what, other, vocab)
-        inputs = tokens.at[positions].set(seen, mode="drop")
+            shown = _show(targets, action, random_token, vocab)
+        inputs = tokens.at[positions].set(shown, mode="drop")
         used = positions < length
         return inputs, jnp.minimum(positions, length - 1), targets, used.astype(jnp.float32)
 
-    return jax.vmap(row)(tokens, ids)
+    return jax.vmap(mask_sequence)(tokens, ids)
 
 
-def row_key(key, ids):
+def sequence_key(key, ids):
     """Derives the key of one sequence; ids: uint32 [2]."""
     return jax.random.fold_in(jax.random.fold_in(key, ids[0]), ids[1])
 
 
-def _numbers(length, rate, slots):
+def _counts(length, rate, max_predictions):
     """Number of masked positions for each number of candidates: int32 [length + 1].
 
     A table computed in Python, because float32 rounds differently.
     """
-    table = [min(slots, max(1, round(rate * count))) for count in range(length + 1)]
+    table = [min(max_predictions, max(1, round(rate * count))) for count in range(length + 1)]
     return jnp.asarray(np.array([0, *table[1:]], np.int32))
 
 
-def _choose_tokens(candidates, starts, wanted, slots, draws):
-    """Chooses `wanted` candidates uniformly: int32 [slots], padded with `length`."""
+def _choose_tokens(candidates, starts, count, max_predictions, draws):
+    """Chooses `count` candidates uniformly: int32 [max_predictions], padded with `length`."""
     del starts  # tokens are chosen independently of words
     length = len(candidates)
-    _, positions = jax.lax.top_k(jnp.where(candidates, draws, -1.0), min(slots, length))
-    positions = jnp.pad(positions, (0, slots - len(positions)))
-    return jnp.where(jnp.arange(slots) < wanted, positions, length)
+    _, positions = jax.lax.top_k(
+        jnp.where(candidates, draws, -1.0), min(max_predictions, length)
+    )
+    positions = jnp.pad(positions, (0, max_predictions - len(positions)))
+    return jnp.where(jnp.arange(max_predictions) < count, positions, length)
 
 
-def _choose_words(candidates, starts, wanted, slots, draws):
-    """Chooses whole words in random order, up to `wanted` tokens: int32 [slots].
+def _choose_words(candidates, starts, count, max_predictions, draws):
+    """Chooses whole words in random order, up to `count` tokens: int32 [max_predictions].
 
     A word is a start and the candidates that follow it. The reference algorithm loops over
     words and skips a word that is longer than the remaining number of tokens. Here each pass
@@ -107,20 +115,22 @@ def _choose_words(candidates, starts, wanted, slots, draws):
     # Equal draws stay in text order, so the tokens of a word are adjacent.
     _, order = jax.lax.top_k(jnp.where(candidates, draws[begin], -1.0), length)
     rank = jnp.zeros(length, jnp.int32).at[order].set(place)
-    taken, is_open, left = jnp.zeros(length, bool), candidates, wanted
+    chosen, is_open, remaining = jnp.zeros(length, bool), candidates, count
     for _ in range(PASSES):
-        is_open = is_open & (size <= left)
-        counted = jnp.cumsum(is_open[order])[rank]  # up to this one, in random order
-        fits = is_open & (counted[begin] + size - 1 <= left)
-        taken = taken | fits
-        left = left - fits.sum()
+        is_open = is_open & (size <= remaining)
+        total = jnp.cumsum(is_open[order])[rank]  # up to this one, in random order
+        fits = is_open & (total[begin] + size - 1 <= remaining)
+        chosen = chosen | fits
+        remaining = remaining - fits.sum()
         is_open = is_open & ~fits
-    ascending = -jax.lax.top_k(-jnp.where(taken, place, length), min(slots, length))[0]
-    return jnp.pad(ascending, (0, slots - len(ascending)), constant_values=length)
+    ascending = -jax.lax.top_k(-jnp.where(chosen, place, length), min(max_predictions, length))[
+        0
+    ]
+    return jnp.pad(ascending, (0, max_predictions - len(ascending)), constant_values=length)
 
 
-def _show(targets, what, other, vocab):
-    """Input tokens at the masked positions, by draws in [0, 1): int32 [slots]."""
+def _show(targets, action, random_token, vocab):
+    """Input tokens at the masked positions, by draws in [0, 1): int32 [max_predictions]."""
     ordinary = jnp.asarray(np.flatnonzero(~vocab.special).astype(np.int32))
-    random = ordinary[(other * len(ordinary)).astype(jnp.int32)]
-    return jnp.where(what < 0.8, vocab.mask_id, jnp.where(what < 0.9, random, targets))
+    random = ordinary[(random_token * len(ordinary)).astype(jnp.int32)]
+    return jnp.where(action < 0.8, vocab.mask_id, jnp.where(action < 0.9, random, targets))

@@ -23,6 +23,6 @@ def order(number, *seeds):
     return np.argsort(mix(*seeds, np.arange(number)), kind="stable")
 
 
-def shares(numbers, seed):
+def uniform(numbers, seed):
     """Returns a uniform float64 in [0, 1) for each integer."""
     return (mix(seed, numbers) >> np.uint64(11)) * 2.0**-53

@@ -5,7 +5,7 @@ Sentences are collected up to a target length. A is a random number of them from
 is the rest or, half of the time, text from another document; the unused sentences then start
 the next pair. One document in ten has a random shorter target. Such a document gives more and
 shorter sequences, the source of most of the padding. Both segments are contiguous ranges of
-text, so a sequence has two pieces.
+text, so a sequence has two spans.
 """
 
 import itertools
@@ -15,8 +15,8 @@ import numpy as np
 
 from bertgrow.data.sequences import assembly
 
-RANDOM = 0.5  # fraction of sequences whose second segment is from another document
-SHORT = 0.1  # fraction of documents with a random shorter target
+RANDOM_FRACTION = 0.5  # fraction of sequences whose second segment is from another document
+SHORT_FRACTION = 0.1  # fraction of documents with a random shorter target
 
 
 def pair(lengths, sentences, *, length, seed):
@@ -34,19 +34,19 @@ def pair(lengths, sentences, *, length, seed):
     starts = [0, *itertools.accumulate(map(int, lengths))]  # of sentences, in tokens
     firsts = [0, *itertools.accumulate(map(int, sentences))]  # of documents, in sentences
     planner = _Planner(starts, firsts, length - 3, random.Random(seed).random)
-    rows = []
+    pairs = []
     if len(firsts) > 2:
         for document in range(len(firsts) - 1):
-            rows.extend(planner.document(document))
-    pieces = np.array(rows, np.int64).reshape(-1, 5)  # start and size of A and B, is_random
-    ones = np.ones(2 * len(pieces), bool)
+            pairs.extend(planner.document(document))
+    table = np.array(pairs, np.int64).reshape(-1, 5)  # start and size of A and B, is_random
+    ones = np.ones(2 * len(table), bool)
     return assembly.Plan(
-        first=np.arange(len(pieces) + 1) * 2,
-        source=pieces[:, [0, 2]].reshape(-1),
-        size=pieces[:, [1, 3]].reshape(-1),
+        first=np.arange(len(table) + 1) * 2,
+        source=table[:, [0, 2]].reshape(-1),
+        size=table[:, [1, 3]].reshape(-1),
         ends=ones,
-        type=np.tile(np.array([0, 1], np.int8), len(pieces)),
-        is_random=pieces[:, 4].astype(np.int32),
+        type=np.tile(np.array([0, 1], np.int8), len(table)),
+        is_random=table[:, 4].astype(np.int32),
     )
 
 
@@ -68,9 +68,9 @@ class _Planner:
             middle = begin + 1 + self._below(stop - begin - 1) if stop - begin > 1 else stop
             size = self.starts[middle] - self.starts[begin]
             first = (self.starts[begin], size)
-            is_random = stop - begin == 1 or self.draw() < RANDOM
+            is_random = stop - begin == 1 or self.draw() < RANDOM_FRACTION
             if is_random:
-                second = self._elsewhere(number, target - size)
+                second = self._other_document(number, target - size)
                 stop = middle  # sentences after A are used again
             else:
                 second = (self.starts[middle], self.starts[stop] - self.starts[middle])
@@ -78,11 +78,11 @@ class _Planner:
             begin = stop
 
     def _target(self):
-        if self.draw() < SHORT:
+        if self.draw() < SHORT_FRACTION:
             return 2 + self._below(self.room - 1)
         return self.room
 
-    def _elsewhere(self, number, target):
+    def _other_document(self, number, target):
         """Selects sentences from a random place in another document, up to the target."""
         other = self._below(len(self.firsts) - 2)
         other += other >= number

@@ -13,7 +13,7 @@ from bertgrow.data import workers as processes
 from bertgrow.data.sequences import document_blocks
 from bertgrow.data.sequences import streams as addressed
 
-AHEAD = 4  # prefetched batches
+PREFETCHED = 4  # batches
 
 
 class Batches:
@@ -22,25 +22,25 @@ class Batches:
     def __init__(self, stream, batch, position, hosts, host, beside=None):
         self.stream, self.batch, self.position = stream, batch, position
         self.beside = beside
-        self.mine = addressed.host_rows(batch, hosts, host)
+        self.slice = addressed.host_slice(batch, hosts, host)
         self.known = 0, position  # the next batch number, and its position
 
     def __len__(self):
         return 2**40
 
     def __getitem__(self, number):
-        at, position = self.known if self.known[0] <= number else (0, self.position)
-        while at < number:  # skip the batches of other workers without reading
+        start, position = self.known if self.known[0] <= number else (0, self.position)
+        while start < number:  # skip the batches of other workers without reading
             _, position = self.stream.take(position, self.batch)
-            at += 1
+            start += 1
         addresses, after = self.stream.take(position, self.batch)
         self.known = number + 1, after
-        rows = self.stream.rows(addresses[self.mine])
+        sequences = self.stream.read(addresses[self.slice])
         if self.beside is not None:
-            count = self.mine.stop - self.mine.start
-            rows |= self.beside(position["row"] + self.mine.start, count)
+            count = self.slice.stop - self.slice.start
+            sequences |= self.beside(position["row"] + self.slice.start, count)
         return {
-            "batch": rows,
+            "batch": sequences,
             "row": np.int64(after["row"]),
             "cursors": np.array(after["cursors"], np.int64),
         }
@@ -67,19 +67,19 @@ def batches(stream, *, batch, position=None, hosts=1, host=0, workers=0, beside=
 class _Iterator:
     """Wraps a Grain iterator: yields (batch, position)."""
 
-    def __init__(self, found):
-        self._found = found
+    def __init__(self, iterator):
+        self._iterator = iterator
 
     def __iter__(self):
         return self
 
     def __next__(self):
-        element = next(self._found)
+        element = next(self._iterator)
         position = {"row": int(element["row"]), "cursors": element["cursors"].tolist()}
         return element["batch"], position
 
     def close(self):
-        self._found.close()
+        self._iterator.close()
 
     def __enter__(self):
         return self
@@ -88,7 +88,7 @@ class _Iterator:
         self.close()
 
 
-def held_out(store, *, length, rows, kind="packed", limit=None):
+def held_out(store, *, length, batch, kind="packed", limit=None):
     """Returns the held-out split as a list of batches, equal in every call.
 
     Documents and sequences keep their stored order. An incomplete last batch is dropped. A
@@ -98,53 +98,53 @@ def held_out(store, *, length, rows, kind="packed", limit=None):
     Args:
       store: an open store.
       length: tokens per sequence.
-      rows: batch size in sequences.
+      batch: batch size in sequences.
       kind: "packed" or "pairs".
       limit: maximum number of batches; None for all.
     """
     blocks = document_blocks.Corpus(
         store.held_out, seed=None, block_tokens=addressed.BLOCK_TOKENS
     )
-    batch, filled, found = None, 0, []
+    current, filled, full = None, 0, []
     for block in range(len(blocks.blocks(0))):
         number = len(blocks.plan(0, block, length, kind)[1])
-        some = addressed.block_rows(
+        sequences = addressed.block_sequences(
             blocks, 0, block, np.arange(number), length, kind, store.vocab
         )
-        some["ids"][:, 0] = block
+        sequences["ids"][:, 0] = block
         used = 0
-        while used < number and (limit is None or len(found) < limit):
+        while used < number and (limit is None or len(full) < limit):
             if not filled:
-                batch = addressed.empty(rows, length, kind, store.vocab)
-            count = min(rows - filled, number - used)
-            for name, array in some.items():
-                batch[name][filled : filled + count] = array[used : used + count]
-            used, filled = used + count, (filled + count) % rows
+                current = addressed.padding_batch(batch, length, kind, store.vocab)
+            count = min(batch - filled, number - used)
+            for name, array in sequences.items():
+                current[name][filled : filled + count] = array[used : used + count]
+            used, filled = used + count, (filled + count) % batch
             if not filled:
-                found.append(batch)
-    if not found and not filled:
+                full.append(current)
+    if not full and not filled:
         raise InputError(
-            f"the held-out split of {store.folder} gives no row of {kind}; prepare the store "
-            "with a larger --held-out"
+            f"the held-out split of {store.folder} gives no sequence of {kind}; prepare the "
+            "store with a larger --held-out"
         )
-    return found or [batch]
+    return full or [current]
 
 
 def _grain(source, workers):
     import grain
 
-    one_thread = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
+    one_thread = grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCHED)
     data = grain.MapDataset.source(source).to_iter_dataset(one_thread)
     if workers:
         from absl import flags
 
         flags.FLAGS.mark_as_parsed()  # Grain reads an absl flag, and flags are not parsed here
         options = grain.MultiprocessingOptions(num_workers=workers)
-        data = data.mp_prefetch(options, worker_init_fn=_Begin(os.getpid()))
+        data = data.mp_prefetch(options, worker_init_fn=_WorkerInit(os.getpid()))
     return iter(data)
 
 
-class _Begin:
+class _WorkerInit:
     def __init__(self, parent):
         self.parent = parent
 
@@ -156,9 +156,9 @@ def _check_enough(stream, batch):
     tokens = sum(int(store.train.sizes.sum()) for store in stream.stores)
     if tokens > 4 * batch * stream.length:  # surely enough; avoids planning every block
         return
-    rows = stream.epoch_rows()
-    if rows < batch:
+    sequences = stream.epoch_sequences()
+    if sequences < batch:
         raise InputError(
-            f"the corpus has {rows} rows of length {stream.length}, fewer than a batch of "
-            f"{batch}; give more text or a smaller batch"
+            f"the corpus has {sequences} sequences of length {stream.length}, fewer than a "
+            f"batch of {batch}; give more text or lower config.batch"
         )

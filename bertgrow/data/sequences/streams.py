@@ -21,12 +21,12 @@ BLOCK_TOKENS = 2**18
 
 
 class Address(NamedTuple):
-    """Location of one sequence: its store, epoch, block and row in the block."""
+    """Location of one sequence: store, epoch, block and index in the block."""
 
     store: int
     epoch: int
     block: int
-    row: int
+    index: int
 
 
 class Stream:
@@ -49,9 +49,9 @@ class Stream:
     ):  # fmt: skip
         self.stores, self.length, self.seed, self.kind = tuple(stores), length, seed, kind
         self.weights, self.block_tokens, self.epochs = weights, block_tokens, epochs
-        shares = np.ones(len(self.stores)) if weights is None else np.asarray(weights, float)
-        _check(self.stores, shares, length, kind)
-        self.edges = np.cumsum(shares / shares.sum())[:-1]
+        fractions = np.ones(len(self.stores)) if weights is None else np.asarray(weights, float)
+        _check(self.stores, fractions, length, kind)
+        self.edges = np.cumsum(fractions / fractions.sum())[:-1]
         self.vocab = self.stores[0].vocab
         self.corpora = [
             document_blocks.Corpus(
@@ -61,7 +61,7 @@ class Stream:
         ]
 
     def __reduce__(self):
-        return _again, (self.stores, self.length, self.seed, self.weights, self.kind,
+        return _rebuild, (self.stores, self.length, self.seed, self.weights, self.kind,
                         self.block_tokens, self.epochs)  # fmt: skip
 
     def start(self):
@@ -79,82 +79,83 @@ class Stream:
     def take(self, position, count):
         """Returns the addresses of the next `count` sequences, and the position after them."""
         numbers = np.arange(position["row"], position["row"] + count)
-        chosen = np.searchsorted(self.edges, mixing.shares(numbers, self.seed), side="right")
+        chosen = np.searchsorted(self.edges, mixing.uniform(numbers, self.seed), side="right")
         cursors = [list(cursor) for cursor in position["cursors"]]
         addresses = []
         for store in chosen.tolist():
             epoch, block, row = cursors[store]
             addresses.append(Address(store, epoch, block, row))
-            if row + 1 < self._rows(store, epoch, block):
+            if row + 1 < self._num_sequences(store, epoch, block):
                 cursors[store][2] += 1
             else:
                 cursors[store] = [*self.corpora[store].next(epoch, block), 0]
         return addresses, {"row": position["row"] + count, "cursors": cursors}
 
-    def rows(self, addresses):
+    def read(self, addresses):
         """Reads the sequences at `addresses`: {name: array [len(addresses), ...]}."""
-        batch = empty(len(addresses), self.length, self.kind, self.vocab)
+        batch = padding_batch(len(addresses), self.length, self.kind, self.vocab)
         groups = {}
         for place, address in enumerate(addresses):
-            groups.setdefault(address[:3], []).append((place, address.row))
+            groups.setdefault(address[:3], []).append((place, address.index))
         for (store, epoch, block), members in groups.items():
-            place, row = np.array(members).T
-            found = block_rows(
-                self.corpora[store], epoch, block, row, self.length, self.kind, self.vocab
+            place, index = np.array(members).T
+            group = block_sequences(
+                self.corpora[store], epoch, block, index, self.length, self.kind, self.vocab
             )
-            found["ids"][:, 0] = zlib.crc32(f"{store}/{epoch}/{block}".encode())
-            for name, array in found.items():
+            group["ids"][:, 0] = zlib.crc32(f"{store}/{epoch}/{block}".encode())
+            for name, array in group.items():
                 batch[name][place] = array
         return batch
 
-    def epoch_rows(self, epochs=1):
+    def epoch_sequences(self, epochs=1):
         """Counts the sequences in the first epochs of all stores exactly; plans every block."""
         return sum(
-            self._rows(store, epoch, block)
-            for store, each in enumerate(self.corpora)
+            self._num_sequences(store, epoch, block)
+            for store, corpus in enumerate(self.corpora)
             for epoch in range(epochs)
-            for block in range(len(each.blocks(epoch)))
+            for block in range(len(corpus.blocks(epoch)))
         )
 
-    def _rows(self, store, epoch, block):
+    def _num_sequences(self, store, epoch, block):
         return len(self.corpora[store].plan(epoch, block, self.length, self.kind)[1])
 
 
-def host_rows(batch, hosts, host):
+def host_slice(batch, hosts, host):
     """Returns the slice of a global batch that belongs to one host."""
     if batch % hosts:
         raise InputError(
-            f"a batch of {batch} rows does not divide over {hosts} hosts; change it"
+            f"a batch of {batch} sequences does not divide over {hosts} hosts; "
+            "change config.batch"
         )
     return slice(batch // hosts * host, batch // hosts * (host + 1))
 
 
-def block_rows(blocks, epoch, block, row, length, kind, vocab):
-    """Reads sequences of one block of a Corpus; sets the row in column 1 of `ids` only."""
+def block_sequences(blocks, epoch, block, index, length, kind, vocab):
+    """Reads sequences of one block of a Corpus; sets only column 1 of `ids`, the index."""
     plan, order = blocks.plan(epoch, block, length, kind)
-    planned = order[row]
+    planned = order[index]
     text = blocks.text(epoch, block)
     tokens, types = assembly.assemble(plan, planned, text, length=length, vocab=vocab)
-    ids = np.stack([np.zeros(len(row)), row], axis=1).astype(np.uint32)
+    ids = np.stack([np.zeros(len(index)), index], axis=1).astype(np.uint32)
     batch = {"tokens": tokens, "types": types, "ids": ids}
     if kind == "pairs":
         batch["is_random"] = plan.is_random[planned]
     return batch
 
 
-def empty(rows, length, kind, vocab):
+def padding_batch(sequences, length, kind, vocab):
     """Returns a batch that contains only padding."""
     batch = {
-        "tokens": np.full((rows, length), vocab.pad_id, np.int32),
-        "types": np.zeros((rows, length), np.int32),
-        "ids": np.zeros((rows, 2), np.uint32),
+        "tokens": np.full((sequences, length), vocab.pad_id, np.int32),
+        "types": np.zeros((sequences, length), np.int32),
+        "ids": np.zeros((sequences, 2), np.uint32),
     }
     if kind == "pairs":
-        batch["is_random"] = np.zeros(rows, np.int32)
+        batch["is_random"] = np.zeros(sequences, np.int32)
     return batch
 
 
-def _again(stores, length, seed, weights, kind, block_tokens, epochs):
+def _rebuild(stores, length, seed, weights, kind, block_tokens, epochs):
     return Stream(
         stores, length=length, seed=seed, weights=weights, kind=kind,
         block_tokens=block_tokens, epochs=epochs,
@@ -165,10 +166,11 @@ def _check(stores, weights, length, kind):
     if kind not in KINDS:
         raise InputError(f"data.kind {kind!r}: expected one of {', '.join(KINDS)}")
     if length < 8:
-        raise InputError(f"length {length}: a row needs at least 8 tokens")
+        raise InputError(f"length {length}: a sequence needs at least 8 tokens")
     if len(weights) != len(stores) or not (weights > 0).all():
         raise InputError(
-            f"{len(stores)} stores and weights {weights}: give one above 0 for each"
+            f"{len(stores)} stores and weights {weights}: give one weight above 0 "
+            "for each store"
         )
     hashes = {store.meta["vocab"]["hash"]: store for store in stores}
     if len(hashes) > 1:

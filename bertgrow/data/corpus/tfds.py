@@ -8,7 +8,7 @@ from bertgrow.core.errors import InputError
 VERSION = re.compile(r"\d+\.\d+\.\d+|\d+\.\*\.\*")
 
 
-def open_dataset(given):
+def open_dataset(name):
     """Opens `tfds:NAME[:split]`.
 
     A local data set in ArrayRecord format opens without TensorFlow. The public catalogue
@@ -18,16 +18,16 @@ def open_dataset(given):
       A string that identifies the data (name, split, size), and
       `texts(bad) -> iterator of texts`.
     """
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
-    name, split = _parse(given)
+    dataset, split = _parse(name)
     try:
-        data = tfds.data_source(name, split=split)
+        data = tensorflow_datasets.data_source(dataset, split=split)
     except Exception as error:  # TFDS raises many exception types without a common base
-        raise InputError(_advice(given, error)) from error
+        raise InputError(_advice(name, error)) from error
     info = data.dataset_info
     if "text" not in (info.features or {}):
-        raise InputError(f"{given}: expected a feature 'text', found {list(info.features)}")
+        raise InputError(f"{name}: expected a feature 'text', found {list(info.features)}")
 
     def texts(bad):
         for number in range(len(data)):
@@ -35,25 +35,25 @@ def open_dataset(given):
             try:
                 yield text if isinstance(text, str) else bytes(text).decode()
             except UnicodeDecodeError as error:
-                bad(f"{given}:{number + 1}: {error.reason} at byte {error.start}, not UTF-8")
+                bad(f"{name}:{number + 1}: {error.reason} at byte {error.start}, not UTF-8")
 
     return f"{info.full_name}:{split}:{len(data)}", texts
 
 
-def _parse(given):
-    parts = given.removeprefix("tfds:").split(":")
+def _parse(name):
+    parts = name.removeprefix("tfds:").split(":")
     split = "train"
     if len(parts) > 1 and not VERSION.fullmatch(parts[-1]):
         split = parts.pop()
     return ":".join(parts), split
 
 
-def _advice(given, error):
+def _advice(name, error):
     lines = str(error).strip().splitlines() or [type(error).__name__]
     line = lines[0][:200]  # the other lines list all data sets of TFDS
     if "split" in line or importlib.util.find_spec("tensorflow"):
-        return f"{given}: {line}; check the name and the split"
+        return f"{name}: {line}; check the name and the split"
     return (
-        f"{given}: not among the local data sets ({line}); the public catalogue needs "
+        f"{name}: not among the local data sets ({line}); the public catalogue needs "
         "TensorFlow: pip install 'bertgrow[tfds]'"
     )

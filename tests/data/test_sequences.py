@@ -31,7 +31,9 @@ def assert_equal(first, second):
 
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
-def test_rows_do_not_depend_on_hosts_cuts_or_a_change_of_stage(small_store, other_store, data):
+def test_sequences_do_not_depend_on_hosts_cuts_or_a_change_of_stage(
+    small_store, other_store, data
+):
     """One run straight through, and one cut anywhere into pieces, read by several hosts."""
     stores = [small_store, other_store][: data.draw(st.integers(1, 2), label="stores")]
     stages = data.draw(
@@ -51,27 +53,27 @@ def test_rows_do_not_depend_on_hosts_cuts_or_a_change_of_stage(small_store, othe
         whole = stream(stores, length, kind, **options)
         position, cut = whole.next_block(position), whole.next_block(cut)
         addresses, position = whole.take(position, 8 * batches)
-        expected = whole.rows(addresses)
+        expected = whole.read(addresses)
         stops = sorted(data.draw(st.sets(st.integers(1, batches), max_size=3), label="cuts"))
-        found = []
+        groups = []
         for begin, end in zip([0, *stops], [*stops, batches], strict=True):
             fresh = stream(stores, length, kind, **options)  # as after a restart
             cut = json.loads(json.dumps(cut))
             for _ in range(begin, end):
                 batch, cut = fresh.take(cut, 8)
-                slices = [batch[streams.host_rows(8, hosts, host)] for host in range(hosts)]
-                found.extend(fresh.rows(mine) for mine in slices)
+                slices = [batch[streams.host_slice(8, hosts, host)] for host in range(hosts)]
+                groups.extend(fresh.read(addresses) for addresses in slices)
 
         assert cut == position
-        whole = {n: np.concatenate([part[n] for part in found]) for n in expected}
+        whole = {n: np.concatenate([part[n] for part in groups]) for n in expected}
         assert_equal(expected, whole)
 
 
-def test_an_epoch_of_packed_rows_holds_every_token_once(small_store):
-    found = stream([small_store], 64)
-    addresses, position = found.take(found.start(), found.epoch_rows())
+def test_an_epoch_of_packed_sequences_holds_every_token_once(small_store):
+    source = stream([small_store], 64)
+    addresses, position = source.take(source.start(), source.epoch_sequences())
 
-    tokens = found.rows(addresses)["tokens"]
+    tokens = source.read(addresses)["tokens"]
 
     assert position["cursors"] == [[1, 0, 0]]
     counts = np.bincount(tokens.reshape(-1), minlength=500)
@@ -82,9 +84,9 @@ def test_an_epoch_of_packed_rows_holds_every_token_once(small_store):
 
 def test_epochs_and_seeds_bring_other_orders(small_store):
     def first(seed, epoch):
-        found = stream([small_store], 64, seed=seed)
+        source = stream([small_store], 64, seed=seed)
         position = {"row": 0, "cursors": [[epoch, 0, 0]]}
-        return found.rows(found.take(position, 16)[0])["tokens"].tolist()
+        return source.read(source.take(position, 16)[0])["tokens"].tolist()
 
     assert first(3, 0) == first(3, 0)
     assert first(3, 0) != first(3, 1)
@@ -100,42 +102,42 @@ def test_blocks_do_not_depend_on_the_length(small_store):
 
 
 def test_a_change_of_length_goes_on_at_the_next_unread_block(small_store):
-    found = stream([small_store], 32)
-    last = len(found.corpora[0].blocks(0)) - 1
+    source = stream([small_store], 32)
+    last = len(source.corpora[0].blocks(0)) - 1
 
-    assert found.next_block({"row": 9, "cursors": [[0, 2, 0]]})["cursors"] == [[0, 2, 0]]
-    assert found.next_block({"row": 9, "cursors": [[0, 2, 5]]})["cursors"] == [[0, 3, 0]]
-    assert found.next_block({"row": 9, "cursors": [[0, last, 1]]})["cursors"] == [[1, 0, 0]]
-    assert found.next_block({"row": 9, "cursors": [[0, 2, 5]]})["row"] == 9
+    assert source.next_block({"row": 9, "cursors": [[0, 2, 0]]})["cursors"] == [[0, 2, 0]]
+    assert source.next_block({"row": 9, "cursors": [[0, 2, 5]]})["cursors"] == [[0, 3, 0]]
+    assert source.next_block({"row": 9, "cursors": [[0, last, 1]]})["cursors"] == [[1, 0, 0]]
+    assert source.next_block({"row": 9, "cursors": [[0, 2, 5]]})["row"] == 9
 
 
 def test_stores_are_mixed_by_weight(small_store, other_store):
-    found = stream([small_store, other_store], 64, weights=[3, 1])
+    source = stream([small_store, other_store], 64, weights=[3, 1])
 
-    addresses, position = found.take(found.start(), 4000)
+    addresses, position = source.take(source.start(), 4000)
 
-    share = np.mean([address.store == 1 for address in addresses])
-    assert abs(share - 0.25) < 0.03  # four deviations of 4000 draws
+    fraction = np.mean([address.store == 1 for address in addresses])
+    assert abs(fraction - 0.25) < 0.03  # four deviations of 4000 draws
     assert position["row"] == 4000
     for number in (0, 1):  # each store is read in its own order, nothing left out
-        mine = [address[1:] for address in addresses if address.store == number]
-        assert mine == sorted(mine) and len(set(mine)) == len(mine)
+        places = [address[1:] for address in addresses if address.store == number]
+        assert places == sorted(places) and len(set(places)) == len(places)
 
 
-def test_ids_tell_every_row_from_every_other(small_store, other_store):
-    found = stream([small_store, other_store], 64)
-    addresses, _ = found.take(found.start(), 3000)
+def test_ids_differ_for_every_sequence(small_store, other_store):
+    source = stream([small_store, other_store], 64)
+    addresses, _ = source.take(source.start(), 3000)
 
-    ids = found.rows(addresses)["ids"]
+    ids = source.read(addresses)["ids"]
 
     assert ids.dtype == np.uint32 and ids.shape == (3000, 2)
     assert len({tuple(pair) for pair in ids.tolist()}) == 3000
 
 
-def test_packed_rows_begin_with_cls_end_documents_with_sep_and_pad_the_rest(small_store):
+def test_packed_sequences_begin_with_cls_end_documents_with_sep_and_pad_the_rest(small_store):
     vocab = small_store.vocab
-    found = stream([small_store], 64)
-    batch = found.rows(found.take(found.start(), 200)[0])
+    source = stream([small_store], 64)
+    batch = source.read(source.take(source.start(), 200)[0])
 
     for tokens in batch["tokens"].tolist():
         real = [token for token in tokens if token != vocab.pad_id]
@@ -151,7 +153,7 @@ def test_packed_rows_begin_with_cls_end_documents_with_sep_and_pad_the_rest(smal
     documents=st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=30), max_size=12),
     length=st.sampled_from([8, 32, 64]),
 )
-def test_packing_uses_every_token_once_and_overfills_no_row(documents, length):
+def test_packing_uses_every_token_once_and_overfills_no_sequence(documents, length):
     lengths = np.array([size for document in documents for size in document], np.int64)
     owner = np.repeat(np.arange(len(documents)), [sum(document) for document in documents])
 
@@ -160,11 +162,11 @@ def test_packing_uses_every_token_once_and_overfills_no_row(documents, length):
     used = assembly.ranges(plan.source, plan.size)
     assert sorted(used) == list(range(len(owner)))
     assert (plan.fill() <= length).all()
-    for row in range(len(plan)):
-        mine = slice(plan.first[row], plan.first[row + 1])
-        assert (np.diff(plan.source[mine]) > 0).all()  # text order
-        document = owner[plan.source[mine]]
-        assert plan.ends[mine].tolist() == [*(np.diff(document) != 0), True]
+    for first, last in zip(plan.first, plan.first[1:], strict=False):
+        spans = slice(first, last)
+        assert (np.diff(plan.source[spans]) > 0).all()  # text order
+        document = owner[plan.source[spans]]
+        assert plan.ends[spans].tolist() == [*(np.diff(document) != 0), True]
 
 
 def test_sentences_longer_than_the_room_are_cut_and_come_in_order():
@@ -175,7 +177,7 @@ def test_sentences_longer_than_the_room_are_cut_and_come_in_order():
     assert document.tolist() == [0, 0, 0, 0, 1]
 
 
-def test_the_longest_sentence_that_fits_fills_a_row_and_the_skipped_one_is_next():
+def test_the_longest_sentence_that_fits_fills_a_sequence_and_the_skipped_one_is_next():
     # Room 18 after [CLS] and [SEP]: 10, then 12 does not fit; of 3, 8 and 2 the 8 does best.
     plan = packing.pack(np.array([10, 12, 3, 8, 2]), [5], length=20)
 
@@ -184,7 +186,9 @@ def test_the_longest_sentence_that_fits_fills_a_row_and_the_skipped_one_is_next(
 
 
 @pytest.mark.parametrize("length", [32, 128, 512])
-def test_packed_rows_of_an_encyclopedia_have_less_than_two_percent_padding(real_data, length):
+def test_packed_sequences_of_an_encyclopedia_have_less_than_two_percent_padding(
+    real_data, length
+):
     lengths, sentences = _encyclopedia(real_data)
 
     plan = packing.pack(lengths, sentences, length=length)
@@ -204,8 +208,8 @@ def _encyclopedia(real_data):
             texts = stream.read().split("\n\n")
         split = [parts.sentences(text, "en") for text in texts]
         _, lengths = tokenizer.encode_flat([s for document in split for s in document])
-        _READ["found"] = lengths, [len(document) for document in split]
-    return _READ["found"]
+        _READ["lengths"] = lengths, [len(document) for document in split]
+    return _READ["lengths"]
 
 
 def test_random_numbers_are_pinned():
@@ -219,10 +223,10 @@ PINNED_ORDER = [2, 6, 3, 5, 1, 4, 7, 0]
 
 
 def test_a_stream_travels_to_another_process(small_store):
-    found = stream([small_store], 64)
-    addresses, _ = found.take(found.start(), 8)
+    source = stream([small_store], 64)
+    addresses, _ = source.take(source.start(), 8)
 
-    assert_equal(pickle.loads(pickle.dumps(found)).rows(addresses), found.rows(addresses))
+    assert_equal(pickle.loads(pickle.dumps(source)).read(addresses), source.read(addresses))
 
 
 def test_wrong_uses_are_one_clear_line(small_store, other_store, tmp_path):
@@ -230,8 +234,8 @@ def test_wrong_uses_are_one_clear_line(small_store, other_store, tmp_path):
         stream([small_store], 64, kind="paris")
     with pytest.raises(InputError, match="weights"):
         stream([small_store, other_store], 64, weights=[1])
-    with pytest.raises(InputError, match="8 rows does not divide over 3 hosts"):
-        streams.host_rows(8, 3, 0)
+    with pytest.raises(InputError, match="8 sequences does not divide over 3 hosts"):
+        streams.host_slice(8, 3, 0)
 
 
 def test_stores_of_two_vocabularies_do_not_mix(small_store, corpus, tmp_path):
