@@ -15,7 +15,6 @@ PARAMETERS = {
     "bertgrow": {"RECIPES": {"scratch": f"{SMALL}:plain", "grown": str(SMALL)}},
     "mobilebert": {"TEACHER": f"{DISTILLED}:teacher", "STUDENT": str(DISTILLED)},
 }
-RUNS = {"bertgrow": ["scratch", "grown"], "mobilebert": ["teacher", "student"]}
 
 
 def read(path):
@@ -73,9 +72,6 @@ def test_a_notebook_trains_shows_its_report_and_continues(name, text_file, tmp_p
 
     first = execute(name, tmp_path, **settings, MINUTES=0)  # too short to train
     second = execute(name, tmp_path, **settings, MINUTES=60)
-    metrics = [tmp_path / "bertgrow" / run / "metrics.jsonl" for run in RUNS[name]]
-    finished = [path.read_text() for path in metrics]
-    third = execute(name, tmp_path, **settings, MINUTES=60)
 
     assert "tokens in the vocabulary" in printed(first)
     assert "growth 0-1" in printed(first) or name == "mobilebert"
@@ -85,5 +81,3 @@ def test_a_notebook_trains_shows_its_report_and_continues(name, text_file, tmp_p
     for heading in ("Held-out loss", "Stages"):
         assert heading in page(second)
     assert page(second).count("&lt;svg") > 5
-    assert [path.read_text() for path in metrics] == finished
-    assert page(third)
