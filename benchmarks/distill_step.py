@@ -33,7 +33,7 @@ from bertgrow.train import loop, sharding
 from mobilebert import recipe as students
 from mobilebert.models import mobilebert, presets
 
-PIECES = 1000  # a transfer step does not run the heads
+VOCAB_SIZE = 1000  # a transfer step does not run the heads
 NARROW = dict(width=128, table_width=32, max_length=128)
 STUDENT, TEACHER = dict(body_width=32, ffn_width=128), dict(body_width=256, ffn_width=1024)
 PARTS, TRANSFER = ("teacher forward", "student step"), ("all layers", "phases", "from a cache")
@@ -55,33 +55,33 @@ def main():
     bodies = " and ".join(str(model.body_width) for model in models)
     sizes = f"{models[1].num_layers} layers of width {models[1].width}, bodies {bodies}"
     rounds.show(f"{sizes}; {args.batch} rows of {args.length}", rates, "steps/s")
-    found = ratios(rates) | dict(early_exit_flops=made[2].flops / made[1].flops)
-    show(found, entry_bytes=layout(made[1]).entry_bytes)
-    rounds.finish(found | dict(rates=rates), as_json=args.json)
+    results = ratios(rates) | dict(early_exit_flops=made[2].flops / made[1].flops)
+    show(results, entry_bytes=layout(made[1]).entry_bytes)
+    rounds.finish(results | dict(rates=rates), as_json=args.json)
 
 
 def ratios(rates):
     """Time of each kind of transfer step relative to its parts, and of phases to all layers."""
     seconds = {name: [1 / rate for rate in values] for name, values in rates.items()}
     parts = [sum(pair) for pair in zip(*(seconds[name] for name in PARTS), strict=True)]
-    found = {name: over(seconds[name], parts) for name in TRANSFER}
-    found["early exit"] = over(seconds["phases"], seconds["all layers"])
-    return found
+    results = {name: over(seconds[name], parts) for name in TRANSFER}
+    results["early exit"] = over(seconds["phases"], seconds["all layers"])
+    return results
 
 
-def show(found, entry_bytes):
+def show(results, entry_bytes):
     """Prints each ratio, the first one with its target."""
-    verdict = "met" if found["all layers"] <= GOAL else "missed"
+    verdict = "met" if results["all layers"] <= GOAL else "missed"
     print(f"a step of transfer / ({' + '.join(PARTS)}):")
-    print(f"  all layers ... {found['all layers']:.2f}x   (at most {GOAL:.2f}x: {verdict})")
-    print(f"  phases, which end at the active layer ... {found['phases']:.2f}x")
+    print(f"  all layers ... {results['all layers']:.2f}x   (at most {GOAL:.2f}x: {verdict})")
+    print(f"  phases, which end at the active layer ... {results['phases']:.2f}x")
     print(
         f"  from a cache, all layers, {entry_bytes / 1e6:.2f} MB a row ... "
-        f"{found['from a cache']:.2f}x"
+        f"{results['from a cache']:.2f}x"
     )
     print(
-        f"phases / all layers ... {found['early exit']:.2f}x "
-        f"(in FLOPs {found['early_exit_flops']:.2f}x)"
+        f"phases / all layers ... {results['early exit']:.2f}x "
+        f"(in FLOPs {results['early_exit_flops']:.2f}x)"
     )
 
 
@@ -101,7 +101,7 @@ def resolved(args):
     sizes = dict(num_layers=args.layers or (6 if args.narrow else 4))
     sizes |= NARROW if args.narrow else {}
     student, teacher = (STUDENT, TEACHER) if args.narrow else ({}, {})
-    made = students.distillation(presets.mobilebert(vocab_size=PIECES, **sizes, **student))
+    made = students.distillation(presets.mobilebert(vocab_size=VOCAB_SIZE, **sizes, **student))
     made.update(batch=args.batch, length=args.length)
     fields = {name: size for name, size in sizes.items() if name not in students.SHARED}
     teacher = students.teacher(batch=args.batch, **fields, **teacher)
@@ -145,8 +145,10 @@ class Trained:
         self.stage, self.start, self.batch = stage, start, batch
         self.frozen = loop.on_mesh(stage.task.frozen, mesh)
         stage = stage._replace(task=stage.task._replace(frozen=self.frozen))
-        where = sharding.state_shardings(stage.task, stage.optimizer, mesh)
-        self.state = loop.initial_state(stage.task, stage.optimizer, jax.random.key(0), where)
+        shardings = sharding.state_shardings(stage.task, stage.optimizer, mesh)
+        self.state = loop.initial_state(
+            stage.task, stage.optimizer, jax.random.key(0), shardings
+        )
         self.step = loop.compile_step(stage.task, stage.optimizer, self.state, batch, mesh)
 
     def turn(self, depth):
@@ -156,9 +158,9 @@ class Trained:
 
     def _run(self, depth):
         for part in range(depth):
-            now = self.start + (2 * part + 1) * self.stage.steps // (2 * depth)
+            step = self.start + (2 * part + 1) * self.stage.steps // (2 * depth)
             place = self.state.step.sharding
-            self.state = self.state._replace(step=jax.device_put(np.int32(now), place))
+            self.state = self.state._replace(step=jax.device_put(np.int32(step), place))
             self.state, _ = self.step(self.state, self.frozen, self._read())
         jax.block_until_ready(self.state)
         return depth
@@ -171,20 +173,21 @@ class Cached(Trained):
     """The same without a teacher: each step reads cached targets of its sequences."""
 
     def __init__(self, stage, start, mesh, batch, frozen, folder):
-        targets, kept, self.mesh, self.rows = stage.targets, layout(stage), mesh, stage.batch
-        (part,) = kept.parts()
+        targets, file_layout = stage.targets, layout(stage)
+        self.mesh, self.rows = mesh, stage.batch
+        (file,) = file_layout.parts()
 
         @jax.jit
-        def ask(frozen, batch):
+        def teacher_outputs(frozen, batch):
             return targets.make(frozen, stage.task.prepare(batch), np.int32(0))
 
-        arrays = jax.device_get(ask(frozen, batch))
-        entries.write(Path(folder) / part.name, entries.records(arrays, kept.fields))
-        self.entries, self.given = entries.Entries(folder, kept, first=0), batch
+        arrays = jax.device_get(teacher_outputs(frozen, batch))
+        entries.write(Path(folder) / file.name, entries.records(arrays, file_layout.fields))
+        self.entries, self.inputs = entries.Entries(folder, file_layout, first=0), batch
         super().__init__(stage._replace(task=targets.task), start, mesh, self._read())
 
     def _read(self):
-        return self.given | sharding.put(self.entries(0, self.rows), self.mesh)
+        return self.inputs | sharding.put(self.entries(0, self.rows), self.mesh)
 
 
 def layout(stage):
@@ -214,9 +217,9 @@ def repeat(function, params, batch, times):
     return times
 
 
-def over(ours, theirs):
-    """Median over rounds of the time of `ours` divided by that of `theirs`."""
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+def over(seconds, others):
+    """Median over rounds of the time of `seconds` divided by that of `others`."""
+    return statistics.median(a / b for a, b in zip(seconds, others, strict=True))
 
 
 if __name__ == "__main__":

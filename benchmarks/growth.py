@@ -32,19 +32,19 @@ LARGE = bert.BertConfig(
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--run", action="store_true", help="grow, not only compile")
-    options.add_argument("--width", default="equal", help="operator; default: equal")
-    options.add_argument("--moments", default="copy", help="policy; default: copy")
-    options.add_argument("--output", help="file for the result; default: only print it")
-    given = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--run", action="store_true", help="grow, not only compile")
+    parser.add_argument("--width", default="equal", help="operator; default: equal")
+    parser.add_argument("--moments", default="copy", help="policy; default: copy")
+    parser.add_argument("--output", help="file for the result; default: only print it")
+    args = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", 8)  # before JAX initialises its devices
     mesh = sharding.make_mesh(dict(data=1, fsdp=4, tensor=2))
-    result = measure(mesh, given.run, width=given.width, moments=given.moments)
+    result = measure(mesh, args.run, width=args.width, moments=args.moments)
     text = json.dumps(result, indent=2)
     print(text)
-    if given.output:
-        with open(given.output, "w", encoding="utf-8") as file:
+    if args.output:
+        with open(args.output, "w", encoding="utf-8") as file:
             file.write(text + "\n")
 
 

@@ -49,8 +49,8 @@ def main():
         config = configuration(model, length, args)
         batch = args.batch or max(1, BATCH_TOKENS[model] // length)
         measure = against_hugging_face if args.against else share_of_peak
-        found = measure(model, config, length, batch, args)
-        results.append(dict(model=model, length=length, batch=batch) | found)
+        figures = measure(model, config, length, batch, args)
+        results.append(dict(model=model, length=length, batch=batch) | figures)
     rounds.finish(dict(results=results, jax=jax.__version__), as_json=args.json)
 
 
@@ -92,8 +92,9 @@ class Ours:
         self.optimizer = optimizers.make(optimizers.AdamW(), self.task.axes, lambda step: 1e-4)
         self.mesh = sharding.make_mesh()
         self.batch = calibration.random_batch(batch, length, VOCAB_SIZE)
-        where = sharding.state_shardings(self.task, self.optimizer, self.mesh)
-        self.state = loop.initial_state(self.task, self.optimizer, jax.random.key(0), where)
+        shardings = sharding.state_shardings(self.task, self.optimizer, self.mesh)
+        key = jax.random.key(0)
+        self.state = loop.initial_state(self.task, self.optimizer, key, shardings)
         on_device = sharding.put(self.batch, self.mesh)
         self.step = loop.compile_step(
             self.task, self.optimizer, self.state, on_device, self.mesh
@@ -126,14 +127,14 @@ def against_hugging_face(model, config, length, batch, args):
     sides = {name: turn(side, batch, args.steps) for name, side in trained.items()}
     rates = rounds.alternate(sides, args.rounds)
     rounds.show(f"BERT-{model}, {batch} rows of {length}", rates, "rows/s")
-    found = dict(rows_per_second=rounds.medians(rates))
+    figures = dict(rows_per_second=rounds.medians(rates))
     for rival in list(sides)[1:]:
         is_stock = rival.endswith("stock") and length == 128
         value = rounds.ratio(rates, "ours", rival)
         name = f"{model} {length}: ours / {rival}"
         rounds.show_ratio(name, value, TARGETS.get(model) if is_stock else None)
-        found[f"ours / {rival}"] = value
-    return found
+        figures[f"ours / {rival}"] = value
+    return figures
 
 
 def turn(side, batch, steps):
@@ -159,15 +160,15 @@ def share_of_peak(model, config, length, batch, args):
     max_predictions = MaskingConfig().num_predictions(length)
     per_row = flops.train_step_flops(config, length, max_predictions, 1)
     peak = max(rates["matmul"]) * jax.device_count()
-    found = rounds.medians(rates)["train step"]
+    speed = rounds.medians(rates)["train step"]  # sequences per second
     print(
         f"BERT-{model}, {batch} rows of {length}, {dtype.name}, remat {config.remat}: "
-        f"{found:,.1f} rows/s, {found * per_row / 1e12:.4g} model TFLOP/s"
+        f"{speed:,.1f} rows/s, {speed * per_row / 1e12:.4g} model TFLOP/s"
     )
-    print(f"{model} {length}: share of matmul peak ... {found * per_row / peak:.1%}")
+    print(f"{model} {length}: share of matmul peak ... {speed * per_row / peak:.1%}")
     return dict(
-        rows_per_second=found, flops_per_second=found * per_row, matmul_peak=peak,
-        share=found * per_row / peak, dtype=dtype.name, device=jax.devices()[0].device_kind,
+        rows_per_second=speed, flops_per_second=speed * per_row, matmul_peak=peak,
+        share=speed * per_row / peak, dtype=dtype.name, device=jax.devices()[0].device_kind,
     )  # fmt: skip
 
 
@@ -191,15 +192,15 @@ def matmul(dtype):
 
 def masked_rows(length, batch):
     """The same sequences, masked, for Hugging Face, which does not mask inside its step."""
-    given = calibration.random_batch(batch, length, VOCAB_SIZE)
+    inputs = calibration.random_batch(batch, length, VOCAB_SIZE)
     max_predictions = MaskingConfig().num_predictions(length)
     tokens, positions, targets, weights = masking.mask_tokens(
-        given["tokens"], given["ids"], jax.random.key(0),
+        inputs["tokens"], inputs["ids"], jax.random.key(0),
         vocab=calibration.vocabulary(VOCAB_SIZE), rate=0.15, max_predictions=max_predictions,
     )  # fmt: skip
     masked = dict(tokens=tokens, positions=positions, targets=targets, weights=weights)
     return {name: np.array(array) for name, array in masked.items()} | dict(
-        types=given["types"]
+        types=inputs["types"]
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 
 from bertgrow.models.bert import BertConfig
@@ -23,23 +24,35 @@ def config(**overrides):
     return dataclasses.replace(CONFIG, **overrides)
 
 
-def inputs(*, batch=3, length=16, slots=4, vocab=100, seed=0):
-    """A fixed masked batch; row i ends in 2 i tokens of padding and leaves i slots unused."""
+def params(network, seed=0, dtype=np.float32, deviation=0.1):
+    """Parameters with no leaf at its initial value, biases and norms included; not compiled."""
+    random = np.random.default_rng(seed)
+
+    def at_leaf(path, leaf):
+        mean = 1.0 if path[-1].key == "scale" else 0.0
+        return (mean + deviation * random.standard_normal(leaf.shape)).astype(dtype)
+
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    return jax.tree_util.tree_map_with_path(at_leaf, shapes)
+
+
+def inputs(*, batch=3, length=16, max_predictions=4, vocab=100, seed=0):
+    """A fixed masked batch; sequence i has 2 i padding tokens and i padding predictions."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(5, vocab, (batch, length)).astype(np.int32)
     tokens[:, 0] = 2
     types = np.tile(np.arange(length) >= length // 2, (batch, 1)).astype(np.int32)
-    positions = np.zeros((batch, slots), np.int32)
-    weights = np.zeros((batch, slots), np.float32)
-    for row in range(batch):
-        end = max(length - 2 * row, slots + 1)
-        tokens[row, end:] = types[row, end:] = 0
-        used = max(slots - row, 1)
-        positions[row, :used] = np.sort(rng.choice(np.arange(1, end), used, replace=False))
-        weights[row, :used] = 1
+    positions = np.zeros((batch, max_predictions), np.int32)
+    weights = np.zeros((batch, max_predictions), np.float32)
+    for index in range(batch):
+        end = max(length - 2 * index, max_predictions + 1)
+        tokens[index, end:] = types[index, end:] = 0
+        used = max(max_predictions - index, 1)
+        positions[index, :used] = np.sort(rng.choice(np.arange(1, end), used, replace=False))
+        weights[index, :used] = 1
     targets = np.take_along_axis(tokens, positions, axis=1) * (weights > 0).astype(np.int32)
-    hidden = np.where(weights > 0, 4, np.take_along_axis(tokens, positions, axis=1))
-    np.put_along_axis(tokens, positions, hidden, axis=1)
+    shown = np.where(weights > 0, 4, np.take_along_axis(tokens, positions, axis=1))
+    np.put_along_axis(tokens, positions, shown, axis=1)
     return {
         "tokens": tokens,
         "types": types,

@@ -91,7 +91,7 @@ def main(args):
     else:
         table.show(plan)
     if args.cache is not None:  # after the output, so that the plan is printed in any case
-        cache.check_room(args.cache, plan.get("cache_bytes", 0))
+        cache.check_free_disk(args.cache, plan.get("cache_bytes", 0))
     return 0
 
 

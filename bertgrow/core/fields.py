@@ -60,7 +60,7 @@ def options(cls):
 def defaults(cls):
     """Returns {name: default} of the optional fields."""
     known = options(cls).values()
-    return {each.name: each.default for each in known if each.default is not REQUIRED}
+    return {field.name: field.default for field in known if field.default is not REQUIRED}
 
 
 def values(config):
@@ -68,26 +68,26 @@ def values(config):
     return {name: getattr(config, name) for name in options(config)}
 
 
-def make(cls, given, where):
-    """Checks the dict `given` and builds the dataclass `cls` from it."""
-    check(cls, given, where)
-    for each in options(cls).values():
-        if each.default is REQUIRED and each.name not in given:
-            raise InputError(f"{where}.{each.name} is missing; expected {each.expected()}")
-    return cls(**given)
+def make(cls, settings, prefix):
+    """Checks the dict `settings` and builds the dataclass `cls` from it."""
+    check(cls, settings, prefix)
+    for field in options(cls).values():
+        if field.default is REQUIRED and field.name not in settings:
+            raise InputError(f"{prefix}.{field.name} is missing; expected {field.expected()}")
+    return cls(**settings)
 
 
-def check(cls, given, where=""):
+def check(cls, settings, prefix=""):
     """Raises `InputError` at the first unknown field or invalid value.
 
     Args:
       cls: dataclass that declares the fields.
-      given: {name: value}, some of its fields.
-      where: prefix of the field's name in the error, e.g. "config.masking".
+      settings: {name: value}, some of its fields.
+      prefix: of the field's name in the error, e.g. "config.masking".
     """
     known = options(cls)
-    for name, value in given.items():
-        path = f"{where}.{name}" if where else name
+    for name, value in settings.items():
+        path = f"{prefix}.{name}" if prefix else name
         if name not in known:
             raise InputError(f"{path} is no field of a recipe; {nearest(name, known)}")
         if not allows(known[name], value):
@@ -114,12 +114,12 @@ def nearest(name, names):
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(names))}"
 
 
-def divides(config, part, whole):
-    """Raises `InputError` unless the value of field `part` divides that of `whole`."""
-    small, large = getattr(config, part), getattr(config, whole)
+def divides(config, divisor, dividend):
+    """Raises `InputError` unless the value of field `divisor` divides that of `dividend`."""
+    small, large = getattr(config, divisor), getattr(config, dividend)
     if large % small:
         raise InputError(
-            f"{part} {small} does not divide {whole} {large}: change one of the two"
+            f"{divisor} {small} does not divide {dividend} {large}: change one of the two"
         )
 
 

@@ -23,11 +23,11 @@ def forward(config, length, predictions):
       length: tokens of the sequence.
       predictions: masked positions of the sequence, padding predictions included.
     """
-    rows, width = query_rows(config, length, predictions), config.width
-    first = _layer(config, rows, length if config.pool > 1 else rows)
-    others = (config.num_layers - 1) * _layer(config, rows, rows)
+    queries, width = num_queries(config, length, predictions), config.width
+    first = _layer(config, queries, length if config.pool > 1 else queries)
+    others = (config.num_layers - 1) * _layer(config, queries, queries)
     parts = {
-        "layers": first + others - _saved_by_light(config, rows),
+        "layers": first + others - _saved_by_light(config, queries),
         "head": predictions * (2 * width**2 + 2 * width * config.vocab_size),
         "pooler": 2 * width**2,
     }
@@ -36,14 +36,14 @@ def forward(config, length, predictions):
     return parts
 
 
-def query_rows(config, length, predictions):
+def num_queries(config, length, predictions):
     """Number of query positions of a layer: pooled tokens and targets, or all tokens."""
     if config.pool == 1:
         return length
-    kept = length - predictions
+    context = length - predictions
     if config.pool_mode == "concat":
-        return kept // config.pool + predictions
-    return 1 + math.ceil((kept - 1) / config.pool) + predictions
+        return context // config.pool + predictions
+    return 1 + math.ceil((context - 1) / config.pool) + predictions
 
 
 def train_step_flops(config, length, predictions, batch, forward=forward):
@@ -55,12 +55,12 @@ def train_step_flops(config, length, predictions, batch, forward=forward):
     """
     parts = forward(config, length, predictions)
     total, frozen = sum(parts.values()), getattr(config, "frozen_layers", 0)
-    learnt = total
+    trained = total
     if frozen:
         below = dataclasses.replace(config, num_layers=frozen, frozen_layers=0)
-        learnt -= forward(below, length, predictions)["layers"] + parts.get("resolution", 0)
-        learnt -= predictions * config.width * config.vocab_size
-    return batch * (total + 2 * learnt)
+        trained -= forward(below, length, predictions)["layers"] + parts.get("resolution", 0)
+        trained -= predictions * config.width * config.vocab_size
+    return batch * (total + 2 * trained)
 
 
 def speedup(stages, full):
@@ -73,16 +73,16 @@ def speedup(stages, full):
     return full[0] * full[1] / sum(steps * cost for steps, cost in stages) - 1
 
 
-def _layer(config, rows, keys):
+def _layer(config, queries, keys):
     width = config.width
-    products = 4 * rows * width**2 + 4 * keys * width**2
+    products = 4 * queries * width**2 + 4 * keys * width**2
     ffn = width * config.mlp_width
     if config.ffn_rank:
         ffn = config.ffn_rank * (width + config.mlp_width)
-    return products + 4 * rows * keys * width + 4 * rows * ffn
+    return products + 4 * queries * keys * width + 4 * queries * ffn
 
 
-def _saved_by_light(config, rows):
+def _saved_by_light(config, queries):
     """FLOPs that light layers save.
 
     A light layer directly after the pooled layer also saves the weighted sum of values.
@@ -90,5 +90,6 @@ def _saved_by_light(config, rows):
     if not config.light_every:
         return 0
     count = config.num_layers // config.light_every
-    reads = count + 1 if config.pool > 1 and config.light_every == 2 else count
-    return count * 4 * rows * config.width**2 + reads * 2 * rows**2 * config.width
+    projections = count * 4 * queries * config.width**2
+    num_products = count + 1 if config.pool > 1 and config.light_every == 2 else count
+    return projections + num_products * 2 * queries**2 * config.width

@@ -28,12 +28,12 @@ def sizes(tree, axes):
     """
     table = {}
 
-    def note(leaf, names):
+    def add(leaf, names):
         for name, size in zip(names, leaf.shape, strict=True):
             if table.setdefault(base(name), size) != size:
                 raise ValueError(f"axis {base(name)} has sizes {table[base(name)]} and {size}")
 
-    map_named(note, tree, axes)
+    map_named(add, tree, axes)
     return table
 
 

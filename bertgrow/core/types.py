@@ -58,8 +58,8 @@ class Task(NamedTuple):
     vectors. If the count is None, the metric is the maximum and not the mean.
     `frozen` holds the frozen weights, e.g. a teacher, or is empty. It is an argument of the
     step, and the functions do not capture it.
-    `view(params, step) -> params` gives the effective parameters at a step, for the loss and
-    for evaluation; None is the identity. Masked growth uses it to ramp in new units.
+    `masked_params(params, step) -> params` gives the effective parameters at a step, for the
+    loss and for evaluation; None is the identity. Masked growth uses it to ramp in new units.
     """
 
     init: Callable
@@ -68,7 +68,7 @@ class Task(NamedTuple):
     evaluate: Callable
     axes: Any
     frozen: Any = ()
-    view: Callable | None = None
+    masked_params: Callable | None = None
 
 
 class Stage(NamedTuple):
@@ -95,8 +95,8 @@ class Frozen(NamedTuple):
     `digest(saves)` is a digest of the weights, None before they are trained.
     `at_entry`: whether `Objective.enter` reads them; a cache cannot replace this.
     `at_steps`: whether the loss uses them at every step.
-    `lent` identifies teacher checkpoints of other runs: {folder: {"step", "digest"}}. The run
-    stores it in config.json and reads it from `RunConfig.lent` at its next start.
+    `pinned` identifies teacher checkpoints of other runs: {folder: {"step", "digest"}}. The run
+    stores it in config.json and reads it from `RunConfig.pinned` at its next start.
     """
 
     shapes: Callable
@@ -104,7 +104,7 @@ class Frozen(NamedTuple):
     digest: Callable = lambda saves: None
     at_entry: bool = True
     at_steps: bool = True
-    lent: dict | None = None
+    pinned: dict | None = None
 
 
 class Targets(NamedTuple):

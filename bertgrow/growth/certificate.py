@@ -14,10 +14,10 @@ from bertgrow.growth.operators import copies
 # changed logits by 1e-5, measured for 24 layers widened from 512 to 1024 in every axis. A wrong
 # fraction or a missed leaf changes logits by a hundredth or more.
 TOLERANCE = 1e-4
-ROWS = 16  # held-out sequences of a certificate, if divisible among the devices
+SEQUENCES = 16  # held-out sequences of a certificate, if divisible among the devices
 
 
-def num_rows(batch, devices):
+def num_sequences(batch, devices):
     """Number of held-out sequences of a certificate, a multiple of the number of devices.
 
     It is 9 to 16, or one per device if there are more than 16 devices, and at most the size of
@@ -27,7 +27,7 @@ def num_rows(batch, devices):
       batch: global sequences of a held-out batch, a multiple of `devices`.
       devices: number of devices that share the batch.
     """
-    return min(batch, max(1, ROWS // devices) * devices)
+    return min(batch, max(1, SEQUENCES // devices) * devices)
 
 
 def certificate(
@@ -72,11 +72,7 @@ def certificate(
             {
                 **_claim(growth),
                 **_difference(growth.claim, before, after),
-                "parameters_before": tree.count(params),
-                "parameters_after": tree.count(grown),
-                "dropped": sorted(
-                    named_tree.by_path(params).keys() - named_tree.by_path(grown).keys()
-                ),
+                **_parameters(params, grown),
                 "ties": _ties_of(growth, grown, grown_axes),
                 "moments": rule,
             }
@@ -105,8 +101,8 @@ def later(certificate, params, axes, step):
     rows = []
     for row in certificate["rows"]:
         if row["ties"]:
-            now = {axis: ties(params, axes, axis, _sources(row, axis)) for axis in row["ties"]}
-            row = row | {"ties_later": {"step": step, **now}}
+            later_ties = {a: ties(params, axes, a, _sources(row, a)) for a in row["ties"]}
+            row = row | {"ties_later": {"step": step, **later_ties}}
         rows.append(row)
     return certificate | {"rows": rows}
 
@@ -133,21 +129,21 @@ def ties(params, axes, name, index):
       gradients.
     """
     original, replicas = _replicas(index)
-    table, grids = {}, []
+    fractions, grids = {}, []
 
-    def note(leaf, names, path):
+    def compare(leaf, names, path):
         for dim, axis in enumerate(names):
             if tree.base(axis) == name:
                 layers = names.index("layers") if "layers" in names else None
                 grid = _equals_original(leaf, original, replicas, dim=dim, layers=layers)
-                table[path] = int(grid.sum()) / grid.size
+                fractions[path] = int(grid.sum()) / grid.size
                 grids.append(grid)
 
-    named_tree.map_leaves(note, params, axes)
-    if not table:
+    named_tree.map_leaves(compare, params, axes)
+    if not fractions:
         raise errors.InputError(f"ties: no weight has the axis {name!r}; name a grown axis")
     units = _tied_in_all(grids)
-    return {**table, "units": int(units.sum()) / units.size}
+    return {**fractions, "units": int(units.sum()) / units.size}
 
 
 def _replicas(index):
@@ -171,11 +167,11 @@ def _equals_original(leaf, original, replicas, *, dim, layers):
     """
     units = jnp.moveaxis(leaf, dim, 0)
     same = jnp.take(units, replicas, axis=0) == jnp.take(units, original, axis=0)
-    kept = [0]
+    output_dims = [0]
     if layers is not None and layers != dim:
-        kept.append(layers + 1 if layers < dim else layers)
-    same = same.all(axis=tuple(d for d in range(same.ndim) if d not in kept))
-    return same.T if len(kept) == 2 else same[None]
+        output_dims.append(layers + 1 if layers < dim else layers)
+    same = same.all(axis=tuple(d for d in range(same.ndim) if d not in output_dims))
+    return same.T if len(output_dims) == 2 else same[None]
 
 
 @jax.jit
@@ -210,16 +206,26 @@ def _claim(growth):
     }
 
 
+def _parameters(before, after):
+    """Numbers of parameters, and the paths of the weights that the operator dropped."""
+    paths = [named_tree.by_path(params).keys() for params in (before, after)]
+    return {
+        "parameters_before": tree.count(before),
+        "parameters_after": tree.count(after),
+        "dropped": sorted(paths[0] - paths[1]),
+    }
+
+
 def _grow(growth, params, axes):
     """Grows (params, axes) under jit, so that sharded weights stay on their devices."""
-    kept = []
+    traced_axes = []
 
     def run(params):
         grown, grown_axes = growth.weights(params, axes)
-        kept.append(grown_axes)
+        traced_axes.append(grown_axes)
         return grown
 
-    return jax.jit(run)(params), kept[0]
+    return jax.jit(run)(params), traced_axes[0]
 
 
 def _measure(evaluate, params):

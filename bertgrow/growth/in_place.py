@@ -21,8 +21,8 @@ class Plan(NamedTuple):
     """Compiled growth of a state. Bytes are those of one device, as the compiler counts."""
 
     parts: tuple[Part, ...]
-    same: dict  # {new leaf: old leaf} of unchanged leaves
-    unread: tuple[int, ...]  # unused old leaves
+    unchanged: dict  # {new leaf: old leaf} of unchanged leaves
+    unused: tuple[int, ...]  # unused old leaves
     structure: Any  # of the new state
     old_bytes: int
     new_bytes: int
@@ -50,13 +50,13 @@ def grow_sharded(state, grow, out_shardings):
       memory_analysis) counts them, and `device_peak_bytes` since the process began if the
       device reports memory statistics.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     plan = make_plan(state, grow, out_shardings)
-    ready = time.perf_counter()
+    compiled = time.perf_counter()
     grown = _run(plan, jax.tree.leaves(state))
     cost = {
-        "seconds": time.perf_counter() - ready,
-        "compile_seconds": ready - began,
+        "seconds": time.perf_counter() - compiled,
+        "compile_seconds": compiled - start,
         **{name: getattr(plan, name) for name in ("old_bytes", "new_bytes", "peak_bytes")},
         "peak_source": "compiler",
     }
@@ -73,66 +73,64 @@ def make_plan(state, grow, out_shardings):
     most as large as the largest leaf: smaller parts would not lower the peak.
     """
     traced, shapes = jax.make_jaxpr(grow, return_shape=True)(state)
-    old, where = jax.tree.leaves(state), jax.tree.leaves(out_shardings)
-    same = _unchanged(traced.jaxpr, old, where)
+    old, shardings = jax.tree.leaves(state), jax.tree.leaves(out_shardings)
+    unchanged = _unchanged(traced.jaxpr, old, shardings)
     new = [
-        jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=there)
-        for leaf, there in zip(jax.tree.leaves(shapes), where, strict=True)
+        jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+        for leaf, sharding in zip(jax.tree.leaves(shapes), shardings, strict=True)
     ]
-    drafts = [
-        _compile(traced, writes, old, where)
-        for writes in _groups({i: _bytes(leaf) for i, leaf in enumerate(new) if i not in same})
-    ]
-    parts, later = [], set(same.values())
-    for part in reversed(drafts):
-        parts.insert(0, part._replace(frees=tuple(set(part.reads) - later)))
-        later |= set(part.reads)
-    unread = tuple(set(range(len(old))) - later)
+    new_sizes = {i: _bytes(leaf) for i, leaf in enumerate(new) if i not in unchanged}
+    compiled = [_compile(traced, writes, old, shardings) for writes in _groups(new_sizes)]
+    parts, still_read = [], set(unchanged.values())
+    for part in reversed(compiled):
+        parts.insert(0, part._replace(frees=tuple(set(part.reads) - still_read)))
+        still_read |= set(part.reads)
+    unused = tuple(set(range(len(old))) - still_read)
     sizes = [_bytes(leaf) for leaf in old]
     return Plan(
-        tuple(parts), same, unread, jax.tree.structure(shapes),
-        sum(sizes), sum(map(_bytes, new)), _peak(parts, unread, sizes),
+        tuple(parts), unchanged, unused, jax.tree.structure(shapes),
+        sum(sizes), sum(map(_bytes, new)), _peak(parts, unused, sizes),
     )  # fmt: skip
 
 
 def _run(plan, old):
     """Runs the parts and returns the grown state. Deletes old leaves after their last use."""
-    new = {i: old[j] for i, j in plan.same.items()}
-    for leaf in plan.unread:
+    new = {i: old[j] for i, j in plan.unchanged.items()}
+    for leaf in plan.unused:
         old[leaf].delete()
     for part in plan.parts:
-        done = jax.block_until_ready(part.program(*old))
-        new |= zip(part.writes, done, strict=True)
+        outputs = jax.block_until_ready(part.program(*old))
+        new |= zip(part.writes, outputs, strict=True)
         for leaf in part.frees:
             old[leaf].delete()
     return jax.tree.unflatten(plan.structure, [new[leaf] for leaf in range(len(new))])
 
 
-def _unchanged(jaxpr, old, where):
+def _unchanged(jaxpr, old, shardings):
     """Returns {new leaf: old leaf} of leaves whose value and sharding do not change."""
-    given = {variable: leaf for leaf, variable in enumerate(jaxpr.invars)}
+    inputs = {variable: leaf for leaf, variable in enumerate(jaxpr.invars)}
     return {
-        i: given[variable]
+        i: inputs[variable]
         for i, variable in enumerate(jaxpr.outvars)
         if not hasattr(variable, "val")  # a literal, which cannot be a dict key
-        and variable in given
-        and old[given[variable]].sharding == where[i]
+        and variable in inputs
+        and old[inputs[variable]].sharding == shardings[i]
     }
 
 
 def _groups(sizes):
     """Groups leaves from large to small; no group is larger than the largest leaf."""
-    groups, room = [], 0
+    groups, free_bytes = [], 0
     for leaf in sorted(sizes, key=sizes.get, reverse=True):
-        if not groups or sizes[leaf] > room:
+        if not groups or sizes[leaf] > free_bytes:
             groups.append([])
-            room = max(sizes.values())
+            free_bytes = max(sizes.values())
         groups[-1].append(leaf)
-        room -= sizes[leaf]
+        free_bytes -= sizes[leaf]
     return groups
 
 
-def _compile(traced, writes, old, where):
+def _compile(traced, writes, old, shardings):
     """Compiles the part that computes the leaves `writes`.
 
     `jit` removes unused computations and inputs. Unused old leaves have no input sharding,
@@ -144,22 +142,22 @@ def _compile(traced, writes, old, where):
         grown = grow(*leaves)
         return [grown[leaf] for leaf in writes]
 
-    jitted = jax.jit(part, out_shardings=[where[leaf] for leaf in writes])
+    jitted = jax.jit(part, out_shardings=[shardings[leaf] for leaf in writes])
     program = jitted.lower(*old).compile()
-    shardings, _ = program.input_shardings  # of the arguments, in order
-    reads = tuple(leaf for leaf, sharding in enumerate(shardings) if sharding is not None)
+    used, _ = program.input_shardings  # of the arguments, in order; None if unused
+    reads = tuple(leaf for leaf, sharding in enumerate(used) if sharding is not None)
     return Part(program, reads, writes, ())
 
 
-def _peak(parts, unread, sizes):
+def _peak(parts, unused, sizes):
     """Peak bytes of one device: live leaves and the memory that a part adds."""
-    peak = alive = sum(sizes)
-    alive -= sum(sizes[leaf] for leaf in unread)
+    peak = live_bytes = sum(sizes)
+    live_bytes -= sum(sizes[leaf] for leaf in unused)
     for part in parts:
         memory = part.program.memory_analysis()
-        alive += memory.output_size_in_bytes
-        peak = max(peak, alive + memory.temp_size_in_bytes)
-        alive -= sum(sizes[leaf] for leaf in part.frees)
+        live_bytes += memory.output_size_in_bytes
+        peak = max(peak, live_bytes + memory.temp_size_in_bytes)
+        live_bytes -= sum(sizes[leaf] for leaf in part.frees)
     return peak
 
 

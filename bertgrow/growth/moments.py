@@ -47,38 +47,47 @@ def carry(old, fresh, params, axes, *, maps, weights, is_exact, counts):
     Returns:
       An optimiser state with the structure of `fresh`.
     """
-    owners = dict(jax.tree_util.tree_leaves_with_path(params))
-    trees, others, is_weights = {}, {}, _weight_trees(old)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(old):
-        before, inside = _cut(path, owners)
-        if inside is None:
-            others[path] = leaf
-            continue
-        if maps is None and not is_weights(before):
-            continue
-        _check_shape(path, leaf, owners[inside])
-        trees.setdefault(before, {})[inside] = leaf
+    params_by_path = dict(jax.tree_util.tree_leaves_with_path(params))
+    is_weights = _weight_trees(old)
+
+    def is_carried(tree_path):
+        return maps is not None or is_weights(tree_path)
+
+    trees, others = _split(old, params_by_path, is_carried)
     grown = {}
-    for before, leaves in trees.items():
-        follow = weights if is_weights(before) else maps
-        kind = _kind(before) if is_exact and follow is maps else "linear"
-        grown[before] = _grow(leaves, owners, params, axes, follow, kind)
+    for tree_path, leaves in trees.items():
+        tree_maps = weights if is_weights(tree_path) else maps
+        kind = _kind(tree_path) if is_exact and tree_maps is maps else "linear"
+        grown[tree_path] = _grow(leaves, params_by_path, params, axes, tree_maps, kind)
 
     def at_leaf(path, leaf):
-        before, inside = _cut(path, owners)
-        if inside is None:
-            kept = others.get(path) if counts == "keep" else None
-            return leaf if kept is None or kept.shape != leaf.shape else kept
-        if maps is None and not is_weights(before):
+        tree_path, param_path = _cut(path, params_by_path)
+        if param_path is None:
+            count = others.get(path) if counts == "keep" else None
+            return leaf if count is None or count.shape != leaf.shape else count
+        if not is_carried(tree_path):
             return leaf
-        if inside not in trees.get(before, {}):
+        if param_path not in trees.get(tree_path, {}):
             raise errors.InputError(
-                f"growth: the optimiser before has no {tree.path_name(path)}; moments carry "
+                f"growth: the earlier optimiser has no {tree.path_name(path)}; moments carry "
                 "over only between equal optimisers: set moments to 'reset'"
             )
-        return grown[before][inside]
+        return grown[tree_path][param_path]
 
     return jax.tree_util.tree_map_with_path(at_leaf, fresh)
+
+
+def _split(state, params_by_path, is_carried):
+    """Splits a state: {tree path: {parameter path: leaf}} of carried trees, {path: others}."""
+    trees, others = {}, {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        tree_path, param_path = _cut(path, params_by_path)
+        if param_path is None:
+            others[path] = leaf
+        elif is_carried(tree_path):
+            _check_shape(path, leaf, params_by_path[param_path])
+            trees.setdefault(tree_path, {})[param_path] = leaf
+    return trees, others
 
 
 def asymmetric(growth):
@@ -88,7 +97,7 @@ def asymmetric(growth):
     any of its units is new; the statistics of other entries are kept.
     """
 
-    def follow(params, axes):
+    def grow_map(params, axes):
         params, axes = growth.copies(params, axes)
 
         def at_leaf(leaf, names, path):
@@ -100,26 +109,26 @@ def asymmetric(growth):
 
         return named_tree.map_leaves(at_leaf, params, axes), axes
 
-    return follow
+    return grow_map
 
 
-def _cut(path, owners):
+def _cut(path, params_by_path):
     """Splits `path` into (path of a tree, path of a parameter), or (path, None)."""
     for start in range(len(path)):
-        if path[start:] in owners:
+        if path[start:] in params_by_path:
             return path[:start], path[start:]
     return path, None
 
 
 def norms(opt_state, params):
     """Returns the norm of every tree of moments or weights by its path, {"mu": norm, ...}."""
-    owners = dict(jax.tree_util.tree_leaves_with_path(params))
+    params_by_path = dict(jax.tree_util.tree_leaves_with_path(params))
     squares = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(opt_state):
-        before, inside = _cut(path, owners)
-        if inside is not None:
+        tree_path, param_path = _cut(path, params_by_path)
+        if param_path is not None:
             square = jnp.sum(jnp.square(leaf.astype(jnp.float32)))
-            name = tree.path_name(before)
+            name = tree.path_name(tree_path)
             squares[name] = squares.get(name, 0.0) + square
     return {name: jnp.sqrt(square) for name, square in squares.items()}
 
@@ -134,30 +143,30 @@ def _weight_trees(state):
         return isinstance(node, optax.EmaState)
 
     nodes = jax.tree_util.tree_leaves_with_path(state, is_leaf=averages_updates)
-    others = {path for path, node in nodes if averages_updates(node)}
-    return lambda path: path[:-1] not in others and tree.path_name(path[-1:]) in WEIGHTS
+    averages = {path for path, node in nodes if averages_updates(node)}
+    return lambda path: path[:-1] not in averages and tree.path_name(path[-1:]) in WEIGHTS
 
 
-def _kind(before):
+def _kind(tree_path):
     """Whether the tree at this path is "linear" or "square" in the gradients."""
-    kind = KINDS.get(tree.path_name(before[-1:]))
+    kind = KINDS.get(tree.path_name(tree_path[-1:]))
     if kind is None:
         raise errors.InputError(
-            f"growth: moments 'exact' does not know what {tree.path_name(before)} of the "
-            f"optimiser holds; expected one of {', '.join(KINDS)}: set moments to 'copy' "
+            f"growth: moments 'exact' has no rule for {tree.path_name(tree_path)} of the "
+            f"optimiser; expected one of {', '.join(KINDS)}: set moments to 'copy' "
             "or 'reset'"
         )
     return kind
 
 
-def _grow(leaves, owners, params, axes, maps, kind):
+def _grow(leaves, params_by_path, params, axes, maps, kind):
     """Applies all maps to one tree of moments; returns {path of the parameter: leaf}."""
-    whole = [leaves.get(path, jnp.zeros_like(leaf)) for path, leaf in owners.items()]
-    moments = jax.tree.unflatten(jax.tree.structure(params), whole)
+    filled = [leaves.get(path, jnp.zeros_like(leaf)) for path, leaf in params_by_path.items()]
+    moments = jax.tree.unflatten(jax.tree.structure(params), filled)
     if kind == "square":
         moments = jax.tree.map(jnp.sqrt, moments)
-    for follow in maps:
-        moments, axes = follow(moments, axes)
+    for grow_map in maps:
+        moments, axes = grow_map(moments, axes)
     if kind == "square":
         moments = jax.tree.map(jnp.square, moments)
     return dict(jax.tree_util.tree_leaves_with_path(moments))

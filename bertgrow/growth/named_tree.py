@@ -87,12 +87,12 @@ def is_new(index):
     return (np.asarray(index) < 0) | ~np.isin(np.arange(len(index)), first)
 
 
-def check_size(path, axis, given, expected):
+def check_size(path, axis, size, expected):
     """Raises `InputError` unless a weight has the size in the old model's size table."""
-    if given != expected:
+    if size != expected:
         raise errors.InputError(
-            f"growth: axis {axis} of {path} has {given} units where the old sizes say "
-            f"{expected}; give the sizes of the model that these weights belong to"
+            f"growth: axis {axis} of {path} has {size} units, but the old sizes give "
+            f"{expected}; use the sizes of the model that these weights belong to"
         )
 
 
@@ -100,11 +100,11 @@ def _check_names(path, leaf, names):
     if len(names) != len(leaf.shape):
         raise errors.InputError(
             f"growth: {path} has shape {leaf.shape} and axis names {names}; "
-            "name every axis of it, and no more"
+            "give one axis name per dimension"
         )
     for name in names:
         if not isinstance(name, str) or tree.base(name) not in KNOWN:
             raise errors.InputError(
-                f"growth: {path} has the axis name {name!r}, which growth does not know; "
+                f"growth: {path} has the axis name {name!r}, which is unknown to growth; "
                 f"expected one of {' '.join(KNOWN)}, with or without _in"
             )

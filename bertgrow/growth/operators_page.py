@@ -30,14 +30,14 @@ HEAD = """\
 # Growth operators
 
 Written from the registry by `python -m bertgrow.growth.operators_page > docs/operators.md`; a
-test holds it up to date. docs/growth.md tells why and when.
+test compares the two. docs/growth.md explains when to use which.
 
 A recipe names them by dimension: `config.growth.width = "fpi"`, or for one stage
-`dict(steps=..., grow=dict(width="fpi", depth="interleave"))`. What undoes a low-cost form of
-the model comes by itself and needs no name. An operator that does not suit two stages says so
-before a run begins, and what to change.
+`dict(steps=..., grow=dict(width="fpi", depth="interleave"))`. Operators that remove a low-cost
+form of the model are selected automatically and have no setting. If an operator does not
+support the sizes of two stages, the command stops before the run and names the field to change.
 
-| dimension | name | grows | out of | claim | exact moments | needs moments | source |
+| dimension | name | grows | small model | claim | exact moments | needs moments | source |
 |---|---|---|---|---|---|---|---|
 """
 
@@ -63,8 +63,9 @@ def _row(dimension, name, make):
     grows = ", ".join(growth.changes)
     if rule:
         grows = RATIOS[rule.ratios].format(grows)
-    smaller = {"width": "narrower", "depth": "shallower"}.get(dimension)
-    small = f"`{growth.low_cost}`" if growth.low_cost else smaller
+    small = {"width": "narrower", "depth": "shallower"}.get(dimension)
+    if growth.low_cost:
+        small = f"`{growth.low_cost}`"
     claim = f"exact if {growth.exact_if}" if growth.exact_if else growth.claim
     cells = (dimension, f"`{name}`", grows, small, claim, _moments(growth, rule))
     return "| " + " | ".join((*cells, growth.needs or "any", growth.source)) + " |"
@@ -82,10 +83,8 @@ def _moments(growth, rule):
 def _section(dimension, name, make):
     """The operator's docstring up to its arguments, and its effect on the example."""
     growth = make(*_example(dimension, name), dict)
-    story = inspect.getdoc(make).partition("\nArgs:")[0].strip()
-    return (
-        f"## {dimension}: `{name}`\n\n{story}\n\nAs a certificate tells it: {growth.describe}."
-    )
+    text = inspect.getdoc(make).partition("\nArgs:")[0].strip()
+    return f"## {dimension}: `{name}`\n\n{text}\n\nIn a certificate: {growth.describe}."
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ OPERATORS = {
 
 DIMENSIONS = {"mlp": "width", "heads": "width", "embed": "width", "layers": "depth"}
 # Axes with one operator only, in the order to apply them. A recipe does not name these.
-ALONE = {
+SINGLE = {
     "rank": ("width", "merge"),
     "light": ("width", "unshare"),
     "pool": ("length", "unpool"),
@@ -50,12 +50,12 @@ ALONE = {
     "length": ("length", "lengthen"),
 }
 
-WHY_NOT = {
+REASONS = {
     "kv": "the size of a head scales the attention; keep width / num_heads, e.g. by raising "
     "num_heads together with width",
     "vocab": "the vocabulary belongs to the data; use one vocabulary in all stages",
     "types": "use the same number of segment types in all stages",
-    "norm_order": "weights of one order do nothing useful in the other; use one in all stages",
+    "norm_order": "weights of one order are useless in the other; use one order in all stages",
 }
 
 
@@ -82,15 +82,15 @@ def between(old, new, *, width="uneven", depth="stack", fresh=None, seed=0):
     old, new = {"pool": 1, **old}, {"pool": 1, **new}
     _check_axes(old, new)
     changed = [axis for axis in old if old[axis] != new[axis]]
-    touched = {DIMENSIONS.get(axis) for axis in changed}
-    alone = [choice for axis, choice in ALONE.items() if axis in changed]
+    dimensions = {DIMENSIONS.get(axis) for axis in changed}
+    single = [choice for axis, choice in SINGLE.items() if axis in changed]
     makers = []
-    if "width" in touched:
+    if "width" in dimensions:
         makers.append(operator("width", width))
-    makers += [OPERATORS["width"][name] for dimension, name in alone if dimension == "width"]
-    if "depth" in touched:
+    makers += [OPERATORS["width"][name] for dimension, name in single if dimension == "width"]
+    if "depth" in dimensions:
         makers.append(operator("depth", depth))
-    makers += [OPERATORS["length"][name] for dimension, name in alone if dimension == "length"]
+    makers += [OPERATORS["length"][name] for dimension, name in single if dimension == "length"]
     return tuple(make(old, new, fresh, seed) for make in makers)
 
 
@@ -107,7 +107,7 @@ def operator(dimension, name):
 
 def named(dimension):
     """Names of the operators of a dimension that a recipe can choose."""
-    return [name for name in OPERATORS[dimension] if (dimension, name) not in ALONE.values()]
+    return [name for name in OPERATORS[dimension] if (dimension, name) not in SINGLE.values()]
 
 
 def apply(growths, params, axes):
@@ -123,8 +123,8 @@ def compose(growths):
 
     def chain(maps):
         def run(params, axes):
-            for step in maps:
-                params, axes = step(params, axes)
+            for grow_map in maps:
+                params, axes = grow_map(params, axes)
             return params, axes
 
         return run
@@ -149,13 +149,13 @@ def compose(growths):
 def _check_axes(old, new):
     for axis in sorted(old.keys() | new.keys()):
         if axis not in old or axis not in new:
-            given, lacking = ("new", "old") if axis in new else ("old", "new")
+            present, absent = ("new", "old") if axis in new else ("old", "new")
             raise errors.InputError(
-                f"growth: the {given} sizes have axis {axis} and the {lacking} ones do not; "
+                f"growth: the {present} sizes have axis {axis} and the {absent} sizes do not; "
                 "growth leads between models of one family: use one family in all stages"
             )
-        if old[axis] != new[axis] and axis not in DIMENSIONS | ALONE:
-            reason = WHY_NOT.get(axis, "no operator grows this axis; keep it the same")
+        if old[axis] != new[axis] and axis not in DIMENSIONS | SINGLE:
+            reason = REASONS.get(axis, "no operator grows this axis; keep it the same")
             raise errors.InputError(
                 f"growth: {axis} changes from {old[axis]} to {new[axis]}; {reason}"
             )

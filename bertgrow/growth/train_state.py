@@ -34,18 +34,20 @@ def grow_state(state, growths, axes, *, optimizer_init, moments="reset", counts=
         raise errors.InputError(f"growth: counts is {counts!r}, expected 'keep' or 'reset'")
 
     params, _ = registry.apply(growths, state.params, axes)
-    fresh = optimizer_init(params)
-    follow = {
-        "exact": lambda g: g.gradients,
-        "copy": lambda g: g.copies,
+    new_opt_state = optimizer_init(params)
+    moment_map = {
+        "exact": lambda growth: growth.gradients,
+        "copy": lambda growth: growth.copies,
         "asymmetric": statistics.asymmetric,
     }
     opt_state = statistics.carry(
         state.opt_state,
-        fresh,
+        new_opt_state,
         state.params,
         axes,
-        maps=None if is_reset else [follow[r](g) for r, g in zip(rules, growths, strict=True)],
+        maps=None
+        if is_reset
+        else [moment_map[rule](growth) for rule, growth in zip(rules, growths, strict=True)],
         weights=[growth.weights for growth in growths],
         is_exact="exact" in rules,
         counts=counts,
@@ -65,18 +67,19 @@ def policies(growths, moments):
             )
         if rule == "exact" and growth.gradients is None:
             raise errors.InputError(
-                f"growth: moments 'exact' asked of {growth.name} ({growth.describe}), which "
-                f"has no exact rule; set moments to 'copy' or 'reset' for {growth.dimension}"
+                f"growth: {growth.name} ({growth.describe}) has no rule for moments "
+                f"'exact'; set moments to 'copy' or 'reset' for {growth.dimension}"
             )
         if growth.needs not in ("", rule):
             raise errors.InputError(
-                f"growth: {growth.name} needs moments {growth.needs!r}, which tell its copies "
-                f"apart, and has {rule!r}; set moments, or choose another {growth.dimension}"
+                f"growth: {growth.name} needs moments {growth.needs!r}, which give its copies "
+                f"different updates, and has {rule!r}; set moments to {growth.needs!r}, or "
+                f"choose another {growth.dimension}"
             )
         rules.append(rule)
     if len(set(rules)) > 1 and "reset" in rules:
         raise errors.InputError(
-            "growth: moments are reset for one dimension and carried for another; a moment "
-            "cannot be both: use 'reset' for all, or 'copy' in its place"
+            "growth: moments are 'reset' for one dimension and kept for another; set "
+            "'reset' for all dimensions, or 'copy' in place of 'reset'"
         )
     return rules

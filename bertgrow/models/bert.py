@@ -48,20 +48,18 @@ class Bert(nn.Module):
     @nn.compact
     def __call__(self, inputs, key=None):
         config, positions = self.config, inputs.get("positions")
-        salts = layers.salts(key, 1 + 3 * config.num_layers, len(inputs["tokens"]))
-        on_embeddings, on_layers = (None, None) if key is None else (salts[0], salts[1:])
+        seeds = layers.dropout_seeds(key, 1 + 3 * config.num_layers, len(inputs["tokens"]))
+        embedding_seed, layer_seeds = (None, None) if key is None else (seeds[0], seeds[1:])
         mask = inputs["tokens"] != config.pad_id
 
         embeddings = Embeddings(config, name="embeddings")
-        hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
+        hidden, words = embeddings(inputs["tokens"], inputs["types"], embedding_seed)
         if config.frozen_layers:
             words = jax.lax.stop_gradient(words)  # the head uses this table too
-        run = functools.partial(Encoder(config, name="layers"), salts=on_layers)
+        streams = hidden, mask
         if self.two_streams:
-            read = Streams(config, name="resolution")(hidden, mask, inputs)
-        else:
-            read = hidden, mask
-        hidden, stacked, layer_max = run(*read)
+            streams = Streams(config, name="resolution")(hidden, mask, inputs)
+        hidden, stacked, layer_max = Encoder(config, name="layers")(*streams, seeds=layer_seeds)
         if config.norm_order == "pre":  # pre-norm layers do not normalise their output
             final = layers.declare(self, {"final_norm": layers.norm("embed")})
             hidden = layers.layer_norm(final["final_norm"], hidden)

@@ -60,7 +60,10 @@ class BertConfig:
     )
     pad_id: int = 0  # of the store's vocabulary
     dtype: str = option(
-        "auto", "of activations; auto: float32 on a CPU, bfloat16 elsewhere", choices=DTYPES
+        "auto",
+        "of activations; auto: bfloat16 on a TPU, and on a GPU of compute capability 8.0 or "
+        "above, else float32",
+        choices=DTYPES,
     )
     remat: str = option(
         "none",

@@ -27,13 +27,13 @@ class Embeddings(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, tokens, types, salt=None):
+    def __call__(self, tokens, types, seed=None):
         """Embeds a batch.
 
         Args:
           tokens: int32 [batch, length].
           types: int32 [batch, length], segment types.
-          salt: dropout seed, uint32 [2, batch], or None.
+          seed: dropout seed, uint32 [2, batch], or None.
 
         Returns:
           Hidden states [batch, length, embed] and the word table [vocab, embed].
@@ -42,13 +42,13 @@ class Embeddings(nn.Module):
         layers.check_length(length, config)
         is_pre = config.norm_order == "pre"
         table = WEIGHTS if is_pre else WEIGHTS | NORM
-        weights = layers.declare(self, table, **starts(config))
-        typed = look_up_types(weights["types"], types)
-        hidden = weights["words"][tokens] + weights["positions"][None, :length] + typed
+        weights = layers.declare(self, table, **initializers(config))
+        hidden = weights["words"][tokens] + weights["positions"][None, :length]
+        hidden = hidden + look_up_types(weights["types"], types)
         if not is_pre:
             hidden = layers.layer_norm(weights["norm"], hidden)
         hidden = hidden.astype(layers.compute_dtype(config))
-        return layers.dropout(hidden, salt, config.dropout), weights["words"]
+        return layers.dropout(hidden, seed, config.dropout), weights["words"]
 
 
 def look_up_types(table, types):
@@ -60,7 +60,7 @@ def look_up_types(table, types):
     return jax.nn.one_hot(types, len(table), dtype=jnp.float32) @ table
 
 
-def starts(config):
+def initializers(config):
     """Initialiser of the position table by `config.positions_init`, for `layers.declare`."""
     if config.positions_init == "normal":
         return {}
@@ -76,13 +76,13 @@ def sinusoids(amplitude, base=100.0):
     time. The published base, 10,000, works less well on short sequences.
     """
 
-    def start(key, shape, dtype):
+    def initialize(key, shape, dtype):
         del key
         length, width = shape
         half = -(-width // 2)
-        rates = base ** (-jnp.arange(half) / half)
-        angles = jnp.arange(length)[:, None] * rates[None]
+        frequencies = base ** (-jnp.arange(half) / half)
+        angles = jnp.arange(length)[:, None] * frequencies[None]
         table = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
         return (amplitude * table[:, :width]).astype(dtype)
 
-    return start
+    return initialize

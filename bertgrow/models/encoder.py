@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from bertgrow.models import layers
 from bertgrow.models.config import BertConfig
 
-ALONE = ()  # sentinel in place of queries and keys: identity attention
+IDENTITY = ()  # sentinel in place of shared queries and keys: identity attention
 NEVER = -1e30  # logit of masked keys; finite, so that a sequence of padding gives no NaN
 WEIGHTS = {
     "query": layers.linear("layers embed_in heads kv", "layers heads kv"),
@@ -35,7 +35,7 @@ class Encoder(nn.Module):
     config: BertConfig
 
     @nn.compact
-    def __call__(self, hidden, mask, memory=None, memory_mask=None, salts=None):
+    def __call__(self, hidden, mask, memory=None, memory_mask=None, seeds=None):
         """Runs the layers.
 
         Args:
@@ -44,7 +44,7 @@ class Encoder(nn.Module):
           memory: [batch, keys, embed], input of the first layer's keys and values; None:
             `hidden`.
           memory_mask: bool [batch, keys].
-          salts: uint32 [3 layers, 2, batch], three dropout seeds per layer, or None.
+          seeds: uint32 [3 layers, 2, batch], three dropout seeds per layer, or None.
 
         Returns:
           Hidden states [batch, length, embed]; the outputs of all layers [layers, batch,
@@ -52,44 +52,46 @@ class Encoder(nn.Module):
         """
         table = WEIGHTS | FACTORISED if self.config.ffn_rank else WEIGHTS
         weights = layers.declare(self, table)
-        given = {"memory": memory, "memory_mask": memory_mask, "salts": salts}
-        return run(weights, hidden, mask, config=self.config, **given)
+        return run(
+            weights, hidden, mask, config=self.config, memory=memory, memory_mask=memory_mask,
+            seeds=seeds,
+        )  # fmt: skip
 
 
-def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, salts=None):
+def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, seeds=None):
     """Scans `group` over the stacked weights. With a memory, the first group runs separately.
 
     No gradient reaches the frozen layers or the modules below them. Frozen layers have a
     separate scan, so that it has no backward pass and stores no residuals.
     """
-    if salts is not None:
-        salts = salts.reshape(config.num_layers, 3, *salts.shape[1:])
-    size, parts, outputs = config.light_every or 1, [(weights, salts)], []
+    if seeds is not None:
+        seeds = seeds.reshape(config.num_layers, 3, *seeds.shape[1:])
+    size, parts, outputs = config.light_every or 1, [(weights, seeds)], []
     if size > 1:
         parts = [jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), parts[0])]
-    step = functools.partial(group if size > 1 else _alone, config=config)
+    step = functools.partial(group if size > 1 else _single_layer, config=config)
     if frozen := config.frozen_layers // size:
         hidden, memory = jax.lax.stop_gradient((hidden, memory))
-        below, above = (_at(parts[0], at) for at in (slice(frozen), slice(frozen, None)))
+        below, above = _at(parts[0], slice(frozen)), _at(parts[0], slice(frozen, None))
         parts = [jax.lax.stop_gradient(below), above]
     if memory is not None:
-        (first, salt), parts[0] = _at(parts[0], 0), _at(parts[0], slice(1, None))
-        apart = remember(step, config.remat, prevent_cse=True)
-        hidden, output = apart(first, hidden, mask, memory, memory_mask, salt)
+        (first, first_seeds), parts[0] = _at(parts[0], 0), _at(parts[0], slice(1, None))
+        first_step = apply_remat(step, config.remat, prevent_cse=True)
+        hidden, output = first_step(first, hidden, mask, memory, memory_mask, first_seeds)
         outputs.append((output[None], largest(output)[None]))
 
     # In a scan, XLA cannot merge the recomputation with the forward pass, so the barriers of
     # `prevent_cse` are not needed and would cost time.
-    inside = remember(step, config.remat, prevent_cse=False)
+    scanned_step = apply_remat(step, config.remat, prevent_cse=False)
 
-    def body(hidden, layers_of_one):
-        weights, salt = layers_of_one
-        hidden, output = inside(weights, hidden, mask, None, None, salt)
+    def body(hidden, step_weights):
+        weights, seeds = step_weights
+        hidden, output = scanned_step(weights, hidden, mask, None, None, seeds)
         return hidden, (output, largest(output))
 
     for part in parts:
-        hidden, rest = jax.lax.scan(body, hidden, part)
-        outputs.append(rest)
+        hidden, part_outputs = jax.lax.scan(body, hidden, part)
+        outputs.append(part_outputs)
     # [groups, layers of a group, ...] or [layers, ...]
     stacked, layer_max = map(jnp.concatenate, zip(*outputs, strict=True))
     return hidden, stacked.reshape(-1, *hidden.shape), layer_max.reshape(-1)
@@ -109,7 +111,7 @@ def largest(outputs):
     return jnp.abs(jax.lax.stop_gradient(outputs)).max(axis=(-3, -2, -1)).astype(jnp.float32)
 
 
-def group(weights, hidden, mask, memory, memory_mask, salts, *, config):
+def group(weights, hidden, mask, memory, memory_mask, seeds, *, config):
     """Runs `light_every` layers, the last with light attention, or a single layer.
 
     Args:
@@ -119,41 +121,41 @@ def group(weights, hidden, mask, memory, memory_mask, salts, *, config):
       memory: [batch, keys, embed], input of the first layer's keys and values; None:
         `hidden`.
       memory_mask: bool [batch, keys], or None.
-      salts: dropout seeds, uint32 [layers, 3, 2, batch], or None.
+      seeds: dropout seeds, uint32 [layers, 3, 2, batch], or None.
 
     Returns:
       Hidden states [batch, length, embed] and every layer's output [layers, batch, length,
       embed].
     """
-    outputs, matched = [], None
-    for at in range(config.light_every or 1):
-        layer, salt = _at((weights, salts), at)
-        read, read_mask = hidden, mask
-        if memory is not None and at == 0:
-            read, read_mask = memory, memory_mask
-        is_light = config.light_every and at == config.light_every - 1
-        hidden, matched = block(
-            layer, hidden, read, read_mask, salt, config=config,
-            matched=matched if is_light else None,
+    outputs, query_keys = [], None
+    for index in range(config.light_every or 1):
+        layer, layer_seeds = _at((weights, seeds), index)
+        source, source_mask = hidden, mask
+        if memory is not None and index == 0:
+            source, source_mask = memory, memory_mask
+        is_light = config.light_every and index == config.light_every - 1
+        hidden, query_keys = block(
+            layer, hidden, source, source_mask, layer_seeds, config=config,
+            shared=query_keys if is_light else None,
         )  # fmt: skip
-        if read is memory:  # its keys are not the positions of the next layer
-            matched = ALONE
+        if source is memory:  # its keys are not the positions of the next layer
+            query_keys = IDENTITY
         outputs.append(hidden)
     return hidden, jnp.stack(outputs)
 
 
-def _alone(weights, hidden, mask, memory, memory_mask, salt, *, config):
+def _single_layer(weights, hidden, mask, memory, memory_mask, seeds, *, config):
     """`group` for a single layer, without the group axis. Returns the output twice.
 
     Indexing a weight out of a group makes a new array, which would be stored for the backward
     pass in addition to the stacked one.
     """
-    read, read_mask = (hidden, mask) if memory is None else (memory, memory_mask)
-    hidden, _ = block(weights, hidden, read, read_mask, salt, config=config)
+    source, source_mask = (hidden, mask) if memory is None else (memory, memory_mask)
+    hidden, _ = block(weights, hidden, source, source_mask, seeds, config=config)
     return hidden, hidden
 
 
-def block(weights, hidden, memory, mask, salt, *, config, matched=None):
+def block(weights, hidden, memory, mask, seeds, *, config, shared=None):
     """One layer: attention, then the FFN, each with a residual connection.
 
     LayerNorm follows each sum ("post": Devlin et al., 2019; Vaswani et al., 2017, section
@@ -162,32 +164,34 @@ def block(weights, hidden, memory, mask, salt, *, config, matched=None):
     between the two products of the FFN.
 
     Returns:
-      The layer's output [batch, length, embed], and the queries and keys of `attention`.
+      The layer's output [batch, length, embed], and the queries and keys of its
+      `multi_head_attention`.
     """
-    on_scores, on_attention, on_ffn = (None,) * 3 if salt is None else salt
+    probs_seed, attention_seed, ffn_seed = (None,) * 3 if seeds is None else seeds
     drop = functools.partial(layers.dropout, rate=config.dropout)
     first = functools.partial(layers.layer_norm, weights["attention_norm"])
     second = functools.partial(layers.layer_norm, weights["mlp_norm"])
 
     def attend(hidden, memory):
-        rate = config.attention_dropout
-        read, found = attention(weights, hidden, memory, mask, on_scores, rate, matched)
-        return drop(read, on_attention), found
+        context, query_keys = multi_head_attention(
+            weights, hidden, memory, mask, probs_seed, config.attention_dropout, shared
+        )
+        return drop(context, attention_seed), query_keys
 
     def feed(hidden):
         inner = layers.activation(config)(_product(weights, "up", hidden))
-        return drop(_product(weights, "down", inner), on_ffn)
+        return drop(_product(weights, "down", inner), ffn_seed)
 
     if config.norm_order == "pre":
-        attended, found = attend(first(hidden), first(memory))
+        attended, query_keys = attend(first(hidden), first(memory))
         hidden = hidden + attended
-        return hidden + feed(second(hidden)), found
-    attended, found = attend(hidden, memory)
+        return hidden + feed(second(hidden)), query_keys
+    attended, query_keys = attend(hidden, memory)
     hidden = first(hidden + attended)
-    return second(hidden + feed(hidden)), found
+    return second(hidden + feed(hidden)), query_keys
 
 
-def attention(weights, hidden, memory, mask, salt, rate, matched=None):
+def multi_head_attention(weights, hidden, memory, mask, seed, rate, shared=None):
     """Multi-head attention from `hidden` to the positions of `memory`.
 
     Light attention (Gu et al., 2021, released code) uses the attention probabilities of the
@@ -200,21 +204,27 @@ def attention(weights, hidden, memory, mask, salt, rate, matched=None):
       hidden: [batch, length, embed], input of the queries.
       memory: [batch, keys, embed], input of keys and values.
       mask: bool [batch, keys], false at padding.
-      salt: dropout seed, uint32 [2, batch], or None.
+      seed: dropout seed, uint32 [2, batch], or None.
       rate: dropout rate of attention probabilities.
-      matched: queries and keys of the previous layer if this layer is light, else None.
-        `ALONE` if that layer had other key positions: then each position attends to itself.
+      shared: queries and keys of the previous layer if this layer is light, else None.
+        `IDENTITY` if that layer had other key positions: then each position attends to itself.
 
     Returns:
       [batch, length, embed], and the queries and keys [batch, length or keys, heads, kv].
     """
     values = layers.dense(weights["value"], memory)
-    if matched is None:
-        matched = layers.dense(weights["query"], hidden), layers.dense(weights["key"], memory)
+    if shared is None:
+        query_keys = (
+            layers.dense(weights["query"], hidden),
+            layers.dense(weights["key"], memory),
+        )
     else:
-        salt = None
-    context = values if matched == ALONE else read(*matched, values, mask, salt, rate)[0]
-    return layers.dense(weights["out"], context, dims=2), matched
+        query_keys, seed = shared, None
+    if query_keys == IDENTITY:
+        context = values
+    else:
+        context, _ = attention(*query_keys, values, mask, seed, rate)
+    return layers.dense(weights["out"], context, dims=2), query_keys
 
 
 def _product(weights, name, x):
@@ -224,7 +234,7 @@ def _product(weights, name, x):
     return layers.dense(weights[name], x)
 
 
-def read(query, keys, values, mask, salt, rate, watch=None):
+def attention(query, keys, values, mask, seed, rate, hook=None):
     """Softmax attention that recomputes logits and probabilities in the backward pass.
 
     To store them would take more memory than the rest of a layer. The backward pass also
@@ -235,9 +245,9 @@ def read(query, keys, values, mask, salt, rate, watch=None):
       keys: [batch, keys, heads, kv].
       values: [batch, keys, heads, kv].
       mask: bool [batch, keys], false at padding.
-      salt: dropout seed, uint32 [2, batch], or None.
+      seed: dropout seed, uint32 [2, batch], or None.
       rate: dropout rate of attention probabilities.
-      watch: hook, a function of the attention logits, or None.
+      hook: function of the attention logits, or None.
 
     Returns:
       [batch, length, heads, kv], and the result of the hook, or None.
@@ -245,10 +255,10 @@ def read(query, keys, values, mask, salt, rate, watch=None):
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def run(query, keys, values):
-        found = scores(query, keys, mask)
-        shares = layers.dropout(jax.nn.softmax(found).astype(values.dtype), salt, rate)
-        context = jnp.einsum("bhqm,bmhk->bqhk", shares, values)
-        return context, None if watch is None else watch(found)
+        logits = scores(query, keys, mask)
+        probs = layers.dropout(jax.nn.softmax(logits).astype(values.dtype), seed, rate)
+        context = jnp.einsum("bhqm,bmhk->bqhk", probs, values)
+        return context, None if hook is None else hook(logits)
 
     return run(query, keys, values)
 
@@ -266,7 +276,7 @@ def scores(query, keys, mask):
     return jnp.where(mask[:, None, None], products, NEVER)
 
 
-def remember(step, remat, *, prevent_cse):
+def apply_remat(step, remat, *, prevent_cse):
     """Wraps a layer in `jax.checkpoint` by the remat policy.
 
     The backward pass stores all intermediate values ("none"), the products with weights

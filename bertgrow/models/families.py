@@ -25,9 +25,9 @@ def names():
 def shape(family, model):
     """Sizes of a model of any family, for tables of stages."""
     sizes = family.sizes(model)
-    columns = dict(layers="layers", width="embed", heads="heads", ffn_width="mlp")
-    found = {column: sizes[axis] for column, axis in columns.items()}
-    return found | dict(pool=sizes.get("pool", 1))
+    axes = dict(layers="layers", width="embed", heads="heads", ffn_width="mlp")
+    columns = {column: sizes[axis] for column, axis in axes.items()}
+    return columns | dict(pool=sizes.get("pool", 1))
 
 
 def parameters(family, model):

@@ -36,28 +36,28 @@ def truncated_normal(scale):
     for this; BERT's, and this one, do not.
     """
 
-    def start(key, shape, dtype):
+    def initialize(key, shape, dtype):
         return scale * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
 
-    return start
+    return initialize
 
 
-def declare(module, table, **starts):
+def declare(module, table, **initializers):
     """Declares the weights of a module and returns them in the structure of `table`.
 
     A leaf of `table` names the axes of one weight, e.g. "vocab embed".
     `module.config.sizes()` gives their sizes. The name of the weight selects its initialiser;
-    `starts` overrides it.
+    `initializers` overrides it.
     """
-    starts = _starts(module.config) | starts
-    lengths = module.config.sizes() | {"classes": 2}
+    initializers = _initializers(module.config) | initializers
+    axis_sizes = module.config.sizes() | {"classes": 2}
 
     def make(key, name, entry):
         if isinstance(entry, dict):  # at most one leaf uses the key
             return {leaf: make(key, leaf, axes) for leaf, axes in entry.items()}
         names = tuple(entry.split())
-        shape = tuple(lengths[tree.base(axis)] for axis in names)
-        return nn.Partitioned(starts[name](key, shape, jnp.float32), names)
+        shape = tuple(axis_sizes[tree.base(axis)] for axis in names)
+        return nn.Partitioned(initializers[name](key, shape, jnp.float32), names)
 
     return {
         name: module.param(name, functools.partial(make, name=name, entry=entry))
@@ -65,7 +65,7 @@ def declare(module, table, **starts):
     }
 
 
-def _starts(config):
+def _initializers(config):
     normal = truncated_normal(config.init_scale)
     tables = dict.fromkeys(("words", "positions", "types"), normal)
     zeros, ones = nn.initializers.zeros, nn.initializers.ones
@@ -86,7 +86,7 @@ def dense(weights, x, dims=1):
     """Dense layer: contracts the last `dims` axes of `x` with the kernel's first axes."""
     kernel, bias = (weights[name].astype(x.dtype) for name in ("kernel", "bias"))
     summed = product(x, kernel, dims)
-    return summed + _lift(bias, summed)
+    return summed + _add_axes(bias, summed)
 
 
 def product(x, kernel, dims=1, multiply=jnp.matmul):
@@ -94,9 +94,9 @@ def product(x, kernel, dims=1, multiply=jnp.matmul):
 
     `multiply` multiplies two matrices, e.g. `float32_matmul`.
     """
-    rows, columns = x.shape[: x.ndim - dims], kernel.shape[dims:]
-    matrix = kernel.reshape(-1, math.prod(columns))
-    return multiply(x.reshape(-1, matrix.shape[0]), matrix).reshape(*rows, *columns)
+    batch, outputs = x.shape[: x.ndim - dims], kernel.shape[dims:]
+    matrix = kernel.reshape(-1, math.prod(outputs))
+    return multiply(x.reshape(-1, matrix.shape[0]), matrix).reshape(*batch, *outputs)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -129,23 +129,25 @@ def layer_norm(weights, x):
 
     The backward pass stores only `x`. Otherwise it would store three float32 copies.
     """
-    wide = x.astype(jnp.float32)
-    centred = wide - wide.mean(axis=-1, keepdims=True)
+    x32 = x.astype(jnp.float32)
+    centred = x32 - x32.mean(axis=-1, keepdims=True)
     variance = jnp.square(centred).mean(axis=-1, keepdims=True)
     normal = centred * jax.lax.rsqrt(variance + EPSILON)
-    return (normal * _lift(weights["scale"], x) + _lift(weights["bias"], x)).astype(x.dtype)
+    return (normal * _add_axes(weights["scale"], x) + _add_axes(weights["bias"], x)).astype(
+        x.dtype
+    )
 
 
-def _lift(vector, like):
+def _add_axes(vector, like):
     return jnp.expand_dims(vector, tuple(range(like.ndim - vector.ndim)))
 
 
-def salts(key, num, batch):
+def dropout_seeds(key, num, batch):
     """Draws `num` dropout seeds at once, uint32 [num, 2, batch]; None without a key."""
     return None if key is None else jax.random.bits(key, (num, 2, batch), jnp.uint32)
 
 
-def dropout(x, salt, rate):
+def dropout(x, seed, rate):
     """Dropout: zeroes a fraction `rate` of `x` and scales up the rest.
 
     A hash of an element's index and of the two seed words of its sequence selects the
@@ -155,23 +157,23 @@ def dropout(x, salt, rate):
 
     Args:
       x: float [batch, ...].
-      salt: dropout seed, uint32 [2, batch]; None: no dropout.
+      seed: dropout seed, uint32 [2, batch]; None: no dropout.
       rate: at least 0 and below 1.
     """
-    if salt is None or rate == 0:
+    if seed is None or rate == 0:
         return x
-    return _drop(x, salt, rate)
+    return _drop(x, seed, rate)
 
 
 @functools.partial(jax.checkpoint, static_argnums=2, prevent_cse=False)
-def _drop(x, salt, rate):
-    first, second = salt.reshape(2, -1, *[1] * (x.ndim - 1))
-    place = jax.lax.iota(jnp.uint32, math.prod(x.shape[1:])).reshape(1, *x.shape[1:])
-    keep = _mixed(_mixed(place ^ first) ^ second) >= jnp.uint32(rate * 2**32)
+def _drop(x, seed, rate):
+    first, second = seed.reshape(2, -1, *[1] * (x.ndim - 1))
+    index = jax.lax.iota(jnp.uint32, math.prod(x.shape[1:])).reshape(1, *x.shape[1:])
+    keep = _hash(_hash(index ^ first) ^ second) >= jnp.uint32(rate * 2**32)
     return jnp.where(keep, x / (1 - rate), 0)
 
 
-def _mixed(word):
+def _hash(word):
     """Hashes 32-bit words by a bijection in which each input bit affects all output bits."""
     word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
     word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
@@ -179,16 +181,28 @@ def _mixed(word):
 
 
 def compute_dtype(config):
-    """The dtype of activations: `auto` is float32 on a CPU and bfloat16 elsewhere."""
+    """The dtype of activations: `auto` is bfloat16 where `has_bfloat16`, else float32."""
     if config.dtype != "auto":
         return jnp.dtype(config.dtype)
-    return jnp.dtype("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    return jnp.dtype("bfloat16" if has_bfloat16(jax.devices()[0]) else "float32")
+
+
+def has_bfloat16(device):
+    """Whether the device multiplies bfloat16 in hardware.
+
+    TPUs do, and NVIDIA GPUs of compute capability 8.0 or above. Older GPUs, such as the T4
+    (7.5), emulate it, which is slower than float32.
+    """
+    if device.platform == "cpu":
+        return False
+    major = str(getattr(device, "compute_capability", "")).partition(".")[0]
+    return not major.isdigit() or int(major) >= 8
 
 
 def check_length(length, config):
     """Raises `InputError` if a sequence is longer than the position table."""
     if length > config.max_length:
         raise errors.InputError(
-            f"rows of {length} tokens, but max_length is {config.max_length}: "
-            "shorten the rows or raise max_length"
+            f"sequences of {length} tokens, but max_length is {config.max_length}: "
+            "set length to at most max_length, or raise max_length"
         )

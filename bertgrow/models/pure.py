@@ -33,10 +33,10 @@ def network(model, inputs):
 def example(length):
     """Example inputs: one sequence of `length` tokens with one masked position."""
     tokens = jnp.ones((1, length), jnp.int32)
-    slot = jnp.zeros((1, 1), jnp.int32)
+    positions = jnp.zeros((1, 1), jnp.int32)
     return {
         "tokens": tokens,
         "types": tokens * 0,
-        "positions": slot,
-        "weights": slot.astype(jnp.float32),
+        "positions": positions,
+        "weights": positions.astype(jnp.float32),
     }

@@ -69,12 +69,12 @@ def small(context):
     def shapes(mesh):
         params = jax.eval_shape(network.init, jax.random.key(0))
         return jax.tree.map(
-            lambda leaf, where: leaf.update(sharding=where),
+            lambda leaf, placed: leaf.update(sharding=placed),
             params,
             sharding.shardings(params, network.axes, mesh),
         )
 
-    return Frozen(shapes, lambda saves, wanted: saves.restore_params(stage.end, wanted))
+    return Frozen(shapes, lambda saves, shapes: saves.restore_params(stage.end, shapes))
 
 
 def flops(context, *, step):
@@ -82,10 +82,10 @@ def flops(context, *, step):
     old, new = _tables(context)
     network = context.family.network(context.previous.model)
 
-    def both(key):
+    def init(key):
         return ligo.init(key, network.axes, old, new), network.init(key)
 
-    maps, weights = jax.eval_shape(both, jax.random.key(0))
+    maps, weights = jax.eval_shape(init, jax.random.key(0))
     return step + 3 * ligo.flops(maps, weights, network.axes)
 
 
@@ -101,12 +101,12 @@ def remarks(context):
 def _tables(context):
     """Sizes before and after; InputError if a neighbour stage has another task."""
     stages, index = context.settings.stages, context.index
-    neighbours = [stages[at].task for at in (index - 1, index + 1) if 0 <= at < len(stages)]
+    neighbours = [stages[i].task for i in (index - 1, index + 1) if 0 <= i < len(stages)]
     if neighbours != ["masked_lm", "masked_lm"]:
         raise InputError(
-            f"config.stages[{index}] learns 'ligo' between stages {neighbours}; put a stage of "
-            "masked words before it, which it enlarges, and one behind it, which trains the "
-            "result"
+            f"config.stages[{index}] learns 'ligo' between stages {neighbours}; put a "
+            "'masked_lm' stage before it, whose model it enlarges, and one after it, which "
+            "trains the result"
         )
     return tuple(map(context.family.sizes, (context.previous.model, context.stage.model)))
 
@@ -134,8 +134,8 @@ def _enter(losses, fresh, enlarged, optimizer, changed):
             loss = jax.jit(lambda params, inputs: task.loss(params, (), inputs, None, 0)[0])
             return float(loss(params, inputs))
 
-        big = jax.jit(enlarged)(params, frozen)
-        loss = [measure(losses[0], frozen), measure(losses[1], big)]
+        large = jax.jit(enlarged)(params, frozen)
+        loss = [measure(losses[0], frozen), measure(losses[1], large)]
         row = dict(
             operator="ligo", dimension="width and depth", changed=changed, sizes={},
             claim="no", source="Wang et al. (2023), LiGO", holds=None, ties={},

@@ -27,63 +27,65 @@ def masked_lm(
       seed: seed of the masks.
     """
 
-    def hide(batch, show):
+    def mask(batch, show):
         key = keys.derive(jax.random.key(seed), keys.Purpose.MASKS)
         inputs, positions, targets, weights = masking.mask_tokens(
             batch["tokens"], batch["ids"], key,
             vocab=vocab, rate=rate, max_predictions=max_predictions,
             whole_word=whole_word, show=show,
         )  # fmt: skip
-        hidden = dict(tokens=inputs, types=batch["types"], positions=positions)
-        hidden |= dict(targets=targets, weights=weights)
+        masked = dict(tokens=inputs, types=batch["types"], positions=positions)
+        masked |= dict(targets=targets, weights=weights)
         if next_sentence:
-            hidden["is_random"] = batch["is_random"]
-        return hidden
+            masked["is_random"] = batch["is_random"]
+        return masked
 
     def prepare(batch):
-        inputs = hide(batch, "80/10/10")
-        return inputs | _shares(inputs["weights"], batch["tokens"] != vocab.pad_id)
+        inputs = mask(batch, "80/10/10")
+        return inputs | _weights(inputs["weights"], batch["tokens"] != vocab.pad_id)
 
     def loss(params, frozen, inputs, key, step):
         del frozen, step
         outputs = network.apply(params, inputs, key)
-        metrics = _scores("mlm", outputs["mlm_logits"], inputs["targets"], inputs["share"])
+        metrics = _scores(
+            "mlm", outputs["mlm_logits"], inputs["targets"], inputs["loss_weights"]
+        )
         total = metrics["mlm_loss"]
         if next_sentence:
-            labels, share = inputs["is_random"], inputs["row_share"]
-            metrics |= _scores("nsp", outputs["nsp_logits"], labels, share)
+            labels, weights = inputs["is_random"], inputs["sequence_weights"]
+            metrics |= _scores("nsp", outputs["nsp_logits"], labels, weights)
             total = total + metrics["nsp_loss"]
         return total, metrics | dict(tokens=inputs["real_tokens"].sum())
 
     def evaluate(params, frozen, batch):
         del frozen
-        found = {}
+        metrics = {}
         for name, show in (("mlm", "80/10/10"), ("mask", "mask")):
-            inputs = hide(batch, show)
+            inputs = mask(batch, show)
             outputs = network.apply(params, inputs)
             logits, weights = outputs["mlm_logits"], inputs["weights"]
-            found |= _counted(name, logits, inputs["targets"], weights)
+            metrics |= _counted(name, logits, inputs["targets"], weights)
             if next_sentence and name == "mlm":
                 # The last held-out batch may be filled up with empty sequences, all padding.
                 real = (batch["tokens"][:, 0] == vocab.cls_id).astype(jnp.float32)
-                found |= _counted("nsp", outputs["nsp_logits"], inputs["is_random"], real)
-        found["activation_max"] = (outputs["layer_max"], None)
-        return found
+                metrics |= _counted("nsp", outputs["nsp_logits"], inputs["is_random"], real)
+        metrics["activation_max"] = (outputs["layer_max"], None)
+        return metrics
 
     return Task(network.init, prepare, loss, evaluate, network.axes)
 
 
-def _shares(weights, is_real):
+def _weights(weights, is_real):
     """Weights in the loss of a whole batch: predictions sum to one, sequences sum to one.
 
     Args:
       weights: float32 [batch, max_predictions], 1 at predictions and 0 at padding predictions.
       is_real: bool [batch, length], false at padding tokens.
     """
-    rows = len(weights)
+    batch = len(weights)
     return dict(
-        share=weights / jnp.maximum(weights.sum(), 1),
-        row_share=jnp.full(rows, 1 / rows),
+        loss_weights=weights / jnp.maximum(weights.sum(), 1),
+        sequence_weights=jnp.full(batch, 1 / batch),
         real_tokens=is_real.sum(axis=1),
     )
 

@@ -42,7 +42,7 @@ def task(context):
     stage_task = objective.task(context)
     if objective.enter is not grown_from_before:
         return stage_task
-    return transition.hide_new(stage_task, _growths(context), context.stage)
+    return transition.mask_new(stage_task, _growths(context), context.stage)
 
 
 def find(family, name):
@@ -146,7 +146,7 @@ def grown_from_before(context, optimizer):
     has_masks = any(operator.masks for operator in operators)
     if has_masks and find(context.family, new.task).enter is not grown_from_before:
         raise InputError(
-            f"growth: msg cannot hide what is new from the task {new.task!r} of stage "
+            f"growth: msg cannot mask new parts in the task {new.task!r} of stage "
             f"{new.name}; choose another operator"
         )
     before = task(context.at(context.index - 1))

@@ -37,9 +37,9 @@ def growths(family, old, new, seed):
     def fresh():
         return family.network(new.model).init(key(keys.Purpose.NEW_PARAMS))
 
-    drawn = int(jax.random.bits(key(keys.Purpose.COPIES), dtype=jnp.uint32))
+    copies_seed = int(jax.random.bits(key(keys.Purpose.COPIES), dtype=jnp.uint32))
     names = dict(width=new.grow.width, depth=new.grow.depth)
-    return registry.between(*tables, **names, fresh=fresh, seed=drawn)
+    return registry.between(*tables, **names, fresh=fresh, seed=copies_seed)
 
 
 def check(operators, rules):
@@ -61,13 +61,13 @@ def factors_by_axis(operators, stage):
     }
     frozen = getattr(stage.model, "frozen_layers", 0)
     if frozen:
-        learns = np.arange(stage.model.num_layers) >= frozen
-        warm = factors.get("layers", lambda step: 1.0)
-        factors["layers"] = lambda step: learns * warm(step)
+        is_trained = np.arange(stage.model.num_layers) >= frozen
+        warmup = factors.get("layers", lambda step: 1.0)
+        factors["layers"] = lambda step: is_trained * warmup(step)
     return factors
 
 
-def hide_new(task, operators, stage):
+def mask_new(task, operators, stage):
     """Returns `task` with masks on new parts that ramp in, if an operator has `masks`."""
     masks = registry.compose(operators).masks
     ramp = stage.grow.ramp
@@ -76,7 +76,7 @@ def hide_new(task, operators, stage):
             f"growth: msg lets new parts in over `ramp` steps, and stage {stage.name} has ramp "
             f"{ramp}: set grow.ramp to 1 to {stage.steps}, the steps of the stage"
         )
-    return masked.ramped(task, masks, start=stage.start, ramp=ramp)
+    return masked.ramp_in(task, masks, start=stage.start, ramp=ramp)
 
 
 def frozen_modules(model, axes):
@@ -104,8 +104,8 @@ def grow(current, operators, *, axes, optimizer, rules, shardings):
 
 
 def _norms(current):
-    found = jax.jit(moments.norms)(current.opt_state, current.params)
-    return {name: float(norm) for name, norm in found.items()}
+    norms = jax.jit(moments.norms)(current.opt_state, current.params)
+    return {name: float(norm) for name, norm in norms.items()}
 
 
 def certify(family, operators, params, axes, old, new, task, batch):
@@ -120,7 +120,7 @@ def certify(family, operators, params, axes, old, new, task, batch):
       params, axes: parameters and axis names of the old model.
       old, new: `StageConfig`.
       task: task of the old stage; all models use its masks.
-      batch: `certificate.num_rows` held-out sequences of the length of the old stage.
+      batch: `certificate.num_sequences` held-out sequences of the length of the old stage.
     """
     inputs = jax.jit(task.prepare)(batch)
     models = path(operators, old.model, new.model)
@@ -132,7 +132,7 @@ def certify(family, operators, params, axes, old, new, task, batch):
         scores = jax.jit(make_scores(family.network(model), masks))
         return lambda params: scores(params, inputs)
 
-    evaluations = [evaluation(exactly(model), hidden) for model, hidden in pairs]
+    evaluations = [evaluation(in_float32(model), hidden) for model, hidden in pairs]
     trained = [evaluation(*pairs[at]) for at in (0, -1)]
     if all(layers.compute_dtype(model) == "float32" for model in models):
         trained = None
@@ -151,20 +151,20 @@ def path(operators, old, new):
 
 
 def masks_after(operators):
-    """Masks of the old model and of the model after each operator, for `masked.hide`."""
+    """Masks of the old model and of the model after each operator, for `masked.mask_params`."""
     return [registry.compose(operators[:done]).masks for done in range(len(operators) + 1)]
 
 
 def _fields(changes, new):
     """Fields of `new` that an operator with these `changes` sets."""
-    elsewhere = {name for names in FIELDS.values() for name in names}
-    mine = {name for axis in changes for name in FIELDS.get(axis, ())}
+    others = {name for names in FIELDS.values() for name in names}
+    names = {name for axis in changes for name in FIELDS.get(axis, ())}
     if changes.keys() - FIELDS.keys():
-        mine |= {field.name for field in dataclasses.fields(new)} - elsewhere
-    return {f.name: getattr(new, f.name) for f in dataclasses.fields(new) if f.name in mine}
+        names |= {field.name for field in dataclasses.fields(new)} - others
+    return {f.name: getattr(new, f.name) for f in dataclasses.fields(new) if f.name in names}
 
 
-def exactly(model):
+def in_float32(model):
     """The same model in float32, so that a claim is tested without bfloat16 rounding."""
     return dataclasses.replace(model, dtype="float32", remat="none")
 
@@ -176,12 +176,12 @@ def make_scores(network, masks):
     """
 
     def scores(params, inputs):
-        params = masked.hide(params, network.axes, masks, 0.0)
+        params = masked.mask_params(params, network.axes, masks, 0.0)
         logits = network.apply(params, inputs)["mlm_logits"]
         losses = -jnp.take_along_axis(
             jax.nn.log_softmax(logits), inputs["targets"][..., None], axis=-1
         )[..., 0]
         counted = inputs["weights"][..., None] > 0
-        return jnp.where(counted, logits, 0), (losses * inputs["share"]).sum()
+        return jnp.where(counted, logits, 0), (losses * inputs["loss_weights"]).sum()
 
     return scores

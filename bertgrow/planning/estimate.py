@@ -9,13 +9,13 @@ from bertgrow.objectives import stages
 from bertgrow.planning import (
     assumptions,
     budget,
+    cache_cost,
     calibration,
     comparison,
     growth_memory,
     memory,
     traced,
 )
-from bertgrow.teacher_cache import cost_estimate
 from bertgrow.train import loop, sharding
 from bertgrow.train.checkpoints import disk
 
@@ -63,7 +63,7 @@ def make(
             plan, settings, contexts[0].family, run_stages,
             device=device, chips=chips, mfu=mfu, price=price, calibrate=calibrate,
         )  # fmt: skip
-    cost_estimate.add(plan, run_stages, read_rate=read_rate)
+    cache_cost.add(plan, run_stages, read_rate=read_rate)
     return plan
 
 
@@ -171,8 +171,8 @@ def _whole(run_stages, states, mesh):
     """Axes with a sharding rule that the mesh does not divide, and the weights with them."""
     weights = {}
     for stage, state in zip(run_stages, states, strict=True):
-        for axis in sharding.whole(stage.task.axes, state.params, mesh):
-            key = (axis.axis.removesuffix("_in"), axis.size, axis.along, axis.parts)
+        for axis in sharding.unsharded_axes(stage.task.axes, state.params, mesh):
+            key = (axis.axis.removesuffix("_in"), axis.size, axis.mesh_axis, axis.num_shards)
             weights.setdefault(key, {})[axis.path] = None
     names = ("axis", "size", "along", "parts")
     return [

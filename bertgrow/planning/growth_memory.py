@@ -42,12 +42,12 @@ def _certificate(context, operators, task, mesh):
     """Bytes in addition to the old state: two sets of weights and logits, one forward pass."""
     old, new = context.previous, context.stage
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
-    sequences = certificate.num_rows(old.batch, devices) // devices
+    sequences = certificate.num_sequences(old.batch, devices) // devices
     inputs = jax.eval_shape(task.prepare, memory.batch_shapes(sequences, old.length))
     models = transition.path(operators, old.model, new.model)
     peak, weights_before, logits_before = 0, 0, 0
     for index, masks in enumerate(transition.masks_after(operators)):
-        network = context.family.network(transition.exactly(models[index]))
+        network = context.family.network(transition.in_float32(models[index]))
         params = jax.eval_shape(network.init, jax.random.key(0))
         weights = _on_mesh(params, network.axes, mesh) if index else 0  # in the old state
         scores = transition.make_scores(network, masks)

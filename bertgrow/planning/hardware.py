@@ -40,9 +40,7 @@ def _gpu(name, teraflops, gigabytes, *, form="SXM"):
 
 def _t4():
     """The T4: its 65 TFLOP/s need float16, which recipes do not use; bfloat16 is emulated."""
-    source = (
-        "NVIDIA's data sheet; it has no bfloat16 units: run with config.model.dtype=float32"
-    )
+    source = "NVIDIA's data sheet; it has no bfloat16 units, so dtype 'auto' is float32"
     return Device("t4", 8.1e12, 16e9, "float32", USUAL, source)
 
 

@@ -141,7 +141,7 @@ def saved(task, sequences, length, frozen=()):
 
     def residuals(params, frozen, inputs, key):
         def loss(params):
-            params = task.view(params, 0) if task.view else params
+            params = task.masked_params(params, 0) if task.masked_params else params
             return task.loss(params, frozen, inputs, key, 0)
 
         return jax.tree.leaves(jax.vjp(loss, params, has_aux=True)[1])
@@ -160,7 +160,9 @@ def evaluation_trace(task, sequences, length, frozen=()):
     """Jaxpr of `task.evaluate` on a micro-batch, for the counts of `traced`."""
 
     def evaluate(params, frozen, batch):
-        return task.evaluate(task.view(params, 0) if task.view else params, frozen, batch)
+        return task.evaluate(
+            task.masked_params(params, 0) if task.masked_params else params, frozen, batch
+        )
 
     params = jax.eval_shape(task.init, jax.random.key(0))
     return traced.trace(evaluate, params, frozen, batch_shapes(sequences, length))

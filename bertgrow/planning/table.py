@@ -9,8 +9,7 @@ import rich.table
 import rich.text
 
 from bertgrow.core import units
-from bertgrow.planning import store_epochs
-from bertgrow.teacher_cache import cost_estimate
+from bertgrow.planning import cache_cost, store_epochs
 
 
 def show(plan, file=None):
@@ -61,7 +60,7 @@ def findings(plan):
         yield line + (f", cost {plan['cost']:,.2f}" if plan["cost"] is not None else "")
     yield f"checkpoints take at most {units.si(plan['disk_bytes'], 'B')} of disk"
     yield from store_epochs.findings(plan)
-    yield from cost_estimate.findings(plan)
+    yield from cache_cost.findings(plan)
     yield from _not_fitting(plan)
     for before, row in zip(plan["stages"], plan["stages"][1:], strict=False):
         if row["task"] != before["task"]:

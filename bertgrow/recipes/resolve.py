@@ -18,14 +18,15 @@ from bertgrow.recipes.schema import (
 )
 
 
-def resolve(recipe, *, vocab=None, lent=None):
+def resolve(recipe, *, vocab=None, pinned=None):
     """Checks a recipe and returns it as a `RunConfig`.
 
     Args:
       recipe: ConfigDict of `recipe.pretraining`.
       vocab: `Vocab` of the store, which the model must match; its size replaces a size of 0
         in the recipe.
-      lent: teacher checkpoints pinned at an earlier start of this run, see `workdir.lent`.
+      pinned: teacher checkpoints pinned at an earlier start of this run, see
+        `workdir.pinned_teachers`.
 
     Raises:
       InputError: a field is unknown, missing or invalid; the message names the field, its
@@ -53,7 +54,7 @@ def resolve(recipe, *, vocab=None, lent=None):
         stages=_stages(recipe, family, vocab),
         sections=sections,
         recipe=recipe,
-        lent=lent or {},
+        pinned=pinned or {},
     )
     _check(run)
     return run

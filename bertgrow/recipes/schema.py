@@ -199,8 +199,8 @@ class RunConfig:
     init_from: str = option("", "working directory whose weights to start from; empty: none")
     sections: dict  # sections of the family, by name
     recipe: dict = dataclasses.field(repr=False)  # plain data for config.json
-    # Teacher checkpoints pinned at an earlier start, see `Frozen.lent`.
-    lent: dict = dataclasses.field(default_factory=dict)
+    # Teacher checkpoints pinned at an earlier start, see `Frozen.pinned`.
+    pinned: dict = dataclasses.field(default_factory=dict)
 
     @property
     def model(self):

@@ -8,7 +8,7 @@ from bertgrow.core import units
 from bertgrow.reporting import labels
 
 NUM_COLOURS = 7  # the number of colours in chart.css
-ROOM = 300  # maximum number of points of a line
+MAX_POINTS = 300  # maximum number of points of a line
 MARGIN = 14  # to the right of the frame
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -55,8 +55,8 @@ class Frame(NamedTuple):
     def y(self, value):
         levels = [self.y_min, self.y_max, value]
         low, high, at = map(math.log10, levels) if self.is_log else levels
-        share = (at - low) / (high - low)
-        return round(self.bottom - share * (self.bottom - self.top), 1)
+        fraction = (at - low) / (high - low)
+        return round(self.bottom - fraction * (self.bottom - self.top), 1)
 
 
 def chart(
@@ -99,7 +99,7 @@ def chart(
             f'aria-label="{y} against {x[0]}">',
             _band(frame, *band[:2]) if band else "",
             *_axes(frame, x, y),
-            _band_words(band[2], *band_place) if band else "",
+            _band_label(band[2], *band_place) if band else "",
             f'<svg {size} viewBox="{box}">',
             *drawn,
             "</svg>",
@@ -119,8 +119,8 @@ def skyline(stages, colour, *, step, num_steps, flops, width=960, height=110) ->
     for stage in stages:
         high = max(stage["flops_per_step"] * up, 3)
         start, end = stage["start"], stage["end"]
-        now = min(max(step, start), end)
-        for name, first, last in (("done", start, now), ("todo", now, end)):
+        middle = min(max(step, start), end)
+        for name, first, last in (("done", start, middle), ("pending", middle, end)):
             if last > first:
                 parts.append(
                     f'<rect class="{name} run{colour % NUM_COLOURS}" x="{first * across:.1f}" '
@@ -136,8 +136,8 @@ def skyline(stages, colour, *, step, num_steps, flops, width=960, height=110) ->
 
 
 def thin(points):
-    """Reduces points to at most ROOM; each is the mean of a group of neighbours."""
-    size = math.ceil(len(points) / ROOM)
+    """Reduces points to at most MAX_POINTS; each is the mean of a group of neighbours."""
+    size = math.ceil(len(points) / MAX_POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size)] if size > 1 else []
     means = [
         [sum(values) / len(group) for values in zip(*group, strict=True)] for group in groups
@@ -145,17 +145,17 @@ def thin(points):
     return [tuple(mean) for mean in means] or points
 
 
-def ticks(low, high, room=5, least=0.0):
-    """Tick values from `low` to `high`: about `room` round numbers, at least `least` apart."""
-    raw = max((high - low) / room, least)
+def ticks(low, high, count=5, least=0.0):
+    """Tick values from `low` to `high`: about `count` round numbers, at least `least` apart."""
+    raw = max((high - low) / count, least)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= raw * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [i * step for i in range(first, last + 1)]
 
 
-def decades(low, high, room=5):
-    """Tick values of a logarithmic axis: powers of ten from `low` to `high`, about `room`.
+def decades(low, high, count=5):
+    """Tick values of a logarithmic axis: powers of ten from `low` to `high`, about `count`.
 
     If there are too few powers, 2 and 5 times each power are included.
     """
@@ -164,7 +164,7 @@ def decades(low, high, room=5):
         values = [factor * 10.0**n for n in powers for factor in (1, 2, 5)]
         return [value for value in values if low * 0.999 <= value <= high * 1.001]
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    return [10.0**n for n in range(first, last + 1, max(1, math.ceil((last - first) / room)))]
+    return [10.0**n for n in range(first, last + 1, max(1, math.ceil((last - first) / count)))]
 
 
 def scale(greatest, unit):
@@ -214,8 +214,8 @@ def _x_ticks(frame, factor, is_whole):
         values = ticks(0, frame.x_max / factor)
         return [(value * factor, f"{value:.4g}") for value in values]
     longest = (len(f"{frame.x_max:,.0f}") + 1) * labels.LETTER
-    room = max(1, min(5, int((frame.right - frame.left) / longest)))
-    return [(value, f"{value:,.0f}") for value in ticks(0, frame.x_max, room, least=1.0)]
+    count = max(1, min(5, int((frame.right - frame.left) / longest)))
+    return [(value, f"{value:,.0f}") for value in ticks(0, frame.x_max, count, least=1.0)]
 
 
 def _line(frame, line):
@@ -223,20 +223,20 @@ def _line(frame, line):
     path = "L".join(f"{frame.x(x)} {frame.y(y)}" for x, y, *_ in line.points)
     style = " dashed" if line.is_dashed else ""
     style += " faint" if line.is_faint else ""
-    own = "" if line.shade is None else f' style="--run: {shaded(line.shade)}"'
-    drawn = [f'<path class="line {colour}{style}"{own} d="M{path}"/>' if path else ""]
+    shade = "" if line.shade is None else f' style="--run: {shaded(line.shade)}"'
+    drawn = [f'<path class="line {colour}{style}"{shade} d="M{path}"/>' if path else ""]
     if line.has_dots:
         drawn += [
-            f'<circle class="{colour}"{own} cx="{frame.x(x)}" cy="{frame.y(y)}" r="2.6">'
+            f'<circle class="{colour}"{shade} cx="{frame.x(x)}" cy="{frame.y(y)}" r="2.6">'
             f"<title>{html.escape(''.join(words))}</title></circle>"
             for x, y, *words in line.points
         ]
     return "\n".join(drawn)
 
 
-def shaded(share):
+def shaded(position):
     """CSS colour of a layer, from the first, 0, to the last, 1."""
-    return f"color-mix(in oklab, var(--run1) {share:.0%}, var(--run5))"
+    return f"color-mix(in oklab, var(--run1) {position:.0%}, var(--run5))"
 
 
 def _mark(frame, x, colour):
@@ -255,8 +255,8 @@ def _band(frame, low, high):
     )
 
 
-def _band_words(words, x, y):
-    return f'<text class="tick middle" x="{x:g}" y="{y:g}">{html.escape(words)}</text>'
+def _band_label(text, x, y):
+    return f'<text class="tick middle" x="{x:g}" y="{y:g}">{html.escape(text)}</text>'
 
 
 def _places(frame, lines, marks, band, spans):

@@ -23,7 +23,7 @@ def notes(results):
     yield f"{first.arm.name}: final mask_loss {_spread(first.final.losses)}"
     for result in others:
         yield f"{result.arm.name}: final mask_loss {_final(first.arm.name, result)}"
-    yield from _about_chance(first, others)
+    yield from _interval_notes(first, others)
 
 
 def page(results, baseline=None) -> str:
@@ -43,11 +43,11 @@ def picture(results) -> str:
     """compare.svg: the held-out loss against compute and time."""
     means, arms = [r.mean for r in results], [r.arm for r in results]
     charts = curves.losses(means, arms, _seeds(results))
-    charts = dict(zip(curves.PRICES, charts, strict=True))
+    charts = dict(zip(curves.COST_AXES, charts, strict=True))
     top, width = 34, len(PICTURE) * (WIDTH + GAP) + GAP
     parts = [_keys(arms, width)]
-    for i, price in enumerate(PICTURE):
-        x, chart = GAP + i * (WIDTH + GAP), charts[price]
+    for i, cost in enumerate(PICTURE):
+        x, chart = GAP + i * (WIDTH + GAP), charts[cost]
         if chart.startswith("<svg"):
             parts.append(chart.replace("<svg", f'<svg x="{x}" y="{top}"', 1))
         else:
@@ -79,9 +79,9 @@ def _seeds(results):
 
 def _keys(arms, width):
     """Legend: the names of the arms in one line, each with its colour."""
-    parts, each = [], (width - 2 * GAP) / len(arms)
+    parts, step = [], (width - 2 * GAP) / len(arms)
     for i, arm in enumerate(arms):
-        x, colour = GAP + i * each, f"run{i % chart.NUM_COLOURS}"
+        x, colour = GAP + i * step, f"run{i % chart.NUM_COLOURS}"
         parts.append(f'<path class="line {colour}" d="M{x:.0f} 18h26"/>')
         name = html.escape(arm.name)
         parts.append(f'<text class="label" x="{x + 32:.0f}" y="22">{name}</text>')
@@ -104,14 +104,14 @@ def _by_seed(results):
 
 def _spread(losses):
     """`3.120 (3 seeds, 3.050 to 3.190)`."""
-    known = [loss for loss in losses if loss is not None]
-    if not known:
+    losses = [loss for loss in losses if loss is not None]
+    if not losses:
         return "-"
-    mean = summary.nats(sum(known) / len(known))
-    if len(known) == 1:
+    mean = summary.nats(sum(losses) / len(losses))
+    if len(losses) == 1:
         return f"{mean} (1 seed)"
-    between = f"{summary.nats(min(known))} to {summary.nats(max(known))}"
-    return f"{mean} ({len(known)} seeds, {between})"
+    interval = f"{summary.nats(min(losses))} to {summary.nats(max(losses))}"
+    return f"{mean} ({len(losses)} seeds, {interval})"
 
 
 def _final(first, result):
@@ -123,29 +123,29 @@ def _final(first, result):
         return words
     sign = -1 if final.difference < 0 else 1
     side = "below" if sign < 0 else "above"
-    chance = ""
+    interval = ""
     if final.interval:
         low, high = sorted(sign * end for end in final.interval)
-        chance = f" [{low:.3f}, {high:.3f}]"
-    return f"{words}, {abs(final.difference):.3f}{chance} {side} {first}'s; comparable"
+        interval = f" [{low:.3f}, {high:.3f}]"
+    return f"{words}, {abs(final.difference):.3f}{interval} {side} {first}'s; comparable"
 
 
-def _about_chance(first, others):
+def _interval_notes(first, others):
     """Describes the intervals, one line per group of arms with the same description."""
-    said = {}
+    names_by_text = {}
     for result in others:
-        said.setdefault(_chance(first, result), []).append(result.arm.name)
-    for words, names in said.items():
-        yield f"{', '.join(names)}: {words}"
+        names_by_text.setdefault(_interval_text(first, result), []).append(result.arm.name)
+    for text, names in names_by_text.items():
+        yield f"{', '.join(names)}: {text}"
 
 
-def _chance(first, result):
-    counts = [len(each.group.runs) for each in (first, result)]
+def _interval_text(first, result):
+    counts = [len(arm.group.runs) for arm in (first, result)]
     if min(counts) < 2:
-        return "a single seed, so nothing is known about chance"
-    how = "paired by seed" if result.is_paired else "drawn for each arm on its own"
+        return "a single seed, so there is no interval"
+    draws = "paired by seed" if result.is_paired else "drawn for each arm on its own"
     number = " and ".join(str(count) for count in dict.fromkeys(counts))
-    words = f"intervals are 95 %, by bootstrap over {number} seeds, {how}"
+    words = f"intervals are 95 %, by bootstrap over {number} seeds, {draws}"
     if result.inconclusive > 0 and not result.arm.against_first.obstacle:
         words += f"; {result.inconclusive:.0%} of the draws allow no conclusion"
     return words

@@ -6,7 +6,7 @@ import math
 from bertgrow.core import units
 from bertgrow.reporting import chart, summary
 
-PRICES = {"flops": ("compute", "FLOP"), "seconds": ("time", "s"), "tokens": ("tokens", "")}
+COST_AXES = {"flops": ("compute", "FLOP"), "seconds": ("time", "s"), "tokens": ("tokens", "")}
 TRAINING = {
     "mlm_loss": "training mlm_loss (nat)",
     "rate": "learning rate",
@@ -23,20 +23,20 @@ def losses(runs, arms, behind=()):
     shown = list(enumerate(runs))
     lines = {
         name: [*_loss_lines(behind, name, is_faint=True), *_loss_lines(shown, name)]
-        for name in PRICES
+        for name in COST_AXES
     }
     y_range, band = _frame([p for line in lines["flops"] for p in line.points], arms)
     return [
         chart.chart(
             lines[name],
-            x=PRICES[name],
+            x=COST_AXES[name],
             y="held-out mask_loss (nat)",
             y_range=y_range,
             marks=_growths(runs, name),
             band=band,
             spans=_spans(arms, name),
         )
-        for name in PRICES
+        for name in COST_AXES
     ]
 
 
@@ -46,7 +46,7 @@ def training(runs):
         lines = [
             chart.Line(colour, chart.thin(points))
             for colour, run in enumerate(runs)
-            for points in _pieces(run.training, "step", name)
+            for points in _segments(run.training, "step", name)
         ]
         # Losses are far from zero; the other axes start at zero.
         values = [y for line in lines for _, y in line.points]
@@ -63,26 +63,26 @@ def training(runs):
         )
 
 
-def _loss_lines(runs, price, is_faint=False):
+def _loss_lines(runs, cost, is_faint=False):
     """Lines of each run; dashed where sequences are shorter than the final length."""
     lines = []
     for colour, run in runs:
         rows = run.evaluations
-        for piece in pieces(run, "length"):
-            is_final = piece[0].get("length") == rows[-1].get("length")
+        for segment in segments(run, "length"):
+            is_final = segment[0].get("length") == rows[-1].get("length")
             points = [
-                (row[price], row["mask_loss"], _tip(run, row))
-                for row in piece
+                (row[cost], row["mask_loss"], _tip(run, row))
+                for row in segment
                 if math.isfinite(row["mask_loss"])
             ]
-            has_dots = len(points) <= chart.ROOM and not is_faint
+            has_dots = len(points) <= chart.MAX_POINTS and not is_faint
             if not has_dots:
                 points = chart.thin([point[:2] for point in points])
             lines.append(chart.Line(colour, points, not is_final, has_dots, is_faint))
     return lines
 
 
-def pieces(run, *fields):
+def segments(run, *fields):
     """Splits evaluations where one of the fields or the task of the stage changes.
 
     A line from the teacher's last loss to the student's first one would be misleading.
@@ -98,7 +98,7 @@ def pieces(run, *fields):
 def _tip(run, row):
     return (
         f"{run.name}, step {row['step']}, stage {row.get('stage', '?')}: mask_loss "
-        f"{row['mask_loss']:.3f} on rows of {row.get('length', '?')}\n"
+        f"{row['mask_loss']:.3f} on sequences of {row.get('length', '?')}\n"
         f"{units.si(row['tokens'])} tokens, {units.si(row['flops'], 'FLOP')}, "
         f"{units.duration(row['seconds'])}"
     )
@@ -123,27 +123,27 @@ def _frame(points, arms):
 
 def _around(values):
     low, high = min(values), max(values)
-    room = 0.06 * (high - low) or 0.5
-    return low - room, high + room
+    margin = 0.06 * (high - low) or 0.5
+    return low - margin, high + margin
 
 
-def _spans(arms, price):
+def _spans(arms, cost):
     for colour, arm in enumerate(arms):
         equal = arm.against_first
         if equal and equal.first:
-            text = f"{'≥ ' if equal.is_bound else ''}{equal.speed_up[price]:.2f}x"
+            text = f"{'≥ ' if equal.is_bound else ''}{equal.speed_up[cost]:.2f}x"
             yield chart.Span(
-                colour, equal.mask_loss, equal.other[price], equal.first[price], text
+                colour, equal.mask_loss, equal.other[cost], equal.first[cost], text
             )
 
 
-def _growths(runs, price):
+def _growths(runs, cost):
     """(cost until then, colour) of every growth so far."""
     for colour, run in enumerate(runs):
         for stage in grown(run):
-            paid = [r[price] for r in run.rows if r["step"] <= stage["start"] and price in r]
-            if paid:
-                yield paid[-1], colour
+            costs = [r[cost] for r in run.rows if r["step"] <= stage["start"] and cost in r]
+            if costs:
+                yield costs[-1], colour
 
 
 def grown(run):
@@ -151,7 +151,7 @@ def grown(run):
     return [stage for stage in run.stages[1:] if stage["start"] <= (run.last("step") or 0)]
 
 
-def _pieces(rows, x, y):
+def _segments(rows, x, y):
     """Points of the rows that have a metric, split where rows in between lack it."""
     groups = itertools.groupby(rows, key=lambda row: y in row)
     return [

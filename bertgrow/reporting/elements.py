@@ -58,11 +58,13 @@ def flat(tree, path=""):
     """("optimizer.peak_lr", 1e-4) for every leaf of nested dicts and lists."""
     items = enumerate(tree) if isinstance(tree, list) else tree.items()
     for name, value in items:
-        here = f"{path}[{name}]" if isinstance(tree, list) else f"{path}.{name}".lstrip(".")
+        item_path = (
+            f"{path}[{name}]" if isinstance(tree, list) else f"{path}.{name}".lstrip(".")
+        )
         if isinstance(value, dict | list) and value:
-            yield from flat(value, here)
+            yield from flat(value, item_path)
         else:
-            yield here, value
+            yield item_path, value
 
 
 def plain(value):

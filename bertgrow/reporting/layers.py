@@ -28,8 +28,8 @@ def legend():
     """Legend of the layer colours, as HTML."""
     keys = [
         f'<span><svg viewBox="0 0 30 12"><path class="line run0" style="--run: '
-        f'{chart.shaded(share)}" d="M0 6H30"/></svg>{words} layer</span>'
-        for share, words in ((0, "first"), (0.5, "middle"), (1, "last"))
+        f'{chart.shaded(position)}" d="M0 6H30"/></svg>{name} layer</span>'
+        for position, name in ((0, "first"), (0.5, "middle"), (1, "last"))
     ]
     return f'<div class="legend">{"".join(keys)}</div>'
 
@@ -56,7 +56,7 @@ def charts(run):
 def _lines(run, name):
     """Lines of the layers of each stage, without values that are zero or not finite."""
     lines = []
-    for rows in curves.pieces(run):
+    for rows in curves.segments(run):
         rows = [row for row in rows if name in row]
         for layer in range(max((len(row[name]) for row in rows), default=0)):
             points = [
@@ -65,7 +65,7 @@ def _lines(run, name):
                 if layer < len(row[name]) and 0 < row[name][layer] < math.inf
             ]
             depth = max(len(rows[0][name]) - 1, 1)
-            has_dots = len(points) <= chart.ROOM // (depth + 1)
+            has_dots = len(points) <= chart.MAX_POINTS // (depth + 1)
             if not has_dots:
                 points = chart.thin([point[:2] for point in points])
             lines.append(chart.Line(0, points, has_dots=has_dots, shade=layer / depth))

@@ -35,8 +35,7 @@ def losses(runs, arms, behind=()):
     yield "<h2>Held-out loss</h2>"
     yield (
         '<p class="quiet">mask_loss shows every chosen position as [MASK]. In the shaded band '
-        "a model knows little more than how often each piece occurs; comparing runs there says "
-        "nothing.</p>"
+        "a model predicts little better than token frequencies; runs there do not compare.</p>"
     )
     yield _legend(runs, behind)
     yield from elements.grid(curves.losses(runs, arms, behind))
@@ -55,7 +54,7 @@ def _legend(runs, behind):
     lengths = {row.get("length") for run in runs for row in run.evaluations}
     if len(lengths) > 1:
         drawn = '<path class="line dashed axis" d="M0 6H30"/>'
-        keys.append(key(drawn, "rows not yet of the final length: not comparable"))
+        keys.append(key(drawn, "sequences shorter than the final length: not comparable"))
     if any(len(run.stages) > 1 for run in runs):
         keys.append(key('<path class="mark axis" d="M15 0V12"/>', "growth, or the next task"))
     return f'<div class="legend">{"".join(keys)}</div>'
@@ -69,8 +68,8 @@ def stages(runs, arms):
     yield "<h2>Stages</h2>"
     if has_pictures:
         yield (
-            '<p class="quiet">As wide as a stage has steps, as high as one step costs: the '
-            "area is compute. Pale is still to come; bold is what a stage changed.</p>"
+            '<p class="quiet">Width: steps of a stage; height: FLOPs per step; area: compute. '
+            "Pale: steps to come; bold: fields that a stage changed.</p>"
         )
     for i, (run, arm) in enumerate(zip(runs, arms, strict=True)):
         size = f'<span class="quiet size">{_size(run.stages)}</span>'
@@ -110,7 +109,7 @@ def _stage_table(stages):
                 f"{cost / (sum(costs) or 1):.0%}",
             ]
         )
-    header = ["stage", "steps", *shape, "parameters", "a step costs", "share of compute"]
+    header = ["stage", "steps", *shape, "parameters", "FLOPs per step", "fraction of compute"]
     header = [name.replace("_", " ") for name in header]
     return elements.table(header, rows, numbers=range(1, len(header)))
 
@@ -130,7 +129,7 @@ def _training(runs):
     yield "<h2>Training</h2>"
     yield (
         '<p class="quiet">The usual loss falls by about half a nat merely by copying the '
-        "tokens that masking left visible: judge by mask_loss.</p>"
+        "tokens that masking leaves visible: compare by mask_loss.</p>"
     )
     yield from elements.grid(curves.training(runs), "small")
 
@@ -139,14 +138,14 @@ def recipes(runs):
     yield "<h2>Recipe</h2>"
     for part in ("recipe", "store", "versions"):
         tables = [dict(elements.flat(run.config.get(part) or {})) for run in runs]
-        names = list(dict.fromkeys(name for each in tables for name in each))
-        rows = {name: [elements.plain(each.get(name)) for each in tables] for name in names}
+        names = list(dict.fromkeys(name for table in tables for name in table))
+        rows = {name: [elements.plain(table.get(name)) for table in tables] for name in names}
         different = {name: row for name, row in rows.items() if len(set(row)) > 1}
         if len(runs) > 1 and different:
             yield f"<h3>{part.capitalize()}: what differs</h3>"
             yield _settings(runs, different)
         if rows:
-            yield f"<details><summary>{part}, whole</summary>{_settings(runs, rows)}</details>"
+            yield f"<details><summary>{part}, all</summary>{_settings(runs, rows)}</details>"
 
 
 def _settings(runs, rows):

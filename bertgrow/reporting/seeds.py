@@ -76,21 +76,21 @@ def mean(runs, name):
         if not all(at in table for table in tables):
             break
         same = [table[at] for table in tables]
-        known = [field for field in AVERAGED if all(field in row for row in same)]
-        means = {field: math.fsum(row[field] for row in same) / len(same) for field in known}
+        fields = [field for field in AVERAGED if all(field in row for row in same)]
+        means = {field: math.fsum(row[field] for row in same) / len(same) for field in fields}
         rows.append(first | means)
     return runs[0]._replace(name=name, rows=rows)
 
 
 def group(runs):
     """Groups runs into arms: `NAME-seedN` is a seed of NAME, any other name its own arm."""
-    found = {}
+    groups = {}
     for run in runs:
-        found.setdefault(re.sub(r"-seed\d+$", "", run.name), []).append(run)
-    groups = [Group(name, sorted(members, key=seed)) for name, members in found.items()]
-    for each in groups:
-        _check(each)
-    return groups
+        groups.setdefault(re.sub(r"-seed\d+$", "", run.name), []).append(run)
+    arms = [Group(name, sorted(members, key=seed)) for name, members in groups.items()]
+    for arm in arms:
+        _check(arm)
+    return arms
 
 
 def seed(run):
@@ -114,26 +114,26 @@ def incomparable(first, other):
         if values[0] != values[1]:
             yield f"the final {name} differs ({values[0]} and {values[1]})"
     recipes = (run.config.get("recipe", {}) for run in (one, two))
-    for name, was, now in differences(*recipes):
+    for name, before, after in differences(*recipes):
         if name.startswith(HELD_OUT):
-            yield f"evaluated with another config.{name} ({was} and {now})"
+            yield f"evaluated with another config.{name} ({before} and {after})"
 
 
 def _check(group):
     first = group.runs[0]
-    for before, run in zip(group.runs, group.runs[1:], strict=False):
-        if seed(before) == seed(run):
+    for previous, run in zip(group.runs, group.runs[1:], strict=False):
+        if seed(previous) == seed(run):
             raise errors.InputError(
-                f"arm {group.name}: {before.folder} and {run.folder} both have "
+                f"arm {group.name}: {previous.folder} and {run.folder} both have "
                 f"config.seed={seed(run)}; give one of them"
             )
         recipes = (each.config.get("recipe", {}) for each in (first, run))
-        for name, was, now in differences(*recipes):
+        for name, before, after in differences(*recipes):
             is_alike = workdir.is_free(name) and not name.startswith(HELD_OUT)
             if name != "seed" and not is_alike:
                 raise errors.InputError(
-                    f"arm {group.name}: {first.folder} has config.{name}={was!r}, "
-                    f"{run.folder} {now!r}; only the seed may differ within an arm"
+                    f"arm {group.name}: {first.folder} has config.{name}={before!r}, "
+                    f"{run.folder} {after!r}; only the seed may differ within an arm"
                 )
 
 
@@ -159,15 +159,15 @@ def _against(first, first_mean, other, arm, curve):
             intervals=intervals,
             is_bound=equal.is_bound or any(each.is_bound for each in concluded),
         )
-    mine = dict(zip(other.seeds, other.runs, strict=True))
+    runs_of_other = dict(zip(other.seeds, other.runs, strict=True))
     pairs = {
-        each: summary.equal_loss(run, mine[each])
-        for each, run in zip(first.seeds, first.runs, strict=True)
-        if each in mine
+        number: summary.equal_loss(run, runs_of_other[number])
+        for number, run in zip(first.seeds, first.runs, strict=True)
+        if number in runs_of_other
     }
-    share = 1 - len(concluded) / len(resamples) if resamples else 0.0
+    inconclusive = 1 - len(concluded) / len(resamples) if resamples else 0.0
     arm = arm._replace(against_first=equal)
-    return Result(other, arm, curve, pairs, is_paired, share, final)
+    return Result(other, arm, curve, pairs, is_paired, inconclusive, final)
 
 
 def interval(values):
@@ -190,21 +190,21 @@ def _resample(first, other, is_paired):
     if min(counts) < 2:
         return
     random = np.random.default_rng(0)
-    known = {}
+    results = {}
     for _ in range(RESAMPLES):
         drawn = [tuple(sorted(random.integers(count, size=count).tolist())) for count in counts]
         if is_paired:
             drawn[1] = drawn[0]
         key = tuple(drawn)
-        if key not in known:
+        if key not in results:
             curves = [
                 mean([each.runs[i] for i in picks], each.name)
                 for each, picks in zip((first, other), drawn, strict=True)
             ]
             losses = [_last_loss(curve) for curve in curves]
             difference = math.nan if None in losses else losses[1] - losses[0]
-            known[key] = summary.equal_loss(*curves), difference
-        yield known[key]
+            results[key] = summary.equal_loss(*curves), difference
+        yield results[key]
 
 
 def _finals(group):

@@ -71,27 +71,27 @@ def equal_loss(first, other):
     """
     curves = [first.evaluations, other.evaluations]
     if not all(curves):
-        return _nothing("not evaluated yet")
+        return _no_conclusion("not evaluated yet")
     finals = [rows[-1] for rows in curves]
     lengths = [row.get("length") for row in finals]
     stores = [(run.config.get("store") or {}).get("hash") for run in (first, other)]
     if lengths[0] != lengths[1]:
-        return _nothing(f"evaluated on rows of {lengths[0]} and {lengths[1]} tokens")
+        return _no_conclusion(f"evaluated on sequences of {lengths[0]} and {lengths[1]} tokens")
     if None not in stores and stores[0] != stores[1]:
-        return _nothing("evaluated on different token stores")
+        return _no_conclusion("evaluated on different token stores")
     if not all(math.isfinite(row["mask_loss"]) for row in finals):
-        return _nothing("diverged")
+        return _no_conclusion("diverged")
     if not all(has_left_plateau(row) for row in finals):
-        return _nothing("plateau not left")
+        return _no_conclusion("plateau not left")
 
     level = max(row["mask_loss"] for row in finals)
     curves = [[row for row in rows if row.get("length") == lengths[0]] for rows in curves]
-    (paid, is_late), (other_paid, is_bound) = (reach(rows, level) for rows in curves)
+    (costs, is_late), (other_costs, is_bound) = (reach(rows, level) for rows in curves)
     if is_late:
-        return _nothing(f"{first.name} was first evaluated below {level:.3f}")
-    if not all(other_paid.values()):
-        return _nothing(f"{other.name} was below {level:.3f} from the start")
-    return EqualLoss(level, paid, other_paid, is_bound, "")
+        return _no_conclusion(f"{first.name} was first evaluated below {level:.3f}")
+    if not all(other_costs.values()):
+        return _no_conclusion(f"{other.name} was below {level:.3f} from the start")
+    return EqualLoss(level, costs, other_costs, is_bound, "")
 
 
 def reach(rows, level):
@@ -101,8 +101,8 @@ def reach(rows, level):
         return {name: rows[0][name] for name in COSTS}, rows[0]["mask_loss"] < level
     before, after = rows[above[-1]], rows[above[-1] + 1]
     drop = before["mask_loss"] - after["mask_loss"]
-    share = (before["mask_loss"] - level) / drop if math.isfinite(drop) else 1.0
-    return {n: before[n] + share * (after[n] - before[n]) for n in COSTS}, False
+    fraction = (before["mask_loss"] - level) / drop if math.isfinite(drop) else 1.0
+    return {n: before[n] + fraction * (after[n] - before[n]) for n in COSTS}, False
 
 
 def has_left_plateau(row):
@@ -145,9 +145,9 @@ def gains(equal):
     least = "at least " if equal.is_bound else ""
     parts = []
     for cost, ratio in equal.speed_up.items():
-        chance = (equal.intervals or {}).get(cost)
-        between = f" [{chance[0]:.2f}, {chance[1]:.2f}]" if chance else ""
-        parts.append(f"{ratio:.2f}x{between} in {names[cost]}")
+        interval = (equal.intervals or {}).get(cost)
+        text = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
+        parts.append(f"{ratio:.2f}x{text} in {names[cost]}")
     return f"speed-up {least}{', '.join(parts)} at mask_loss {nats(equal.mask_loss)}"
 
 
@@ -171,5 +171,5 @@ def nats(value):
     return "-" if value is None else f"{value:.3f}"
 
 
-def _nothing(obstacle):
+def _no_conclusion(obstacle):
     return EqualLoss(None, {}, {}, False, f"{obstacle}, no conclusion")

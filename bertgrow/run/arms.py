@@ -32,7 +32,7 @@ class Planned(NamedTuple):
         return self.folder.name
 
 
-def plan(arms, num_seeds, folder, given):
+def plan(arms, num_seeds, folder, overrides):
     """Plans the runs of all arms, ordered by seed: seed 0 of each arm comes before seed 1.
 
     A first comparison is therefore possible early. All recipes are resolved before training.
@@ -41,20 +41,20 @@ def plan(arms, num_seeds, folder, given):
       arms: list of "NAME=FILE[:VARIANT]".
       num_seeds: seeds 0 to `num_seeds` - 1, the same ones in every arm.
       folder: parent folder of the working directories.
-      given: overrides such as "--config.NAME=VALUE", applied to every recipe.
+      overrides: overrides such as "--config.NAME=VALUE", applied to every recipe.
     """
-    for word in given:
+    for word in overrides:
         if re.match(r"--config\.seed\b", word):
             raise InputError(f"{word}: compare sets the seed of each run; give --seeds N")
     if num_seeds < 1:
         raise InputError(f"--seeds is {num_seeds}; expected 1 or more")
     files = _arms(arms)
     planned = [
-        _planned(arm, file, seed, folder, given)
+        _planned(arm, file, seed, folder, overrides)
         for seed in range(num_seeds)
         for arm, file in files.items()
     ]
-    stores = {each.arm: each.store for each in planned}
+    stores = {run.arm: run.store for run in planned}
     if len(set(stores.values())) > 1:
         listed = ", ".join(f"{arm}: {digest[:12]}" for arm, digest in stores.items())
         raise InputError(
@@ -72,32 +72,32 @@ def run_all(planned, *, resume):
       InputError, CheckFailed: a run failed; the message has its last output lines.
     """
     with _Relay() as relay:
-        for number, each in enumerate(planned, start=1):
-            place = f"{each.name} ({number} of {len(planned)})"
-            if is_finished(each):
-                print(f"{place}: finished already", flush=True)
+        for number, run in enumerate(planned, start=1):
+            label = f"{run.name} ({number} of {len(planned)})"
+            if is_finished(run):
+                print(f"{label}: finished already", flush=True)
             else:
-                print(f"{place}: training", flush=True)
-                code, lines = relay.run(each.command, each.name)
-                _check(each, code, lines, relay, resume)
-            yield each
+                print(f"{label}: training", flush=True)
+                code, lines = relay.run(run.command, run.name)
+                _check(run, code, lines, relay, resume)
+            yield run
             if relay.received and number < len(planned):
-                raise Stopped(f"stopped after {each.name}; continue with: {resume}")
+                raise Stopped(f"stopped after {run.name}; continue with: {resume}")
 
 
 def is_finished(planned):
     """Whether the run exists with the same recipe and store, and is evaluated at its end."""
     if not (planned.folder / "config.json").exists():
         return False
-    known = workdir.read(planned.folder)
-    changes = differences(known["recipe"], planned.recipe)
+    config = workdir.read(planned.folder)
+    changes = differences(config["recipe"], planned.recipe)
     if any(not workdir.is_free(name) for name, *_ in changes):
         return False  # `pretrain` reports the difference
-    if known["store"]["hash"] != planned.store or not records.read(planned.folder).is_finished:
+    if config["store"]["hash"] != planned.store or not records.read(planned.folder).is_finished:
         return False
     # A run that was killed between its last evaluation and its last checkpoint is unfinished.
     # If all its checkpoints were deleted to free disk space, it counts as finished.
-    saves, end = planned.folder / "checkpoints", known["stages"][-1]["end"]
+    saves, end = planned.folder / "checkpoints", config["stages"][-1]["end"]
     return not saves.exists() or (saves / "checksums" / f"{end}.json").exists()
 
 
@@ -118,16 +118,16 @@ def _arms(arms):
     return files
 
 
-def _planned(arm, file, seed, folder, given):
-    given = [*given, f"--config.seed={seed}"]
+def _planned(arm, file, seed, folder, overrides):
+    overrides = [*overrides, f"--config.seed={seed}"]
     try:
-        recipe = load.read(file, given)
+        recipe = load.read(file, overrides)
         stores = token_stores.open_all(recipe)
         settings = resolve.resolve(recipe, vocab=stores[0].vocab)
     except InputError as error:
         raise InputError(f"arm {arm}: {error}") from error
     path = folder / f"{arm}-seed{seed}"
-    command = [sys.executable, "-m", "bertgrow", "pretrain", "--config", file, *given]
+    command = [sys.executable, "-m", "bertgrow", "pretrain", "--config", file, *overrides]
     command += ["--workdir", str(path)]
     digest = "+".join(store.hash for store in stores)
     return Planned(arm, path, settings.recipe, digest, command)
@@ -141,12 +141,12 @@ class _Relay:
 
     def __enter__(self):
         signals = (signal.SIGTERM, signal.SIGINT)
-        self._before = {each: signal.signal(each, self._pass_on) for each in signals}
+        self._old_handlers = {n: signal.signal(n, self._pass_on) for n in signals}
         return self
 
     def __exit__(self, *_):
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
         if self._child is not None and self._child.poll() is None:
             self._child.terminate()  # this process failed: the child saves and stops
 
@@ -176,11 +176,11 @@ def _check(planned, code, lines, relay, resume):
     if code == 0:
         return
     # A signal during the start of Python ends the child before it can exit with 75.
-    is_killed_by_it = relay.received and code in (-relay.received, 128 + relay.received)
-    if code == EXIT_STOPPED or is_killed_by_it:
+    is_killed_by_signal = relay.received and code in (-relay.received, 128 + relay.received)
+    if code == EXIT_STOPPED or is_killed_by_signal:
         raise Stopped(f"{planned.name} was stopped early; continue with: {resume}")
-    how = f"ended with exit code {code}" if code > 0 else f"was killed by {_signal(-code)}"
-    message = f"{planned.name} {how}; its last lines: {' | '.join(lines) or '(none)'}"
+    ending = f"ended with exit code {code}" if code > 0 else f"was killed by {_signal(-code)}"
+    message = f"{planned.name} {ending}; its last lines: {' | '.join(lines) or '(none)'}"
     raise InputError(message) if code == EXIT_INPUT else CheckFailed(message)
 
 

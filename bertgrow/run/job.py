@@ -34,16 +34,16 @@ def make(settings, stores, *, command="", cached_in=None):
       InputError: a stage cannot grow into the next, or a store has too few sequences.
     """
     vocab, family = stores[0].vocab, families.find(settings.family)
-    todo = stages.make(settings, family, vocab)
+    run_stages = stages.make(settings, family, vocab)
     mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
-    for stage in todo:
+    for stage in run_stages:
         sharding.check_batch(stage.batch, mesh, settings.accumulate)
-    shares, kind = token_stores.weights(settings, stores), settings.data.rows
+    store_weights, kind = token_stores.weights(settings, stores), settings.data.rows
 
     def training_rows(index):
         length = settings.stages[index].length
         return streams.Stream(
-            stores, weights=shares, length=length, kind=kind, seed=settings.seed,
+            stores, weights=store_weights, length=length, kind=kind, seed=settings.seed,
             epochs=settings.data.mask_epochs,
         )  # fmt: skip
 
@@ -51,38 +51,38 @@ def make(settings, stores, *, command="", cached_in=None):
     def held_out(index):
         stage = settings.stages[index]
         limit = math.ceil(settings.eval.rows / stage.batch)
-        found = pipeline.held_out(
+        batches = pipeline.held_out(
             stores[0], length=stage.length, batch=stage.batch, kind=kind, limit=limit
         )
-        mine = streams.host_slice(stage.batch, jax.process_count(), jax.process_index())
-        return [{name: array[mine] for name, array in batch.items()} for batch in found]
+        local = streams.host_slice(stage.batch, jax.process_count(), jax.process_index())
+        return [{name: array[local] for name, array in batch.items()} for batch in batches]
 
-    for index in range(len(todo)):
+    for index in range(len(run_stages)):
         held_out(index)  # reports a split that is too small before any file is written
     caches = {}
     if cached_in is not None:
-        caches = cache.of_run(cached_in, settings, stores, todo, training_rows)
-        todo = tuple(
+        caches = cache.of_run(cached_in, settings, stores, run_stages, training_rows)
+        run_stages = tuple(
             stage._replace(task=stage.targets.task) if index in caches else stage
-            for index, stage in enumerate(todo)
+            for index, stage in enumerate(run_stages)
         )
     return trainer.Job(
         settings=settings,
-        stages=todo,
+        stages=run_stages,
         caches=caches,
-        summary=summary(settings, family, todo, stores),
+        summary=summary(settings, family, run_stages, stores),
         rows=training_rows,
         held_out=held_out,
         unigram=store.unigram_cross_entropy(stores[0]),
-        first=lambda state, where: _first(settings, state, where, stores[0]),
+        first=lambda state, shardings: _first(settings, state, shardings, stores[0]),
         command=command,
     )
 
 
-def summary(settings, family, todo, stores):
+def summary(settings, family, run_stages, stores):
     """Contents of config.json: recipe, stage sizes, store, teacher checkpoints, versions."""
     table = []
-    for config, stage in zip(settings.stages, todo, strict=True):
+    for config, stage in zip(settings.stages, run_stages, strict=True):
         table.append(
             dict(
                 name=config.name,
@@ -96,8 +96,12 @@ def summary(settings, family, todo, stores):
                 flops_per_step=stage.flops,
             )  # fmt: skip
         )
-    frozen = [stage.frozen for stage in todo if stage.frozen]
-    lent = {folder: which for each in frozen for folder, which in (each.lent or {}).items()}
+    frozen = [stage.frozen for stage in run_stages if stage.frozen]
+    pinned = {
+        folder: checkpoint
+        for source in frozen
+        for folder, checkpoint in (source.pinned or {}).items()
+    }
     packages = ("bertgrow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
     return dict(
         recipe=settings.recipe,
@@ -108,7 +112,7 @@ def summary(settings, family, todo, stores):
             documents=sum(len(opened.train) for opened in stores),
             tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
         ),
-        lent=lent,
+        lent=pinned,
         numerics=keys.VERSION,
         versions={name: importlib.metadata.version(name) for name in packages},
     )
@@ -124,7 +128,7 @@ def _first(settings, state, shardings, opened):
         if step is None:
             raise InputError(f"config.init_from {settings.init_from} holds no checkpoint")
         target = jax.tree.map(
-            lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             state.params, shardings.params,
         )  # fmt: skip
         return state._replace(params=saves.restore_params(step, target))

@@ -32,13 +32,13 @@ class Journal:
     Args:
       workdir: working directory of the run.
       stages: list `stages` of config.json.
-      seen: progress reporter, see `progress.reporter`.
+      reporter: progress reporter, see `progress.reporter`.
       every: steps between two lines of training metrics.
       write: whether to write files; true in the first process only.
     """
 
-    def __init__(self, workdir, stages, seen, *, every, write=True):
-        self.workdir, self.stages, self.seen, self.every = workdir, stages, seen, every
+    def __init__(self, workdir, stages, reporter, *, every, write=True):
+        self.workdir, self.stages, self.reporter, self.every = workdir, stages, reporter, every
         self.path = workdir / "metrics.jsonl"
         self.writer = None
         self._writes = write
@@ -65,9 +65,9 @@ class Journal:
         if self._writes:
             metrics.cut(self.path, step)
             self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
-        kept = metrics.read(self.path) if self.path.exists() else []
-        self._evaluated = {(r["step"], r["stage"]) for r in kept if r["split"] == "eval"}
-        self._write_changes(changes, kept)
+        rows = metrics.read(self.path) if self.path.exists() else []
+        self._evaluated = {(r["step"], r["stage"]) for r in rows if r["split"] == "eval"}
+        self._write_changes(changes, rows)
         for certificate in self.certificates:
             self._write_certificate(certificate)
 
@@ -76,7 +76,7 @@ class Journal:
         for change in changes:
             if change not in ({name: row.get(name) for name in change} for row in rows):
                 self._write(change["step"], metrics.CHANGE, change)
-                self.seen.event(workdirs.change_in_words(change))
+                self.reporter.event(workdirs.change_in_words(change))
 
     def record(self):
         """State of the journal to store in a checkpoint, as plain data."""
@@ -125,18 +125,18 @@ class Journal:
         steps, self._pending = self._pending[:count], self._pending[count:]
         if not steps:
             return
-        found = jax.device_get([each.metrics for each in steps])
+        metrics_of_steps = jax.device_get([step.metrics for step in steps])
         now = time.monotonic()
-        passed, self._mark = now - self._mark, now
-        speed = sum(map(_tokens, found)) / max(passed, 1e-9)
-        for each, values in zip(steps, found, strict=True):
+        seconds, self._mark = now - self._mark, now
+        tokens_per_second = sum(map(_tokens, metrics_of_steps)) / max(seconds, 1e-9)
+        for step, values in zip(steps, metrics_of_steps, strict=True):
             values = {name: float(value) for name, value in values.items()}
-            self._count(each, values, passed / len(steps))
+            self._count(step, values, seconds / len(steps))
             del values["tokens"]
-            shown = values | dict(tokens_per_second=speed)
-            if self._is_line(each.step):
-                self._write(each.step, "train", shown)
-            self._show(each.step, shown if self._is_line(each.step) else None)
+            values |= dict(tokens_per_second=tokens_per_second)
+            if self._is_line(step.step):
+                self._write(step.step, "train", values)
+            self._show(step.step, values if self._is_line(step.step) else None)
 
     def _count(self, step, values, seconds):
         metrics.check_finite(
@@ -153,7 +153,7 @@ class Journal:
     def _show(self, step, metrics=None):
         if metrics or step > self._shown:
             self._shown = step
-            self.seen.step(step, self._name, metrics)
+            self.reporter.step(step, self._name, metrics)
 
     @property
     def _name(self):
@@ -168,7 +168,7 @@ class Journal:
         self._write(step, "eval", scores | dict(length=self.stages[self._index]["length"]))
         gain = scores["unigram"] - scores["mask_loss"]
         side = "below" if gain > 0 else "above"
-        self.seen.event(
+        self.reporter.event(
             f"step {step}: held-out mask_loss {scores['mask_loss']:.3f}, mlm_loss "
             f"{scores['mlm_loss']:.3f} ({abs(gain):.2f} nat {side} unigram)"
         )
@@ -178,7 +178,7 @@ class Journal:
         self.certificates.append(certificate)
         self._write_certificate(certificate)
         rows = "; ".join(row["changed"] for row in certificate["rows"]) or "nothing changes"
-        self.seen.event(f"transition {certificate['transition']}: {rows}")
+        self.reporter.event(f"transition {certificate['transition']}: {rows}")
         self.mark()
 
     def completed(self, certificate):

@@ -4,10 +4,9 @@ import shlex
 
 import jax
 
-from bertgrow.core import system_files
+from bertgrow.core import signals, system_files
 from bertgrow.recipes import resolve, token_stores
 from bertgrow.run import job, profiling, trainer, workdir
-from bertgrow.train import signals
 
 
 def launch(args, recipe, *, command, cache=None):
@@ -24,17 +23,17 @@ def launch(args, recipe, *, command, cache=None):
     limit = args.time_limit and args.time_limit * 60
     with signals.StopRequest(resume=resume, time_limit=limit, start=args.start) as stop:
         with stop.uninterruptible():
-            todo = _job(args, recipe, resume, cache)
-            profiling.check(args.profile, todo.settings.stages[-1].end)
-            path = workdir.open_for(args.workdir, todo.summary, extend=args.extend)
-        trainer.run(todo, path, stop=stop, profile=args.profile)
+            made = _job(args, recipe, resume, cache)
+            profiling.check(args.profile, made.settings.stages[-1].end)
+            path = workdir.open_for(args.workdir, made.summary, extend=args.extend)
+        trainer.run(made, path, stop=stop, profile=args.profile)
     return 0
 
 
 def _job(args, recipe, resume, cache):
     stores = token_stores.open_all(recipe)
-    lent = workdir.lent(args.workdir)
-    settings = resolve.resolve(recipe, vocab=stores[0].vocab, lent=lent)
+    pinned = workdir.pinned_teachers(args.workdir)
+    settings = resolve.resolve(recipe, vocab=stores[0].vocab, pinned=pinned)
     return job.make(settings, stores, command=resume, cached_in=cache)
 
 

@@ -18,13 +18,13 @@ class Window(NamedTuple):
 def window(text):
     """Parses `50:60` into a `Window`. Raises InputError for any other form."""
     match = re.fullmatch(r"(\d{1,18}):(\d{1,18})", text, re.ASCII)
-    found = Window(*map(int, match.groups())) if match else None
-    if found is None or not 1 <= found.first <= found.last:
+    parsed = Window(*map(int, match.groups())) if match else None
+    if parsed is None or not 1 <= parsed.first <= parsed.last:
         raise InputError(
             f"--profile {text!r}; expected FIRST:LAST, two steps of the run from 1 on, the "
             "first not above the last, e.g. --profile 50:60"
         )
-    return found
+    return parsed
 
 
 def check(window, end):

@@ -1,9 +1,9 @@
 """Shows training progress: a bar on a terminal, plain lines everywhere else.
 
-with progress.reporter(stages) as seen:
+with progress.reporter(stages) as bar:
     for info in steps(...):
-        seen.step(info.step, "0", metrics)  # metrics only on steps where they are read
-        seen.event("saved step 500")
+        bar.step(info.step, "0", metrics)  # metrics only on steps where they are read
+        bar.event("saved step 500")
 """
 
 import collections
@@ -129,10 +129,10 @@ class Bar:
             transient=True,
             redirect_stderr=is_terminal(sys.stderr),  # a stderr file is not redirected
         )
-        self.metrics, self.now, self.stage = {}, "starting", None
+        self.metrics, self.phase_name, self.stage = {}, "starting", None
 
     def __enter__(self):
-        self.task = self.progress.add_task("", total=None, place="", figures=self.now)
+        self.task = self.progress.add_task("", total=None, place="", figures=self.phase_name)
         self.progress.start()
         return self
 
@@ -143,11 +143,11 @@ class Bar:
         self.progress.stop()
 
     def phase(self, name, stage=None):
-        if (name, stage) == (self.now, self.stage):
+        if (name, stage) == (self.phase_name, self.stage):
             return
         if stage != self.stage:
             self.metrics = {}  # drops the loss of the previous stage
-        self.now, self.stage = name, stage
+        self.phase_name, self.stage = name, stage
         if name == "training" and self.metrics:
             return  # the next step shows its figures
         parts = [self.meter.place(stage), name] if stage else [name]
@@ -179,7 +179,7 @@ class Meter:
         self.stages = stages
         self.steps = stages[-1]["end"]
         self.total = self.done(stages[-1]["end"])
-        self.looks = collections.deque(maxlen=WINDOW)
+        self.samples = collections.deque(maxlen=WINDOW)
         self.stage = None
 
     def note(self, step, stage):
@@ -187,11 +187,11 @@ class Meter:
         now = self.clock()
         is_end = step >= self.stages[self.places[stage]]["end"]
         if stage != self.stage:
-            self.looks.clear()  # a stage has its own FLOP/s, without its compilation
+            self.samples.clear()  # a stage has its own FLOP/s, without its compilation
             self.stage = stage
-        elif not is_end and now - self.looks[-1][0] < REDRAW:
+        elif not is_end and now - self.samples[-1][0] < REDRAW:
             return False
-        self.looks.append((now, self.done(step)))
+        self.samples.append((now, self.done(step)))
         return True
 
     def place(self, stage):
@@ -199,14 +199,14 @@ class Meter:
         return f"stage {self.places[stage] + 1}/{len(self.stages)}"
 
     def figures(self, step, stage, metrics):
-        (then, before), (now, done) = self.looks[0], self.looks[-1]
+        (start, done_before), (end, done) = self.samples[0], self.samples[-1]
         return Figures(
             stage=self.place(stage),
             step=step,
             steps=self.steps,
             loss=metrics.get("loss"),
             tokens_per_second=metrics.get("tokens_per_second"),
-            pace=(done - before) / (now - then) if now > then else None,
+            pace=(done - done_before) / (end - start) if end > start else None,
             done=self.done(step),
             total=self.total,
         )
@@ -227,6 +227,6 @@ def in_words(figures):
         parts.append(units.si(figures.tokens_per_second, "tok/s"))
     if figures.pace:
         parts.append(units.si(figures.pace, "FLOP/s"))
-        left = (figures.total - figures.done) / figures.pace
-        parts.append(f"{units.duration(left)} left")
+        seconds_left = (figures.total - figures.done) / figures.pace
+        parts.append(f"{units.duration(seconds_left)} left")
     return "  ".join(parts)

@@ -23,25 +23,27 @@ def prepare(session, index, state, is_to_enter):
     if cached and not is_to_fill:
         session.saves.wait()  # the digest may need the last state of the previous stage
         cache.check(cached, frozen.digest(session.saves))
-    stays = frozen and frozen.at_steps and not cached
-    starts = frozen and frozen.at_entry and is_to_enter
-    here = _with_frozen(session, index) if stays or starts or is_to_fill else session
+    is_for_steps = frozen and frozen.at_steps and not cached
+    is_for_entry = frozen and frozen.at_entry and is_to_enter
+    loaded = session
+    if is_for_steps or is_for_entry or is_to_fill:
+        loaded = _with_frozen(session, index)
     if is_to_fill:
-        _fill(here, index, cached)
+        _fill(loaded, index, cached)
     if is_to_enter:
-        state = _enter(here, index, state)
-    return here if stays else session, state
+        state = _enter(loaded, index, state)
+    return loaded if is_for_steps else session, state
 
 
 def _fill(session, index, cached):
     """Writes the missing files of a cache; complete files are kept, so a stop is safe."""
     stage, saves = session.job.stages[index], session.saves
-    begins = session.job.settings.stages[index].start
-    position = saves.record(begins)["position"] if index else None
+    start = session.job.settings.stages[index].start
+    position = saves.record(start)["position"] if index else None
     with session.stop.uninterruptible(saves.wait):
         fill.fill(
             cached, stage, session.job.rows(index), first_row(session, index, position),
-            mesh=session.mesh, teacher=stage.frozen.digest(saves), say=session.seen.event,
+            mesh=session.mesh, teacher=stage.frozen.digest(saves), say=session.reporter.event,
         )  # fmt: skip
 
 
@@ -56,7 +58,7 @@ def first_row(session, index, position):
 def _with_frozen(session, index):
     """Returns the session with the frozen weights of the stage loaded on the devices."""
     stage = session.job.stages[index]
-    session.seen.phase("reading", stage.name)
+    session.reporter.phase("reading", stage.name)
     session.saves.wait()  # they may be weights of the previous stage
     frozen = stage.frozen.load(session.saves, stage.frozen.shapes(session.mesh))
     stages = list(session.job.stages)
@@ -70,16 +72,16 @@ def _enter(session, index, state):
     stage = job.stages[index]
     if stage.enter is None:
         return state
-    session.seen.phase("growing" if index else "reading", stage.name)
+    session.reporter.phase("growing" if index else "reading", stage.name)
     with session.stop.uninterruptible(session.saves.wait):
-        where = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
+        shardings = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
         probe = _probe(job.held_out(max(index - 1, 0))[0], session.mesh)
-        state, certificate = stage.enter(state, where, probe, stage.task.frozen)
+        state, certificate = stage.enter(state, shardings, probe, stage.task.frozen)
     before = job.stages[index - 1].name if index else "start"
     name = f"{before}-{stage.name}"
     certificate = {"transition": name, "step": int(state.step)} | certificate
     session.log.grown(certificate)
-    _judge(session, index, certificate)
+    _check_claims(session, index, certificate)
     return state
 
 
@@ -92,11 +94,11 @@ def _probe(rows, mesh):
     """
     processes, devices = jax.process_count(), mesh.shape["data"] * mesh.shape["fsdp"]
     batch = processes * len(rows["tokens"])
-    number = certificates.num_rows(batch, devices) // processes
-    return sharding.put({name: array[:number] for name, array in rows.items()}, mesh)
+    count = certificates.num_sequences(batch, devices) // processes
+    return sharding.put({name: array[:count] for name, array in rows.items()}, mesh)
 
 
-def _judge(session, index, certificate):
+def _check_claims(session, index, certificate):
     """Stops the run or prints a warning if a growth claim is broken (`on_broken_claim`)."""
     name = certificate["transition"]
     for row in certificates.broken(certificate):
@@ -104,10 +106,10 @@ def _judge(session, index, certificate):
             "something not finite" if row[name] is None else f"{row[name]:.3g}"
             for name in ("logit_scale", "max_logit_change")
         )
-        broken = (
+        message = (
             f"growth {name}: {row['operator']} claims to be exact, and logits of up to "
             f"{scale} moved by {change}; see {session.workdir}/growth/{name}.json"
         )
         if session.job.settings.stages[index].grow.on_broken_claim == "stop":
-            raise CheckFailed(broken)
-        session.seen.event(broken)
+            raise CheckFailed(message)
+        session.reporter.event(message)

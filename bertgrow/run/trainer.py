@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from bertgrow.core import signals
 from bertgrow.core.errors import Stopped
 from bertgrow.core.types import Stage
 from bertgrow.data.sequences import pipeline
@@ -21,7 +22,8 @@ from bertgrow.growth import certificate as certificates
 from bertgrow.recipes.schema import RunConfig
 from bertgrow.run import journal, profiling, progress, stage_entry, workdir
 from bertgrow.teacher_cache import cache
-from bertgrow.train import environment, evaluation, loop, sharding, signals
+from bertgrow.train import environment, evaluation, loop, sharding
+from bertgrow.train.agreement import Agreement
 from bertgrow.train.checkpoints import checkpoint, disk
 
 TIES_AFTER = 100  # steps between growth and the second count of tied replicas
@@ -50,8 +52,8 @@ class Session(NamedTuple):
     saves: checkpoint.Checkpoints
     stop: signals.StopRequest
     log: journal.Journal
-    seen: Any  # progress reporter
-    agreement: signals.Agreement = None
+    reporter: Any  # progress reporter
+    agreement: Agreement = None
     trace: profiling.Trace = None
 
 
@@ -70,14 +72,16 @@ def run(job, path, *, stop=None, profile=None):
       InputError: the disk is full, or the working directory belongs to another run.
     """
     with _session(job, path, stop, profile) as session:
-        session.seen.phase("reading")
-        cache.check_all(job.caches, job.stages, session.saves, session.seen.event)
-        begun, state, is_new = _begin(session)
-        for index in range(begun, len(job.stages)):
-            here, state = stage_entry.prepare(session, index, state, index > begun or is_new)
-            state = _train(here, index, state)
+        session.reporter.phase("reading")
+        cache.check_all(job.caches, job.stages, session.saves, session.reporter.event)
+        first, state, is_new = _begin(session)
+        for index in range(first, len(job.stages)):
+            stage_session, state = stage_entry.prepare(
+                session, index, state, index > first or is_new
+            )
+            state = _train(stage_session, index, state)
         session.saves.wait()
-        session.seen.event(f"finished at step {int(state.step)}: {path}")
+        session.reporter.event(f"finished at step {int(state.step)}: {path}")
 
 
 @contextlib.contextmanager
@@ -94,16 +98,16 @@ def _session(job, path, stop, profile):
         )
         style = "auto" if is_first else "none"
         rows = job.summary["stages"]
-        seen = stack.enter_context(progress.reporter(rows, style=style))
-        stack.enter_context(stop.calls_at_exit(seen.close))
+        reporter = stack.enter_context(progress.reporter(rows, style=style))
+        stack.enter_context(stop.calls_at_exit(reporter.close))
         log = stack.enter_context(
-            journal.Journal(path, rows, seen, every=settings.log_every, write=is_first)
+            journal.Journal(path, rows, reporter, every=settings.log_every, write=is_first)
         )
-        trace = stack.enter_context(profiling.Trace(profile, path / "profile", seen.event))
+        trace = stack.enter_context(profiling.Trace(profile, path / "profile", reporter.event))
         mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
         shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
         disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))
-        yield Session(job, path, mesh, saves, stop, log, seen, signals.Agreement(), trace)
+        yield Session(job, path, mesh, saves, stop, log, reporter, Agreement(), trace)
 
 
 def _begin(session):
@@ -113,49 +117,53 @@ def _begin(session):
       (index of the stage, state, whether the stage must still be entered).
     """
     job = session.job
-    step = session.saves.latest(session.seen.event)
+    step = session.saves.latest(session.reporter.event)
     is_first = jax.process_index() == 0
     changes = workdir.settle_changes(session.workdir, step or 0, write=is_first)
     if step is None:
         task, optimizer = job.stages[0].task, job.stages[0].optimizer
-        where = sharding.state_shardings(task, optimizer, session.mesh)
+        shardings = sharding.state_shardings(task, optimizer, session.mesh)
         key = jax.random.key(job.settings.seed)
         session.log.begin(0, changes=changes)
-        return 0, job.first(loop.initial_state(task, optimizer, key, where), where), True
+        return (
+            0,
+            job.first(loop.initial_state(task, optimizer, key, shardings), shardings),
+            True,
+        )
     record = session.saves.record(step)
     index = record["stage"]
     stage = job.stages[index]
     target = loop.state_shapes(stage.task, stage.optimizer, session.mesh)
     state, record = session.saves.restore(step, target)
     session.log.begin(step, record, changes)
-    session.seen.event(f"restored step {step}, stage {stage.name}")
-    now = environment.describe(session.mesh)
-    for change in environment.differences(record["environment"], now):
-        session.seen.event(f"no longer equal to the bit, only to float tolerance: {change}")
+    session.reporter.event(f"restored step {step}, stage {stage.name}")
+    current = environment.describe(session.mesh)
+    for change in environment.differences(record["environment"], current):
+        session.reporter.event(f"no longer equal to the bit, only to float tolerance: {change}")
     return index, state, False
 
 
 def _train(session, index, state):
     """Trains one stage to its end; returns its last state."""
     log, stage = session.log, session.job.stages[index]
-    now, until = int(state.step), session.job.settings.stages[index].end
+    step, until = int(state.step), session.job.settings.stages[index].end
     log.stage(index)
-    if now == until and not _is_evaluation_due(session, index, now):
+    if step == until and not _is_evaluation_due(session, index, step):
         return state
-    step, evaluate = _compile(session, index, state)
+    compiled, evaluate = _compile(session, index, state)
     log.mark()
-    _evaluate_if_due(session, index, now, evaluate, state)
-    session.agreement.begin(now)
-    session.trace.after(now)
-    session.seen.phase("reading", stage.name)
-    with _batches(session, index, now) as batches:
+    _evaluate_if_due(session, index, step, evaluate, state)
+    session.agreement.begin(step)
+    session.trace.after(step)
+    session.reporter.phase("reading", stage.name)
+    with _batches(session, index, step) as batches:
         run_stage = loop.steps(
             stage.task, state, batches, stage.optimizer,
-            until=until, mesh=session.mesh, step=step,
+            until=until, mesh=session.mesh, step=compiled,
         )  # fmt: skip
         for info in run_stage:
             state = info.state
-            session.seen.phase("training", stage.name)
+            session.reporter.phase("training", stage.name)
             log.take(info)
             _after_step(session, index, info, evaluate)
             session.trace.after(info.step, info.metrics)
@@ -194,12 +202,12 @@ def _count_ties_if_due(session, index, info):
     if index and info.step == min(stage.start + TIES_AFTER, stage.end):
         session.log.flush()
         certificate, axes = session.log.certificates[-1], session.job.stages[index].task.axes
-        later = certificates.later(certificate, info.state.params, axes, info.step)
-        session.log.completed(later)
+        completed = certificates.later(certificate, info.state.params, axes, info.step)
+        session.log.completed(completed)
 
 
 def _save(session, index, info):
-    session.seen.phase("saving", session.job.stages[index].name)
+    session.reporter.phase("saving", session.job.stages[index].name)
     session.log.sync()  # raises if the loss is not finite, so such a state is never saved
     record = session.log.record() | dict(stage=index)
     record["environment"] = environment.describe(session.mesh)
@@ -210,7 +218,7 @@ def _save(session, index, info):
 def _compile(session, index, state):
     """Compiles the training step and the evaluation; runs after a checkpoint is complete."""
     stage, mesh = session.job.stages[index], session.mesh
-    session.seen.phase("compiling", stage.name)
+    session.reporter.phase("compiling", stage.name)
     rows = session.job.held_out(index)[0]
     batch, cached = sharding.put(rows, mesh), session.job.caches.get(index)
     beside = sharding.put(cached.zeros(len(rows["tokens"])), mesh) if cached else {}
@@ -235,10 +243,10 @@ def _evaluate_if_due(session, index, step, evaluate, state):
         return
     session.log.flush()
     stage, is_alone = session.job.stages[index], session.agreement.processes == 1
-    session.seen.phase("evaluating", stage.name)
+    session.reporter.phase("evaluating", stage.name)
     scores = evaluation.evaluate(
-        stage.task, state.params, session.job.held_out(index), now=step, mesh=session.mesh,
-        step=evaluate, stop=lambda: is_alone and session.stop.requested,
+        stage.task, state.params, session.job.held_out(index), step=step, mesh=session.mesh,
+        compiled=evaluate, stop=lambda: is_alone and session.stop.requested,
     )  # fmt: skip
     if scores is not None:
         session.log.evaluated(step, scores | dict(unigram=session.job.unigram))

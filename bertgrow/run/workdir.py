@@ -73,8 +73,8 @@ def settle_changes(path, step, *, write=True):
     return changes
 
 
-def lent(path):
-    """Pinned teacher checkpoints of the run begun in this directory, see `Frozen.lent`."""
+def pinned_teachers(path):
+    """Pinned teacher checkpoints of the run begun in this directory, see `Frozen.pinned`."""
     return read(path).get("lent", {}) if _has_begun(path) else {}
 
 

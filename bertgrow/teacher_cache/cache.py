@@ -18,7 +18,7 @@ from bertgrow.core.errors import InputError
 from bertgrow.teacher_cache import entries
 from bertgrow.train.checkpoints import disk
 
-HINT = "choose another --cache, keep less (docs/cache.md) or leave --cache away"
+HINT = "choose another --cache, cache less (docs/cache.md) or leave --cache away"
 
 
 class Cache(NamedTuple):
@@ -54,8 +54,8 @@ class Cache(NamedTuple):
 
     def identity(self, teacher):
         """Entry of the stage in `cache.json`; `teacher`: digest of the frozen weights."""
-        told = json.dumps(self.recipe, sort_keys=True)
-        recipe = hashlib.sha256(told.encode()).hexdigest()
+        text = json.dumps(self.recipe, sort_keys=True)
+        recipe = hashlib.sha256(text.encode()).hexdigest()
         return dict(teacher=teacher, store=self.store, recipe=recipe, made_of=self.recipe)
 
 
@@ -72,15 +72,15 @@ def of_run(root, settings, stores, stages, rows):
     Raises:
       InputError: no stage has a teacher.
     """
-    asking = [index for index, stage in enumerate(stages) if stage.targets]
-    if not asking:
+    indices = [index for index, stage in enumerate(stages) if stage.targets]
+    if not indices:
         raise InputError(
-            f"--cache {root}: no stage of the recipe learns from a teacher, so there is "
-            "nothing to keep; leave --cache away"
+            f"--cache {root}: no stage of the recipe has a teacher, so there is nothing "
+            "to cache; leave --cache away"
         )
     return {
         index: _of_stage(Path(root), settings, stores, stages, index, rows(index))
-        for index in asking
+        for index in indices
     }
 
 
@@ -88,8 +88,8 @@ def _of_stage(root, settings, stores, stages, index, stream):
     stage, epochs = stages[index], settings.data.mask_epochs
     if epochs and len(stores) > 1:
         raise InputError(
-            "config.data.mask_epochs with --cache: the rows of several stores do not repeat "
-            "together; give one store, or set it to 0"
+            "config.data.mask_epochs with --cache: the sequences of several stores do "
+            "not repeat together; give one store, or set it to 0"
         )
     recipe = json.loads(json.dumps(_recipe(settings, index) | stage.targets.depends))
     return Cache(
@@ -136,15 +136,15 @@ def check_all(caches, stages, saves, say):
         return
     needed = sum(cache.layout.bytes for cache in caches.values())
     (root,) = {cache.root for cache in caches.values()}
-    check_room(root, needed)
-    each = [f"{c.name} {units.si(c.layout.bytes, 'B')}" for c in caches.values()]
+    check_free_disk(root, needed)
+    sizes = [f"{c.name} {units.si(c.layout.bytes, 'B')}" for c in caches.values()]
     say(
-        f"cache {root} takes {units.plain(needed / 1e9)} GB ({', '.join(each)}); `bertgrow "
-        "plan --device NAME` tells whether caching or recomputing is cheaper"
+        f"cache {root} takes {units.plain(needed / 1e9)} GB ({', '.join(sizes)}); `bertgrow "
+        "plan --device NAME` estimates whether caching or recomputing is cheaper"
     )
 
 
-def check_room(root, needed):
+def check_free_disk(root, needed):
     """Raises InputError if the disk of `root` has less than `needed` bytes free."""
     disk.check_disk(root, needed, what="targets of the teacher", hint=HINT)
 
@@ -156,22 +156,22 @@ def check(cache, teacher):
       cache: `Cache` of a stage.
       teacher: digest of the frozen weights; None before they are trained.
     """
-    known, ours = read(cache.root).get(cache.name), cache.identity(teacher)
-    if known is None and cache.folder.exists() and any(cache.folder.glob("*.array_record")):
+    recorded, expected = read(cache.root).get(cache.name), cache.identity(teacher)
+    if recorded is None and cache.folder.exists() and any(cache.folder.glob("*.array_record")):
         raise InputError(
-            f"--cache {cache.root} has files of {cache.name}, and its cache.json does not say "
-            "of which teacher; give another --cache, or remove this one"
+            f"--cache {cache.root} has files of {cache.name}, and its cache.json has no "
+            "entry for them; give another --cache, or remove this one"
         )
-    for name in ("teacher", "store", "recipe") if known else ():
-        if ours[name] in (None, known[name]):
+    for name in ("teacher", "store", "recipe") if recorded else ():
+        if expected[name] in (None, recorded[name]):
             continue
-        why = ""
+        change = ""
         if name == "recipe":
-            field, old, new = next(differences(known["made_of"], ours["made_of"]))
-            why = f": {field} was {old!r} and is {new!r}"
+            field, old, new = next(differences(recorded["made_of"], expected["made_of"]))
+            change = f": {field} was {old!r} and is {new!r}"
         raise InputError(
-            f"--cache {cache.root} was made for {name} {known[name][:12]} in {cache.name}, "
-            f"this is {ours[name][:12]}{why}; give another --cache, or remove this one"
+            f"--cache {cache.root} was made for {name} {recorded[name][:12]} in {cache.name}, "
+            f"this is {expected[name][:12]}{change}; give another --cache, or remove this one"
         )
 
 

@@ -78,10 +78,10 @@ def layout(fields, *, phases, rows, batch, period=None):
       batch: sequences per step; a file has the sequences of whole steps.
       period: number of sequences after which they repeat; None if they never repeat.
     """
-    each = rows // phases
+    phase_rows = rows // phases
     size = batch * sum(map(_size, fields.values()))
     part = batch * max(1, PART_BYTES // size)
-    return Layout(fields, phases, each, min(each, period or each), part)
+    return Layout(fields, phases, phase_rows, min(phase_rows, period or phase_rows), part)
 
 
 def _size(field):
@@ -109,23 +109,24 @@ class Entries:
         layout = self.layout
         phase, place = np.divmod(np.arange(count) + row - self.first, layout.rows)
         number, record = np.divmod(place % layout.entries, layout.part)
-        found = np.empty((count, layout.entry_bytes), np.uint8)
+        data = np.empty((count, layout.entry_bytes), np.uint8)
         files = np.stack([phase, number], axis=1)
         for file in np.unique(files, axis=0):
-            here = np.flatnonzero((files == file).all(axis=1))
-            found[here] = self._read(Part(*file.tolist(), 0, 0).name, record[here].tolist())
-        return _arrays(found, layout.fields)
+            of_file = np.flatnonzero((files == file).all(axis=1))
+            name = Part(*file.tolist(), 0, 0).name
+            data[of_file] = self._read(name, record[of_file].tolist())
+        return _arrays(data, layout.fields)
 
     def _read(self, name, records):
         """Reads records as uint8 [records, bytes]."""
         path = self.folder / name
         try:
-            found = b"".join(self._reader(path).read(records))
-            return np.frombuffer(found, np.uint8).reshape(len(records), -1)
+            data = b"".join(self._reader(path).read(records))
+            return np.frombuffer(data, np.uint8).reshape(len(records), -1)
         except (OSError, RuntimeError, ValueError) as error:
-            why = "is damaged" if path.exists() else "is not there"
+            state = "is damaged" if path.exists() else "is missing"
             raise InputError(
-                f"{path} {why}: remove it, and the same command writes it again ({error})"
+                f"{path} {state}: remove it, and the same command writes it again ({error})"
             ) from error
 
     def _reader(self, path):
@@ -139,15 +140,15 @@ class Entries:
         return self._open[path]
 
 
-def _arrays(found, fields):
+def _arrays(data, fields):
     """Splits uint8 [rows, bytes] into {name: array [rows, ...]}."""
     ends = list(itertools.accumulate(map(_size, fields.values())))
     arrays = {}
     for (name, (shape, dtype)), start, end in zip(
         fields.items(), [0, *ends], ends, strict=False
     ):
-        plain = np.ascontiguousarray(found[:, start:end])
-        arrays[name] = plain.view(dtype).reshape(len(found), *shape)
+        plain = np.ascontiguousarray(data[:, start:end])
+        arrays[name] = plain.view(dtype).reshape(len(data), *shape)
     return arrays
 
 
@@ -157,14 +158,14 @@ def records(arrays, fields):
         yield b"".join(array.tobytes() for array in row)
 
 
-def write(path, found):
+def write(path, records):
     """Writes records into a file atomically: first a draft, then a rename."""
     from array_record.python import array_record_module
 
     draft = f"{path}.tmp"
     try:
         writer = array_record_module.ArrayRecordWriter(draft, OPTIONS)
-        for record in found:
+        for record in records:
             writer.write(record)
         writer.close()
         handle = os.open(draft, os.O_RDONLY)

@@ -35,27 +35,30 @@ def fill(cache, stage, stream, position, *, mesh, teacher, say):
       InputError: several processes would write the files, or an output is not finite.
     """
     caches.check(cache, teacher)
-    todo = cache.missing()
-    if not todo:
+    missing = cache.missing()
+    if not missing:
         return
     if jax.process_count() > 1:
         raise InputError(
-            f"--cache {cache.folder} lacks {len(todo)} files, which {jax.process_count()} "
+            f"--cache {cache.folder} lacks {len(missing)} files, which {jax.process_count()} "
             "processes would all write: fill it by a run of one process; any number may read it"
         )
-    with _alone(cache.folder):
-        known = caches.read(cache.root) | {cache.name: cache.identity(teacher)}
-        text = json.dumps(known, indent=2) + "\n"
+    with _locked(cache.folder):
+        identities = caches.read(cache.root) | {cache.name: cache.identity(teacher)}
+        text = json.dumps(identities, indent=2) + "\n"
         checksums.write_atomically(cache.root / "cache.json", text)
-        written = _parts(cache, todo, stage, stream, position, mesh)
+        written = _parts(cache, missing, stage, stream, position, mesh)
         for number, (part, records) in enumerate(written):
-            if number * 10 // len(todo) > (number - 1) * 10 // len(todo):  # at every tenth
-                say(f"cache {cache.folder}: writing file {number + 1} of {len(todo)}")
+            if number * 10 // len(missing) > (number - 1) * 10 // len(
+                missing
+            ):  # at every tenth
+                say(f"cache {cache.folder}: writing file {number + 1} of {len(missing)}")
             entries.write(cache.folder / part.name, records)
 
 
 @contextlib.contextmanager
-def _alone(folder):
+def _locked(folder):
+    """Creates the folder and locks it: one process at a time may write there."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = disk.lock(folder, option="--cache")
     try:
@@ -65,39 +68,39 @@ def _alone(folder):
             os.close(handle)
 
 
-def _parts(cache, todo, stage, stream, position, mesh):
+def _parts(cache, missing, stage, stream, position, mesh):
     """Yields (part, iterator of its records); consume each iterator before the next part."""
-    ask, at, size = _asking(stage, mesh), 0, cache.batch // cache.slices
-    for part in todo:
+    targets, index, size = _compiled(stage, mesh), 0, cache.batch // cache.slices
+    for part in missing:
         first = cache.layout.first_row(part)
-        position = _pass_over(stream, position, first - at)
-        at = first + size * math.ceil(part.count / size)
-        addresses, position = stream.take(position, at - first)
+        position = _skip(stream, position, first - index)
+        index = first + size * math.ceil(part.count / size)
+        addresses, position = stream.take(position, index - first)
         step = cache.start + part.phase * (stage.steps // cache.layout.phases)
-        cuts = [addresses[a : a + size] for a in range(0, len(addresses), size)]
-        found = _answers(ask, stage.task.frozen, map(stream.rows, cuts), step, mesh)
-        each = (entries.records(arrays, cache.layout.fields) for arrays in found)
-        yield part, itertools.islice(itertools.chain.from_iterable(each), part.count)
+        slices = [addresses[i : i + size] for i in range(0, len(addresses), size)]
+        outputs = _outputs(targets, stage.task.frozen, map(stream.rows, slices), step, mesh)
+        records = (entries.records(arrays, cache.layout.fields) for arrays in outputs)
+        yield part, itertools.islice(itertools.chain.from_iterable(records), part.count)
 
 
-def _asking(stage, mesh):
+def _compiled(stage, mesh):
     """Compiled function (frozen, batch, step) -> {name: array}, the teacher outputs."""
 
-    def ask(frozen, batch, step):
+    def targets(frozen, batch, step):
         return stage.targets.make(frozen, stage.task.prepare(batch), step)
 
-    return jax.jit(ask, out_shardings=sharding.batch_sharding(mesh))
+    return jax.jit(targets, out_shardings=sharding.batch_sharding(mesh))
 
 
-def _answers(ask, frozen, batches, step, mesh):
+def _outputs(targets, frozen, batches, step, mesh):
     """Yields {name: NumPy array} of each batch, while the devices compute the next one."""
-    before = None
+    previous = None
     for batch in batches:
-        now = ask(frozen, sharding.put(batch, mesh), jnp.int32(step))
-        if before is not None:
-            yield _finite(before)
-        before = now
-    yield _finite(before)
+        current = targets(frozen, sharding.put(batch, mesh), jnp.int32(step))
+        if previous is not None:
+            yield _finite(previous)
+        previous = current
+    yield _finite(previous)
 
 
 def _finite(arrays):
@@ -106,13 +109,13 @@ def _finite(arrays):
     for name, array in arrays.items():
         if jnp.issubdtype(array.dtype, jnp.floating) and not np.isfinite(array).all():
             raise InputError(
-                f"--cache: {name} has values that are not finite as {array.dtype}; keep them "
-                "in bfloat16 or float32, or train a teacher whose own are finite"
+                f"--cache: {name} has values that are not finite as {array.dtype}; set "
+                "config.transfer.cache_dtype to bfloat16 or float32, or train another teacher"
             )
     return arrays
 
 
-def _pass_over(stream, position, count):
+def _skip(stream, position, count):
     """Position after `count` more sequences; they are planned but not read."""
     for first in range(0, count, AT_ONCE):
         _, position = stream.take(position, min(AT_ONCE, count - first))

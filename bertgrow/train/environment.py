@@ -29,18 +29,18 @@ def describe(mesh=None):
     }
 
 
-def differences(saved, now):
+def differences(saved, current):
     """Lists the differences as text, e.g. `threads: 2 then, 1 now`.
 
     Runs with an empty list are bit-identical. Processor and threads are compared only if the
     devices are CPUs.
     """
-    on_cpu = saved.get("device") == now.get("device") == "cpu"
+    on_cpu = saved.get("device") == current.get("device") == "cpu"
     hosts = set() if on_cpu else {"processor", "threads"}
     return [
-        f"{name}: {saved.get(name)} then, {now.get(name)} now"
-        for name in sorted((saved.keys() | now.keys()) - hosts)
-        if saved.get(name) != now.get(name)
+        f"{name}: {saved.get(name)} then, {current.get(name)} now"
+        for name in sorted((saved.keys() | current.keys()) - hosts)
+        if saved.get(name) != current.get(name)
     ]
 
 

@@ -9,7 +9,7 @@ from bertgrow.train import loop, sharding
 
 
 def evaluate(
-    task, params, batches, *, now=0, mesh=None, accumulate=1, step=None, stop=lambda: False
+    task, params, batches, *, step=0, mesh=None, accumulate=1, compiled=None, stop=lambda: False
 ):
     """Computes the means of the metrics over held-out batches.
 
@@ -18,9 +18,9 @@ def evaluate(
       params: parameter tree on `mesh`.
       batches: iterable of dicts of NumPy arrays, this process's part of each batch; all
         batches have the same shape.
-      now: step of the run, for `task.view`.
+      step: step of the run, for `task.masked_params`.
       mesh, accumulate: as in `loop.steps`.
-      step: compiled function from `compile_evaluation`; compiled here by default.
+      compiled: function from `compile_evaluation`; made here by default.
       stop: function called before every batch; true stops the evaluation, e.g.
         `lambda: request.requested`. With several processes it must return the same value in
         all of them; otherwise they deadlock.
@@ -30,31 +30,36 @@ def evaluate(
     """
     mesh = mesh or sharding.make_mesh()
     frozen, sums = loop.on_mesh(task.frozen, mesh), []
-    for rows in batches:
+    for batch in batches:
         if stop():
             return None
-        batch = sharding.put(rows, mesh)
-        step = step or compile_evaluation(task, params, batch, mesh, accumulate=accumulate)
-        sums.append(step(params, frozen, batch, np.int32(now)))
+        batch = sharding.put(batch, mesh)
+        compiled = compiled or compile_evaluation(
+            task, params, batch, mesh, accumulate=accumulate
+        )
+        sums.append(compiled(params, frozen, batch, np.int32(step)))
         if len(sums) > 1:  # reading one batch late keeps the devices busy
             sums[-2] = jax.device_get(sums[-2])
-    return {name: _mean([each[name] for each in sums]) for name in (sums[0] if sums else {})}
+    return {
+        name: _mean([batch_sums[name] for batch_sums in sums])
+        for name in (sums[0] if sums else {})
+    }
 
 
 def make_evaluation(task, accumulate=1):
-    """Makes the pure function `scores(params, frozen, batch, now) -> {name: (sum, count)}`.
+    """Makes the pure function `scores(params, frozen, batch, step) -> {name: (sum, count)}`.
 
     The batch is evaluated in `accumulate` micro-batches, as in the training step, so that
-    evaluation needs the memory of one micro-batch only. `now` is the step of the run.
+    evaluation needs the memory of one micro-batch only. `step` is the step of the run.
     """
 
-    def scores(params, frozen, batch, now):
-        params = task.view(params, now) if task.view else params
+    def scores(params, frozen, batch, step):
+        params = task.masked_params(params, step) if task.masked_params else params
         if accumulate == 1:
             return task.evaluate(params, frozen, batch)
         evaluate = functools.partial(task.evaluate, params, frozen)
         parts = jax.lax.map(evaluate, loop.micro_batches(batch, accumulate))
-        return {name: _together(*pair) for name, pair in parts.items()}
+        return {name: _merge(*pair) for name, pair in parts.items()}
 
     return scores
 
@@ -63,21 +68,21 @@ def compile_evaluation(task, params, batch, mesh, *, accumulate=1):
     """Compiles `make_evaluation` ahead of time; arguments as in `loop.compile_step`.
 
     Returns:
-      The compiled function (params, frozen, batch, now); `now` is the step of the run.
+      The compiled function (params, frozen, batch, step); `step` is the step of the run.
     """
     for leaf in jax.tree.leaves(batch):
         sharding.check_batch(leaf.shape[0], mesh, accumulate)
     frozen = loop.on_mesh(task.frozen, mesh)
-    where = jax.tree.map(lambda leaf: leaf.sharding, (params, frozen))
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, (params, frozen))
     jitted = jax.jit(
         make_evaluation(task, accumulate),
-        in_shardings=(*where, sharding.batch_sharding(mesh), sharding.replicated(mesh)),
+        in_shardings=(*shardings, sharding.batch_sharding(mesh), sharding.replicated(mesh)),
         out_shardings=sharding.replicated(mesh),
     )
     return jitted.lower(params, frozen, batch, np.int32(0)).compile()
 
 
-def _together(sums, counts):
+def _merge(sums, counts):
     """Adds the (sum, count) of slices [slices, ...]; takes the maximum if count is None."""
     if counts is None:
         return sums.max(axis=0), None

@@ -28,17 +28,17 @@ def steps(task, state, batches, optimizer, *, until, mesh=None, accumulate=1, st
       step: compiled function from `compile_step`; compiled here by default.
     """
     mesh = mesh or sharding.make_mesh()
-    now, batches = int(state.step), iter(batches)
+    number, batches = int(state.step), iter(batches)
     frozen = on_mesh(task.frozen, mesh)
-    following = _fetch(batches, mesh, now) if now < until else None
-    if step is None and following:
-        step = compile_step(task, optimizer, state, following[0], mesh, accumulate=accumulate)
-    while now < until:
-        batch, position = following
+    next_batch = _fetch(batches, mesh, number) if number < until else None
+    if step is None and next_batch:
+        step = compile_step(task, optimizer, state, next_batch[0], mesh, accumulate=accumulate)
+    while number < until:
+        batch, position = next_batch
         state, metrics = step(state, frozen, batch)
-        now += 1
-        following = _fetch(batches, mesh, now) if now < until else None
-        yield StepInfo(now, state, metrics, position)
+        number += 1
+        next_batch = _fetch(batches, mesh, number) if number < until else None
+        yield StepInfo(number, state, metrics, position)
 
 
 def make_step(task, optimizer, accumulate=1):
@@ -61,9 +61,9 @@ def make_step(task, optimizer, accumulate=1):
         updates, opt_state = optimizer.update(
             gradients, state.opt_state, state.params, step=state.step
         )
-        rate = optax.tree.get(opt_state, "rate")
-        if rate is not None:
-            metrics["rate"] = rate
+        learning_rate = optax.tree.get(opt_state, "rate")
+        if learning_rate is not None:
+            metrics["rate"] = learning_rate
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, opt_state, state.key), metrics
 
@@ -79,23 +79,24 @@ def gradients_of(task, params, frozen, inputs, key, step, accumulate=1):
     """
 
     def loss_of(params, inputs, key):
-        params = task.view(params, step) if task.view else params
+        params = task.masked_params(params, step) if task.masked_params else params
         loss, metrics = task.loss(params, frozen, inputs, key, step)
         return loss, {"loss": loss} | metrics
 
-    both = jax.grad(loss_of, has_aux=True)
+    gradients_and_metrics = jax.grad(loss_of, has_aux=True)
     if accumulate == 1:
-        return both(params, inputs, key)
+        return gradients_and_metrics(params, inputs, key)
 
     def add(total, slice_and_number):
-        rows, number = slice_and_number
-        part = both(params, rows, jax.random.fold_in(key, number))
+        inputs, number = slice_and_number
+        part = gradients_and_metrics(params, inputs, jax.random.fold_in(key, number))
         return jax.tree.map(jnp.add, total, part), None
 
     slices = micro_batches(inputs, accumulate)
-    one = jax.tree.map(lambda leaf: leaf[0], slices)
+    first = jax.tree.map(lambda leaf: leaf[0], slices)
     zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(both, params, one, key)
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(gradients_and_metrics, params, first, key),
     )
     total, _ = jax.lax.scan(add, zeros, (slices, jnp.arange(accumulate)))
     return total
@@ -109,8 +110,8 @@ def micro_batches(batch, accumulate):
     """
 
     def cut(leaf):
-        rows = leaf.reshape(leaf.shape[0] // accumulate, accumulate, *leaf.shape[1:])
-        return jnp.swapaxes(rows, 0, 1)
+        slices = leaf.reshape(leaf.shape[0] // accumulate, accumulate, *leaf.shape[1:])
+        return jnp.swapaxes(slices, 0, 1)
 
     return jax.tree.map(cut, batch)
 
@@ -129,12 +130,11 @@ def compile_step(task, optimizer, state, batch, mesh, *, accumulate=1):
     for leaf in jax.tree.leaves(batch):
         sharding.check_batch(leaf.shape[0], mesh, accumulate)
     frozen = on_mesh(task.frozen, mesh)
-    where = jax.tree.map(lambda leaf: leaf.sharding, state)
-    rows, everywhere = sharding.batch_sharding(mesh), sharding.replicated(mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, (state, frozen))
     jitted = jax.jit(
         make_step(task, optimizer, accumulate),
-        in_shardings=(where, jax.tree.map(lambda leaf: leaf.sharding, frozen), rows),
-        out_shardings=(where, everywhere),
+        in_shardings=(*shardings, sharding.batch_sharding(mesh)),
+        out_shardings=(shardings[0], sharding.replicated(mesh)),
         donate_argnums=0,
     )
     return jitted.lower(state, frozen, batch).compile()
@@ -149,7 +149,7 @@ def state_shapes(task, optimizer, mesh):
     """Returns a TrainState of shapes with shardings, for compilation and for restoring."""
     shapes = jax.eval_shape(_new(task, optimizer), jax.random.key(0))
     return jax.tree.map(
-        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,
         sharding.state_shardings(task, optimizer, mesh),
     )
@@ -159,8 +159,8 @@ def on_mesh(frozen, mesh):
     """Replicates arrays over the mesh, except those that are already on its devices."""
 
     def place(leaf):
-        where = getattr(leaf, "sharding", None)
-        if where is not None and where.device_set == set(mesh.devices.flat):
+        current = getattr(leaf, "sharding", None)
+        if current is not None and current.device_set == set(mesh.devices.flat):
             return leaf
         return jax.device_put(leaf, sharding.replicated(mesh))
 

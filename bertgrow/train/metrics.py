@@ -79,8 +79,8 @@ def cut(path, step):
     """
     if not os.path.exists(path):
         return
-    kept = [json.dumps(row) for row in _rows(path) if row["step"] <= step]
-    checksums.write_atomically(path, "".join(line + "\n" for line in kept))
+    lines = [json.dumps(row) + "\n" for row in _rows(path) if row["step"] <= step]
+    checksums.write_atomically(path, "".join(lines))
 
 
 def differences(one, other):
@@ -89,17 +89,17 @@ def differences(one, other):
     All metrics except those in `WALL_CLOCK` must be bit-identical. Rows of changed recipe
     fields contain no metrics and are ignored.
     """
-    found = []
+    lines = []
     one, other = ([row for row in rows if row.get("split") != CHANGE] for rows in (one, other))
     if len(one) != len(other):
-        found.append(f"{len(one)} rows and {len(other)} rows")
+        lines.append(f"{len(one)} rows and {len(other)} rows")
     for a, b in zip(one, other, strict=False):
         for name in sorted((a.keys() | b.keys()) - set(WALL_CLOCK)):
             # Compare as text, so that NaN equals NaN; float repr is exact.
             left, right = (json.dumps(row.get(name), sort_keys=True) for row in (a, b))
             if left != right:
-                found.append(f"step {a.get('step')} {name}: {left} and {right}")
-    return found
+                lines.append(f"step {a.get('step')} {name}: {left} and {right}")
+    return lines
 
 
 def check_finite(metrics, *, step, position, rows, checkpoint=None):
@@ -134,7 +134,7 @@ def _figures(row):
     """Yields (name, number) of all metrics except the step; list items are numbered."""
     for name, value in row.items():
         if isinstance(value, list):
-            yield from ((f"{name}/{place:02d}", each) for place, each in enumerate(value))
+            yield from ((f"{name}/{i:02d}", number) for i, number in enumerate(value))
         elif isinstance(value, (int, float)) and name != "step":
             yield name, value
 

@@ -1,8 +1,8 @@
 """Learning-rate schedules: pure functions of the run's step, `TrainState.step`.
 
-Each function returns `rate(step)`, where `step` counts the updates already made. The update
-from step s to s + 1 uses the schedule's value at s + 1, so that the first update of a run,
-and of a stage, has a learning rate above zero.
+Each function returns `learning_rate(step)`, where `step` counts the updates already made. The
+update from step s to s + 1 uses the schedule's value at s + 1, so that the first update of a
+run, and of a stage, has a learning rate above zero.
 """
 
 import jax.numpy as jnp
@@ -22,11 +22,11 @@ def default(*, peak, total, start=0, warmup=0):
       warmup: warm-up steps of this stage; 0 for none.
     """
 
-    def rate(step):
-        now = step + 1
-        return peak * jnp.maximum(total - now, 0) / total * _ramp(now - start, warmup)
+    def learning_rate(step):
+        number = step + 1
+        return peak * jnp.maximum(total - number, 0) / total * _ramp(number - start, warmup)
 
-    return rate
+    return learning_rate
 
 
 def published(*, peak, end, decay_steps, warmup, start=0):
@@ -39,14 +39,15 @@ def published(*, peak, end, decay_steps, warmup, start=0):
     """
 
     def decayed(steps):
-        left = jnp.maximum(decay_steps - steps, 0) / decay_steps
-        return end + (peak - end) * left
+        fraction = jnp.maximum(decay_steps - steps, 0) / decay_steps
+        return end + (peak - end) * fraction
 
-    def rate(step):
-        now = step + 1 - start
-        return jnp.where(now < warmup, decayed(warmup) * _ramp(now, warmup), decayed(now))
+    def learning_rate(step):
+        number = step + 1 - start
+        rising = decayed(warmup) * _ramp(number, warmup)
+        return jnp.where(number < warmup, rising, decayed(number))
 
-    return rate
+    return learning_rate
 
 
 def wsd(*, peak, total, decay_steps, start=0, warmup=0):
@@ -55,26 +56,26 @@ def wsd(*, peak, total, decay_steps, start=0, warmup=0):
     Every stage warms up again, as in `default`.
     """
 
-    def rate(step):
-        now = step + 1
-        cooling = jnp.clip((total - now) / max(decay_steps, 1), 0, 1)
-        return peak * cooling * _ramp(now - start, warmup)
+    def learning_rate(step):
+        number = step + 1
+        decay = jnp.clip((total - number) / max(decay_steps, 1), 0, 1)
+        return peak * decay * _ramp(number - start, warmup)
 
-    return rate
+    return learning_rate
 
 
-def rewind(rate, steps):
-    """Delays the schedule `rate` by `steps`, so that a grown model is earlier on it.
+def rewind(schedule, steps):
+    """Delays a schedule by `steps`, so that a grown model is earlier on it.
 
     "restart_steps" of Shen et al. (2022), "Staged training", section 4: a grown model gets the
     learning rate of a large model that is equally far in its own run. If a run is delayed by R
     steps, a schedule of `total - R` steps still ends with the run.
 
     Args:
-      rate: function of the delayed step; its `start` is also a delayed step.
+      schedule: function of the delayed step; its `start` is also a delayed step.
       steps: number of steps by which the schedule is behind the run.
     """
-    return lambda step: rate(step - steps)
+    return lambda step: schedule(step - steps)
 
 
 def rewarm(is_new, *, start, warmup):

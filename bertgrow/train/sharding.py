@@ -59,13 +59,13 @@ def _sizes(spec, num_devices):
 
 def spec_of(shape, names, mesh, rules=RULES):
     """Returns the `jax.P` of a leaf. Each mesh axis shards the first axis that it divides."""
-    taken, spec = set(), []
+    used, spec = set(), []
     for size, name in zip(shape, names, strict=True):
-        along = rules.get(tree.base(name))
-        if along in taken or along is None or size % mesh.shape[along]:
-            along = None
-        taken.add(along)
-        spec.append(along)
+        mesh_axis = rules.get(tree.base(name))
+        if mesh_axis in used or mesh_axis is None or size % mesh.shape[mesh_axis]:
+            mesh_axis = None
+        used.add(mesh_axis)
+        spec.append(mesh_axis)
     return jax.P(*spec)
 
 
@@ -82,15 +82,15 @@ def state_shardings(task, optimizer, mesh, rules=RULES):
     """Returns the NamedShardings of a TrainState; moments are sharded like their weights."""
     params = jax.eval_shape(task.init, jax.random.key(0))
     opt_state = jax.eval_shape(optimizer.init, params)
-    where, everywhere = shardings(params, task.axes, mesh, rules), replicated(mesh)
+    of_params, everywhere = shardings(params, task.axes, mesh, rules), replicated(mesh)
     moments = optax.tree.map_params(
         optimizer,
         lambda _, sharding: sharding,
         opt_state,
-        where,
+        of_params,
         transform_non_params=lambda _: everywhere,
     )
-    return TrainState(everywhere, where, moments, everywhere)
+    return TrainState(everywhere, of_params, moments, everywhere)
 
 
 def replicated(mesh):
@@ -102,49 +102,50 @@ def batch_sharding(mesh):
     return NamedSharding(mesh, BATCH)
 
 
-class Whole(NamedTuple):
+class UnshardedAxis(NamedTuple):
     """An axis that has a sharding rule but is not divisible by the mesh axis."""
 
     path: str
     axis: str
     size: int
-    along: str  # mesh axis
-    parts: int
+    mesh_axis: str
+    num_shards: int
 
 
-def whole(axes, shapes, mesh, rules=RULES):
+def unsharded_axes(axes, shapes, mesh, rules=RULES):
     """Lists the axes that are not sharded because the mesh axis does not divide their size."""
-    found = []
+    unsharded = []
 
     def at_leaf(path, names, leaf):
         for size, name in zip(leaf.shape, names, strict=True):
-            along = rules.get(tree.base(name))
-            if along and size % mesh.shape[along]:
-                place = tree.path_name(path)
-                found.append(Whole(place, name, size, along, mesh.shape[along]))
+            mesh_axis = rules.get(tree.base(name))
+            if mesh_axis and size % mesh.shape[mesh_axis]:
+                num_shards = mesh.shape[mesh_axis]
+                unsharded.append(
+                    UnshardedAxis(tree.path_name(path), name, size, mesh_axis, num_shards)
+                )
 
     jax.tree_util.tree_map_with_path(at_leaf, axes, shapes, is_leaf=tree.is_spec)
-    return found
+    return unsharded
 
 
 def check_batch(batch, mesh, accumulate=1):
     """Raises an InputError if a global batch cannot be divided into equal parts."""
     devices = mesh.shape["data"] * mesh.shape["fsdp"]
     if batch % (devices * accumulate):
-        cut = f" and {accumulate} slices" if accumulate > 1 else ""
+        slices = f" and {accumulate} slices" if accumulate > 1 else ""
         raise errors.InputError(
-            f"a batch of {batch} rows does not divide over {devices} devices (data "
-            f"{mesh.shape['data']} x fsdp {mesh.shape['fsdp']}){cut}; choose a multiple of "
+            f"a batch of {batch} sequences does not divide over {devices} devices (data "
+            f"{mesh.shape['data']} x fsdp {mesh.shape['fsdp']}){slices}; choose a multiple of "
             f"{devices * accumulate} or another mesh"
         )
 
 
 def put(batch, mesh):
     """Makes global arrays on the mesh from this process's part of a batch (NumPy arrays)."""
-    where = batch_sharding(mesh)
-    rows = {len(leaf) for leaf in jax.tree.leaves(batch)}
-    for count in rows:
-        check_batch(count * jax.process_count(), mesh)
+    for leaf in jax.tree.leaves(batch):
+        check_batch(len(leaf) * jax.process_count(), mesh)
+    place = batch_sharding(mesh)
     return jax.tree.map(
-        lambda leaf: jax.make_array_from_process_local_data(where, np.asarray(leaf)), batch
+        lambda leaf: jax.make_array_from_process_local_data(place, np.asarray(leaf)), batch
     )

@@ -89,7 +89,7 @@ def copy(student, teacher, *, embedding_norm="identity", embed=None):
         see `fit`. For a student with LayerNorm, "copy".
       embed: for "least_squares", a function (parameters of the student) -> the embeddings of
         student and teacher on one probe batch, each float [batch, length, width], and the
-        token weights `share`, float [batch, length].
+        token weights, float [batch, length].
 
     Returns:
       Parameters of the student, and rows {"path", "what", "why"} in the order of its tree.
@@ -99,39 +99,39 @@ def copy(student, teacher, *, embedding_norm="identity", embed=None):
         raise errors.InputError(
             f"distill: embedding_norm is {embedding_norm!r}; expected {', '.join(NORMS)}"
         )
-    given, rows = named_tree.by_path(teacher), []
+    weights, rows = named_tree.by_path(teacher), []
 
     def at_leaf(path, leaf):
         path = tree.path_name(path)
-        what, why = _fate(path, given, embedding_norm)
+        what, why = _fate(path, weights, embedding_norm)
         if not path.startswith("layers/"):
             rows.append({"path": path, "what": what, "why": why})
-        return _same_shape(path, given[path], leaf) if what == "copied" else leaf
+        return _same_shape(path, weights[path], leaf) if what == "copied" else leaf
 
     copied = jax.tree_util.tree_map_with_path(at_leaf, student)
     rows.append({"path": "layers", "what": "fresh", "why": "learnt by transfer"})
-    left = given.keys() - named_tree.by_path(student).keys()
+    unused = weights.keys() - named_tree.by_path(student).keys()
     rows += [
         {"path": path, "what": "left", "why": "the student has none"}
-        for path in sorted(left)
+        for path in sorted(unused)
         if not path.startswith("layers/")
     ]
     if embedding_norm == "least_squares":
-        norm, rest = fit(*embed(copied))
+        norm, unexplained = fit(*embed(copied))
         copied = copied | {"embeddings": copied["embeddings"] | {"norm": norm}}
         for row in rows:
             if row["what"] == "fitted":
-                row["why"] += f"; {float(rest):.1%} of its variance is left"
+                row["why"] += f"; {float(unexplained):.1%} of its variance is unexplained"
     return copied, rows
 
 
-def fit(before, after, share):
+def fit(before, after, token_weights):
     """Least-squares scale and shift per channel from `before` to `after`.
 
     Args:
       before: float [batch, length, width], embeddings with scale 1 and shift 0.
       after: float, same shape, the teacher's embeddings.
-      share: float [batch, length], weights of the tokens, which sum to one.
+      token_weights: float [batch, length], sum to one.
 
     Returns:
       {"scale", "bias"}, float32 [width], and the fraction of unexplained variance, a scalar.
@@ -139,36 +139,36 @@ def fit(before, after, share):
     before, after = before.astype(jnp.float32), after.astype(jnp.float32)
 
     def mean(values):
-        return jnp.sum(values * share[..., None], axis=(0, 1), keepdims=True)
+        return jnp.sum(values * token_weights[..., None], axis=(0, 1), keepdims=True)
 
     x, y = before - mean(before), after - mean(after)
     spread = mean(x * x)
     scale = jnp.where(spread > 0, mean(x * y) / jnp.where(spread > 0, spread, 1), 1)
     bias = mean(after) - scale * mean(before)
-    left = mean(jnp.square(y - scale * x)).sum() / mean(y * y).sum()
-    return {"scale": scale[0, 0], "bias": bias[0, 0]}, left
+    unexplained = mean(jnp.square(y - scale * x)).sum() / mean(y * y).sum()
+    return {"scale": scale[0, 0], "bias": bias[0, 0]}, unexplained
 
 
-def _fate(path, given, embedding_norm):
+def _fate(path, teacher_weights, embedding_norm):
     """What is done with a leaf of the student, and why."""
     if path.startswith("layers/"):
         return "fresh", "learnt by transfer"
     if path.startswith("pooler/"):
-        return "fresh", "the teacher's reads its own last features"
+        return "fresh", "the teacher's head was trained on its own last features"
     if path.startswith(f"{NORM}/") and embedding_norm == "least_squares":
         return "fitted", "to the teacher's embeddings"
     if path.startswith(f"{NORM}/") and embedding_norm == "identity":
         return "fresh", "the teacher's is a LayerNorm"
-    if path not in given:
+    if path not in teacher_weights:
         return "fresh", "the teacher has none"
     return "copied", "same name and shape"
 
 
-def _same_shape(path, theirs, ours):
-    if theirs.shape != ours.shape:
+def _same_shape(path, teacher, student):
+    if teacher.shape != student.shape:
         raise errors.InputError(
-            f"distill: {path} is {theirs.shape} in the teacher and {ours.shape} in the "
-            "student; what is copied must be equal: change the student's sizes"
+            f"distill: {path} is {teacher.shape} in the teacher and {student.shape} in the "
+            "student; copied weights must have equal shapes: change the student's sizes"
         )
     # A copy, because training donates the student's buffers and the teacher's are still used.
-    return jnp.array(theirs, dtype=ours.dtype)
+    return jnp.array(teacher, dtype=student.dtype)

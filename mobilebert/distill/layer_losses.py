@@ -1,8 +1,8 @@
 """Losses of layer-wise knowledge transfer: distances between student and teacher maps.
 
-Every loss is a sum over tokens of the weight `share` times a distance. If `share` sums to one
-over the global batch, the losses of micro-batches can be added (`types.Task`). All results
-are float32; leading axes, e.g. the layers, are kept.
+Every loss is a weighted sum over tokens of a distance. If the weights sum to one over the
+global batch, the losses of micro-batches can be added (`types.Task`). All results are float32;
+leading axes, e.g. the layers, are kept.
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mobilebert.models.maps import Watch
+from mobilebert.models.encoder import Hook
 
 EPSILON = 1e-12
 
@@ -25,7 +25,7 @@ class Factors(NamedTuple):
     variance: float = 5.0
 
 
-def judge(share, factors=None, features="split"):
+def hook(token_weights, factors=None, features="split"):
     """Builds the per-layer transfer losses.
 
     There are two differences from the published code. Means and variances are compared with
@@ -34,14 +34,14 @@ def judge(share, factors=None, features="split"):
     equal; the published cross-entropy adds the entropy of the teacher, a constant.
 
     Args:
-      share: float [batch, length], see `token_share`.
+      token_weights: float [batch, length], see `weigh_tokens`.
       factors: `Factors`; None for the published ones. A term with factor 0 is omitted; without
         the attention term the teacher's scores may be None.
       features: "split" into normalised, mean and variance terms, as in the published code; or
         "plain", the squared distance of the paper, weighted by `factors.hidden`.
 
     Returns:
-      `Watch`, a hook; its functions return {name of the term: float32 [...]}.
+      `Hook`; its functions return {name of the term: float32 [...]}.
     """
     factors = factors or Factors()
     forms = {
@@ -55,11 +55,14 @@ def judge(share, factors=None, features="split"):
 
     def over(distances, student, teacher):
         teacher = jax.lax.stop_gradient(teacher)
-        wanted = {name: each for name, each in distances.items() if getattr(factors, name)}
-        return {name: each(student, teacher, share) for name, each in wanted.items()}
+        return {
+            name: distance(student, teacher, token_weights)
+            for name, distance in distances.items()
+            if getattr(factors, name)
+        }
 
-    by_scores = {"attention": attention_distance}
-    return Watch(*(functools.partial(over, each) for each in (forms[features], by_scores)))
+    of_scores = {"attention": attention_distance}
+    return Hook(functools.partial(over, forms[features]), functools.partial(over, of_scores))
 
 
 def total(terms, num_layers, factors=None):
@@ -78,7 +81,7 @@ def total(terms, num_layers, factors=None):
     return sum(getattr(factors, name) * term for name, term in terms.items()) / num_layers
 
 
-def token_share(is_real, *, count="real"):
+def weigh_tokens(is_real, *, count="real"):
     """Equal weights that sum to one over the tokens of a global batch.
 
     Args:
@@ -92,76 +95,76 @@ def token_share(is_real, *, count="real"):
     return counted / jnp.maximum(counted.sum(), 1)
 
 
-def feature_distance(student, teacher, share):
+def feature_distance(student, teacher, token_weights):
     """Mean squared distance of feature maps: "feature map transfer" of the paper.
 
     Args:
       student, teacher: float [..., batch, length, width].
-      share: float [batch, length].
+      token_weights: float [batch, length].
 
     Returns:
       float32 [...].
     """
     gap = student.astype(jnp.float32) - teacher.astype(jnp.float32)
-    return _over_tokens(jnp.square(gap).mean(axis=-1), share)
+    return _over_tokens(jnp.square(gap).mean(axis=-1), token_weights)
 
 
-def hidden_distance(student, teacher, share):
+def hidden_distance(student, teacher, token_weights):
     """`feature_distance` of normalised features, as in the published code."""
-    return feature_distance(normalised(student), normalised(teacher), share)
+    return feature_distance(normalised(student), normalised(teacher), token_weights)
 
 
-def mean_distance(student, teacher, share):
+def mean_distance(student, teacher, token_weights):
     """Squared distance of each token's mean over channels; arguments as above."""
     gap = _statistics(student)[0] - _statistics(teacher)[0]
-    return _over_tokens(jnp.square(gap)[..., 0], share)
+    return _over_tokens(jnp.square(gap)[..., 0], token_weights)
 
 
-def variance_distance(student, teacher, share):
+def variance_distance(student, teacher, token_weights):
     """Distance of each token's biased variance over channels; arguments as above."""
     gap = _statistics(student)[1] - _statistics(teacher)[1]
     # `jnp.abs` has gradient one at zero, which would move a student that equals its teacher.
     sign = jax.lax.stop_gradient(jnp.sign(gap))
-    return _over_tokens((gap * sign)[..., 0], share)
+    return _over_tokens((gap * sign)[..., 0], token_weights)
 
 
-def attention_distance(student, teacher, share):
+def attention_distance(student, teacher, token_weights):
     """KL(teacher || student) of attention probabilities, averaged over heads.
 
-    "Attention transfer" of the paper. Padding keys are masked in the scores; `share` weights
-    the queries, padding included.
+    "Attention transfer" of the paper. Padding keys are masked in the scores; the
+    weights are those of the queries, padding included.
 
     Args:
       student, teacher: float [..., batch, heads, length, length], finite where masked.
-      share: float [batch, length], of the queries.
+      token_weights: float [batch, length], of the queries.
 
     Returns:
       float32 [...].
     """
     divergence = _divergence(teacher.astype(jnp.float32), student.astype(jnp.float32))
-    return _over_tokens(divergence.mean(axis=-2), share)
+    return _over_tokens(divergence.mean(axis=-2), token_weights)
 
 
 @jax.custom_vjp  # the gradient needs only the two softmaxes
-def _divergence(wanted, given):
-    """KL of two softmaxes over the last axis: float32 [...]; `wanted` gets no gradient.
+def _divergence(teacher, student):
+    """KL of two softmaxes over the last axis: float32 [...]; `teacher` gets no gradient.
 
     The maximum is subtracted from both, so that a large offset does not cost precision.
     """
-    wanted, given = (each - each.max(axis=-1, keepdims=True) for each in (wanted, given))
-    shares = jnp.exp(wanted)
-    total = shares.sum(axis=-1)
-    gap = jnp.sum(shares * (wanted - given), axis=-1) / total
-    return gap + jnp.log(jnp.exp(given).sum(axis=-1)) - jnp.log(total)
+    teacher, student = (x - x.max(axis=-1, keepdims=True) for x in (teacher, student))
+    unnormalised = jnp.exp(teacher)
+    total = unnormalised.sum(axis=-1)
+    gap = jnp.sum(unnormalised * (teacher - student), axis=-1) / total
+    return gap + jnp.log(jnp.exp(student).sum(axis=-1)) - jnp.log(total)
 
 
-def _divergence_forward(wanted, given):
-    return _divergence(wanted, given), (wanted, given)
+def _divergence_forward(teacher, student):
+    return _divergence(teacher, student), (teacher, student)
 
 
-def _divergence_backward(kept, gradient):
-    wanted, given = map(jax.nn.softmax, kept)
-    return jnp.zeros_like(wanted), gradient[..., None] * (given - wanted)
+def _divergence_backward(scores, gradient):
+    teacher, student = map(jax.nn.softmax, scores)
+    return jnp.zeros_like(teacher), gradient[..., None] * (student - teacher)
 
 
 _divergence.defvjp(_divergence_forward, _divergence_backward)
@@ -175,12 +178,12 @@ def normalised(features):
 
 def _statistics(features):
     """Mean and biased variance over channels, float32 [..., batch, length, 1]."""
-    wide = features.astype(jnp.float32)
-    mean = wide.mean(axis=-1, keepdims=True)
-    return mean, jnp.square(wide - mean).mean(axis=-1, keepdims=True)
+    x = features.astype(jnp.float32)
+    mean = x.mean(axis=-1, keepdims=True)
+    return mean, jnp.square(x - mean).mean(axis=-1, keepdims=True)
 
 
-def _over_tokens(values, share):
+def _over_tokens(values, token_weights):
     """Weighted sum of [..., batch, length] over tokens: float32 [...]."""
-    share = jnp.expand_dims(share, range(values.ndim - 2))
-    return jnp.sum(values * share, axis=(-2, -1))
+    weights = jnp.expand_dims(token_weights, range(values.ndim - 2))
+    return jnp.sum(values * weights, axis=(-2, -1))

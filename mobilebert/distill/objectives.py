@@ -10,10 +10,10 @@ import functools
 from bertgrow.core.types import Objective, Targets
 from bertgrow.objectives import stages
 from bertgrow.run import workdir
-from mobilebert.distill import copying, schedule, targets, tasks, teacher_outputs, teachers
+from mobilebert.distill import copying, schedule, tasks, teacher_outputs, teachers
 from mobilebert.models import mobilebert
 
-STILL = ("embeddings", "mlm", "nsp", "pooler")  # modules that layer transfer does not train
+FROZEN = ("embeddings", "mlm", "nsp", "pooler")  # modules that layer transfer does not train
 
 
 def _task(context, *, name, is_cached=False):
@@ -41,7 +41,7 @@ def _section(context):
 def _student(context):
     model = context.stage.model
     return tasks.Student(
-        watched=mobilebert.watched(model),
+        with_hook=mobilebert.with_hook(model),
         plain=stages.masked_lm(context),
         prepare_held_out=stages.held_out_masked_lm(context).prepare,
         num_layers=model.num_layers,
@@ -84,13 +84,13 @@ def _is_begun(context):
 def _optimizer(context, axes, *, name):
     if name in ("distill", "auxiliary"):
         return stages.make_optimizer(context, axes)
-    still = tuple(module for module in STILL if module in axes)
+    frozen = tuple(module for module in FROZEN if module in axes)
     if name == "joint":
-        return stages.make_optimizer(context, axes, frozen=still)
+        return stages.make_optimizer(context, axes, frozen=frozen)
     phases = _phases(context.stage)
     factors = schedule.progressive(**phases, below=_section(context).below)
     inner = stages.make_optimizer(
-        context, axes, frozen=still, factors_by_axis={"layers": factors}
+        context, axes, frozen=frozen, factors_by_axis={"layers": factors}
     )
     phases.pop("num_layers")
     return schedule.with_fresh_moments(inner, axes, **phases)
@@ -109,10 +109,13 @@ def _flops(context, *, name):
 def _forward(context, name):
     """{part: forward FLOPs of a sequence} of student and teacher, for the parts in use."""
     config, source = context.stage, teachers.find(context)
-    slots, depth = config.masking.num_predictions(config.length), config.model.num_layers
+    max_predictions, depth = (
+        config.masking.num_predictions(config.length),
+        config.model.num_layers,
+    )
     depth_fraction = (depth + 1) / (2 * depth) if name == "progressive" else 1.0
     for model in (config.model, source.model):
-        parts = context.family.flops(model, config.length, slots)
+        parts = context.family.flops(model, config.length, max_predictions)
         parts["layers"] *= depth_fraction
         if name in ("progressive", "joint"):
             parts = {part: parts[part] for part in ("embeddings", "layers")}
@@ -124,9 +127,9 @@ def _targets(context, *, name):
     config, section = context.stage, _section(context)
     model, has_labels = config.model, name in ("distill", "auxiliary")
     layers = dict(progressive=1, distill=0).get(name, model.num_layers)
-    fields = targets.fields(
-        model, layers=layers, length=config.length, 
-        slots=config.masking.num_predictions(config.length),
+    fields = teacher_outputs.fields(
+        model, layers=layers, length=config.length,
+        max_predictions=config.masking.num_predictions(config.length),
         dtype=section.cache_dtype, attention=section.attention > 0,
         top_k=section.cache_top_k if has_labels else 0,
     )  # fmt: skip
@@ -135,7 +138,7 @@ def _targets(context, *, name):
     _, forward = _forward(context, name)
     return Targets(
         fields=fields,
-        make=targets.ask(teacher, fields, _active(config) if is_phased else None),
+        make=teacher_outputs.targets(teacher, fields, _active(config) if is_phased else None),
         task=_task(context, name=name, is_cached=True),
         phases=model.num_layers if is_phased else 1,
         depends=dict(

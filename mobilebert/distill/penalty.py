@@ -11,16 +11,16 @@ import functools
 import jax.numpy as jnp
 
 from bertgrow.models import encoder
-from mobilebert.models.maps import Watch
+from mobilebert.models.encoder import Hook
 
 FLOAT16_MAX = 65504.0
 # A margin for values inside a block, and for implementations that divide scores by the square
 # root of the head width after the product, not before: a factor of 5.7 at a width of 32.
 LIMIT = FLOAT16_MAX / 8
-EXCESS, GREATEST = "excess", "greatest"
+EXCESS, LARGEST = "excess", "greatest"
 
 
-def penalty(values, limit, share):
+def penalty(values, limit, sequence_weights):
     """Squared logarithm of values above a limit: summed per sequence, averaged over sequences.
 
     It is zero, with zero gradient, for a network below the limit. It uses the logarithm
@@ -33,45 +33,46 @@ def penalty(values, limit, share):
       values: float [batch, ...], e.g. a block's outputs or attention scores; scores of masked
         keys do not count.
       limit: largest magnitude without a penalty, well below `FLOAT16_MAX`.
-      share: float [batch], weights of the sequences, sum to one over the global batch.
+      sequence_weights: float [batch], sum to one over the global batch.
 
     Returns:
       float32 scalar.
     """
     excess = jnp.square(jnp.log(jnp.maximum(_size(values), limit) / limit))
-    return jnp.sum(excess.reshape(len(share), -1).sum(axis=1) * share)
+    return jnp.sum(excess.reshape(len(sequence_weights), -1).sum(axis=1) * sequence_weights)
 
 
-def watch(limit, share, beside=None):
-    """Hook that stores the penalty of each layer under `EXCESS`, for `total`.
+def hook(limit, sequence_weights, inner=None):
+    """`Hook` that stores the penalty of each layer under `EXCESS`, for `total`.
 
     Args:
-      limit, share: as in `penalty`.
-      beside: another `Watch`, whose dicts of terms are kept; or None.
+      limit, sequence_weights: as in `penalty`.
+      inner: another `Hook`, whose dicts of terms are kept; or None.
     """
-    priced = functools.partial(penalty, limit=limit, share=share)
-    return Watch(*(_with(look, EXCESS, priced) for look in beside or (None, None)))
+    of_map = functools.partial(penalty, limit=limit, sequence_weights=sequence_weights)
+    return Hook(*(_with(function, EXCESS, of_map) for function in inner or (None, None)))
 
 
-def watch_scores(beside=None):
-    """Hook that stores the largest score of each layer under `GREATEST`, without masked keys.
+def largest_score_hook(inner=None):
+    """`Hook` that stores the largest score of each layer under `LARGEST`, without masked keys.
 
     Block outputs alone are not enough to decide whether a student fits float16.
     """
-    features, scores = beside or (lambda each, given: {}, None)
-    return Watch(features, _with(scores, GREATEST, lambda scores: _size(scores).max()))
+    features, scores = inner or (lambda layer_map, hook_input: {}, None)
+    return Hook(features, _with(scores, LARGEST, lambda scores: _size(scores).max()))
 
 
-def total(seen):
+def total(hook_outputs):
     """Sum of the penalties of outputs and scores: float32 [layers]."""
-    return seen.features[EXCESS] + seen.scores[EXCESS]
+    return hook_outputs.features[EXCESS] + hook_outputs.scores[EXCESS]
 
 
-def _with(look, name, figure):
-    """Hook function that adds a metric of the map to the terms of `look`, if any."""
+def _with(function, name, metric):
+    """Hook function that adds a metric of the map to the terms of `function`, if any."""
 
-    def run(each, given):
-        return (look(each, given) if look else {}) | {name: figure(each)}
+    def run(layer_map, hook_input):
+        terms = function(layer_map, hook_input) if function else {}
+        return terms | {name: metric(layer_map)}
 
     return run
 

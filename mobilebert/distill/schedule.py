@@ -15,7 +15,7 @@ def phase_steps(steps, num_layers):
     """Steps per layer's phase; raises InputError if `num_layers` does not divide `steps`."""
     if steps <= 0 or steps % num_layers:
         raise errors.InputError(
-            f"layer transfer: {steps} steps do not part into {num_layers} equal phases; "
+            f"layer transfer: {steps} steps do not divide into {num_layers} equal phases; "
             f"give a multiple of {num_layers}, e.g. {-(-steps // num_layers) * num_layers}"
         )
     return steps // num_layers
@@ -54,11 +54,12 @@ def progressive(*, start, steps_per_layer, num_layers, active=3.0, below=0.3):
     """
 
     def factors(step):
-        given = dict(steps_per_layer=steps_per_layer, num_layers=num_layers)
-        now = active_layer(step, start=start, **given)
-        done = (step + 1 - start - now * steps_per_layer) / steps_per_layer
+        current = active_layer(
+            step, start=start, steps_per_layer=steps_per_layer, num_layers=num_layers
+        )
+        done = (step + 1 - start - current * steps_per_layer) / steps_per_layer
         layer = jnp.arange(num_layers)
-        factor = jnp.where(layer == now, active, jnp.where(layer < now, below, 0.0))
+        factor = jnp.where(layer == current, active, jnp.where(layer < current, below, 0.0))
         return factor * wave(done)
 
     return factors

@@ -12,7 +12,7 @@ class SoftLabels(NamedTuple):
     """A teacher's logits, for the whole vocabulary or for its top k tokens."""
 
     logits: Any  # float [batch, predictions, k], up to a constant per prediction
-    pieces: Any = None  # int32 [batch, predictions, k], token ids; None: all, in order
+    tokens: Any = None  # int32 [batch, predictions, k], token ids; None: all, in order
 
 
 def top(logits, k):
@@ -27,11 +27,11 @@ def top(logits, k):
     Returns:
       `SoftLabels` with float32 logits, descending.
     """
-    best, pieces = jax.lax.top_k(logits.astype(jnp.float32), k)
-    return SoftLabels(best - best[..., :1], pieces)
+    best, tokens = jax.lax.top_k(logits.astype(jnp.float32), k)
+    return SoftLabels(best - best[..., :1], tokens)
 
 
-def distillation(logits, labels, targets, share, *, hard=0.5, temperature=1.0):
+def distillation(logits, labels, targets, weights, *, hard=0.5, temperature=1.0):
     """Sum of `hard` times the masked-token loss and `1 - hard` times the soft-label loss.
 
     "Pre-training distillation" of Sun et al. (2020), where `hard` is alpha, 0.5 in the
@@ -42,8 +42,8 @@ def distillation(logits, labels, targets, share, *, hard=0.5, temperature=1.0):
       logits: float [batch, predictions, vocab], the student's, at the masked positions.
       labels: `SoftLabels` of the teacher; they get no gradient.
       targets: int32 [batch, predictions].
-      share: float [batch, predictions], weights that sum to one over the global batch; 0 for
-        padding predictions.
+      weights: float [batch, predictions], sum to one over the global batch; 0 for padding
+        predictions.
       temperature: divides the logits of student and teacher in the soft-label loss.
 
     Returns:
@@ -51,13 +51,13 @@ def distillation(logits, labels, targets, share, *, hard=0.5, temperature=1.0):
       micro-batches.
     """
     parts = {
-        "mlm_loss": losses.cross_entropy(logits, targets, share),
-        "soft_loss": soft_cross_entropy(logits, labels, share, temperature),
+        "mlm_loss": losses.cross_entropy(logits, targets, weights),
+        "soft_loss": soft_cross_entropy(logits, labels, weights, temperature),
     }
     return hard * parts["mlm_loss"] + (1 - hard) * parts["soft_loss"], parts
 
 
-def soft_cross_entropy(logits, labels, share, temperature=1.0):
+def soft_cross_entropy(logits, labels, weights, temperature=1.0):
     """Weighted sum of cross-entropies between teacher and student probabilities.
 
     The sum is multiplied by the square of the temperature (Hinton et al., 2015, section 2). A
@@ -68,10 +68,10 @@ def soft_cross_entropy(logits, labels, share, temperature=1.0):
     Args as in `distillation`; returns a float32 scalar.
     """
     logits = logits.astype(jnp.float32) / temperature
-    wanted = jax.lax.stop_gradient(labels.logits).astype(jnp.float32) / temperature
+    teacher = jax.lax.stop_gradient(labels.logits).astype(jnp.float32) / temperature
     at_labels = logits
-    if labels.pieces is not None:
-        at_labels = jnp.take_along_axis(logits, labels.pieces, axis=-1)
-    expected = jnp.sum(jax.nn.softmax(wanted) * at_labels, axis=-1)
+    if labels.tokens is not None:
+        at_labels = jnp.take_along_axis(logits, labels.tokens, axis=-1)
+    expected = jnp.sum(jax.nn.softmax(teacher) * at_labels, axis=-1)
     entropies = jax.nn.logsumexp(logits, axis=-1) - expected
-    return temperature**2 * jnp.sum(entropies * share)
+    return temperature**2 * jnp.sum(entropies * weights)

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 
 from bertgrow.core import losses
 from bertgrow.core.types import Task
-from mobilebert.distill import layer_losses, penalty, soft_labels, targets
-from mobilebert.models.maps import NOTHING
+from mobilebert.distill import layer_losses, penalty, soft_labels, teacher_outputs
+from mobilebert.models.encoder import NO_MAPS
 
 
 class Student(NamedTuple):
     """The student network and its masked-token task."""
 
-    watched: Any  # a function, see `models.mobilebert.watched`
+    with_hook: Any  # a function, see `models.mobilebert.with_hook`
     plain: Task  # masked-token task: masks training sequences and evaluates
     prepare_held_out: Any  # like `Task.prepare`, for held-out sequences
     num_layers: int
@@ -29,8 +29,8 @@ class Terms(NamedTuple):
     """The losses, their weights and the tokens that count."""
 
     factors: layer_losses.Factors = layer_losses.Factors()
-    features: str = "split"  # split | plain, see `layer_losses.judge`
-    tokens: str = "real"  # real | all, see `layer_losses.token_share`
+    features: str = "split"  # split | plain, see `layer_losses.hook`
+    tokens: str = "real"  # real | all, see `layer_losses.weigh_tokens`
     activation_factor: float = 0.0  # weight of `penalty.penalty`
     activation_limit: float = penalty.LIMIT
 
@@ -50,10 +50,10 @@ def layer_transfer(student, teacher, terms, *, active=None):
 
     def loss(params, frozen, inputs, key, step):
         del key
-        now = None if active is None else active(step)
-        still = jax.lax.stop_gradient(params["embeddings"])
-        theirs = teacher.maps(frozen, inputs, now)
-        outputs = _compared(student, terms, params | {"embeddings": still}, inputs, theirs, now)
+        layer = None if active is None else active(step)
+        fixed = {"embeddings": jax.lax.stop_gradient(params["embeddings"])}
+        teacher_maps = teacher.maps(frozen, inputs, layer)
+        outputs = _compared(student, terms, params | fixed, inputs, teacher_maps, layer)
         total, metrics = _transfer(student, terms, outputs)
         extra, metrics = _with_penalty(terms, outputs, metrics)
         return total + extra, metrics | {"tokens": inputs["real_tokens"].sum()}
@@ -75,17 +75,17 @@ def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_
     def loss(params, frozen, inputs, key, step):
         del key, step
         if auxiliary:
-            theirs = teacher.maps(frozen, inputs, None)
-            outputs = _compared(student, terms, params, inputs, theirs)
+            teacher_maps = teacher.maps(frozen, inputs, None)
+            outputs = _compared(student, terms, params, inputs, teacher_maps)
         else:
-            outputs = student.watched(params, inputs, _watch(terms, inputs))
+            outputs = student.with_hook(params, inputs, _with_penalty_hook(terms, inputs))
         total, metrics = soft_labels.distillation(
             outputs["mlm_logits"], teacher.labels(frozen, inputs), inputs["targets"],
-            inputs["share"], hard=hard, temperature=temperature,
+            inputs["loss_weights"], hard=hard, temperature=temperature,
         )  # fmt: skip
         if next_sentence:
             metrics["nsp_loss"] = losses.cross_entropy(
-                outputs["nsp_logits"], inputs["is_random"], inputs["row_share"]
+                outputs["nsp_logits"], inputs["is_random"], inputs["sequence_weights"]
             )
             total += metrics["nsp_loss"]
         if auxiliary:
@@ -106,56 +106,56 @@ def _task(student, teacher, terms, loss, *, is_observed):
 
     def weighted(inputs, batch):
         is_real = inputs["tokens"] != student.pad_id
-        share = layer_losses.token_share(is_real, count=terms.tokens)
-        told = {name: batch[name] for name in targets.NAMES if name in batch}
-        return inputs | told | {"token_share": share}
+        weights = layer_losses.weigh_tokens(is_real, count=terms.tokens)
+        cached = {name: batch[name] for name in teacher_outputs.NAMES if name in batch}
+        return inputs | cached | {"token_weights": weights}
 
     def evaluate(params, frozen, batch):
-        inputs, judge, theirs = weighted(student.prepare_held_out(batch), batch), None, NOTHING
+        inputs, hook, maps = weighted(student.prepare_held_out(batch), batch), None, NO_MAPS
         if is_observed and teacher.is_live:
-            judge, theirs = _judge(terms, inputs), teacher.maps(frozen, inputs, None)
-        watch = penalty.watch_scores(judge)
-        parts = _parts(student.watched(params, inputs, watch, theirs))
-        found = {"score_max": (parts.pop(penalty.GREATEST), None)}
-        count = (inputs["token_share"] > 0).sum().astype(jnp.float32)
-        found |= {f"transfer_{name}": (x * count, count) for name, x in parts.items()}
-        return plain.evaluate(params, (), batch) | found
+            hook, maps = _losses_hook(terms, inputs), teacher.maps(frozen, inputs, None)
+        hook = penalty.largest_score_hook(hook)
+        parts = _parts(student.with_hook(params, inputs, hook, maps))
+        metrics = {"score_max": (parts.pop(penalty.LARGEST), None)}
+        count = (inputs["token_weights"] > 0).sum().astype(jnp.float32)
+        metrics |= {f"transfer_{name}": (x * count, count) for name, x in parts.items()}
+        return plain.evaluate(params, (), batch) | metrics
 
     return Task(plain.init, prepare, loss, evaluate, plain.axes)
 
 
-def _compared(student, terms, params, inputs, theirs, active=None):
+def _compared(student, terms, params, inputs, teacher_maps, active=None):
     """The student's outputs, with layer losses against the teacher's maps."""
-    watch = _watch(terms, inputs, _judge(terms, inputs))
-    return student.watched(params, inputs, watch, theirs, active)
+    hook = _with_penalty_hook(terms, inputs, _losses_hook(terms, inputs))
+    return student.with_hook(params, inputs, hook, teacher_maps, active)
 
 
-def _judge(terms, inputs):
-    return layer_losses.judge(inputs["token_share"], terms.factors, terms.features)
+def _losses_hook(terms, inputs):
+    return layer_losses.hook(inputs["token_weights"], terms.factors, terms.features)
 
 
-def _watch(terms, inputs, judge=None):
-    """Hook for every layer: the layer losses, and the activation penalty if it has a weight."""
+def _with_penalty_hook(terms, inputs, hook=None):
+    """Adds the activation penalty, if it has a weight, to the hook of the layer losses."""
     if not terms.activation_factor:
-        return judge
-    return penalty.watch(terms.activation_limit, inputs["row_share"], judge)
+        return hook
+    return penalty.hook(terms.activation_limit, inputs["sequence_weights"], hook)
 
 
 def _parts(outputs):
     """{name of the metric: float32 [layers]} of all hook outputs."""
-    return outputs["seen"].features | outputs["seen"].scores
+    return outputs["hook_outputs"].features | outputs["hook_outputs"].scores
 
 
 def _transfer(student, terms, outputs):
     """Transfer loss of the given layers, and each term averaged over them."""
     parts = _parts(outputs)
     parts.pop(penalty.EXCESS, None)
-    each = layer_losses.total(parts, student.num_layers, terms.factors)
-    return each.sum(), {f"transfer_{name}": part.mean() for name, part in parts.items()}
+    layers = layer_losses.total(parts, student.num_layers, terms.factors)
+    return layers.sum(), {f"transfer_{name}": part.mean() for name, part in parts.items()}
 
 
 def _with_penalty(terms, outputs, metrics):
     if not terms.activation_factor:
         return 0.0, metrics
-    cost = penalty.total(outputs["seen"]).sum()
+    cost = penalty.total(outputs["hook_outputs"]).sum()
     return terms.activation_factor * cost, metrics | {"activation_penalty": cost}

@@ -17,14 +17,14 @@ def checkpoints(folder):
     return checkpoint.Checkpoints(Path(folder) / "checkpoints")
 
 
-def find(folder, vocab_size, kept=None):
+def find(folder, vocab_size, pinned=None):
     """Finds the model of a run and the checkpoint to use as teacher.
 
     Args:
       folder: the working directory of the run, which may still be training.
       vocab_size: of the student, for a recipe that takes it from the store.
-      kept: {"step", "digest"} of the checkpoint that the student began with; None: the student
-        begins now, with the newest checkpoint.
+      pinned: {"step", "digest"} of the checkpoint that the student began with; None: the
+        student begins now, with the newest checkpoint.
 
     Returns:
       `MobileBertConfig`, step and digest.
@@ -35,14 +35,14 @@ def find(folder, vocab_size, kept=None):
         with.
     """
     model, begins = _last_stage(folder, vocab_size)
-    if kept is not None:
-        _check_same(folder, **kept)
-        return model, kept["step"], kept["digest"]
+    if pinned is not None:
+        _check_same(folder, **pinned)
+        return model, pinned["step"], pinned["digest"]
     step, digest = newest(folder)
     if begins and step <= begins:
         raise InputError(
-            f"{FIELD} {folder} is at step {step}, and the model that teaches is that of its "
-            f"last stage, which begins at {begins}; train it further first"
+            f"{FIELD} {folder} is at step {step}, and the teacher is the model of its last "
+            f"stage, which begins at {begins}; train it further first"
         )
     return model, step, digest
 
@@ -74,21 +74,21 @@ def _newest(folder, steps):
         step = saves.latest()
         digest = None if step is None else saves.digest(step)
     if step is None:
-        raise InputError(f"{FIELD} {folder} holds no checkpoint; train it first")
+        raise InputError(f"{FIELD} {folder} has no checkpoint; train it first")
     if digest is None:
         raise InputError(
-            f"{FIELD} {folder}: its checkpoint {step} went away while it was read, since that "
-            "run goes on; start again, or give a copy of its working directory"
+            f"{FIELD} {folder}: its checkpoint {step} was removed while it was read, since "
+            "that run goes on; start again, or give a copy of its working directory"
         )
     return step, digest
 
 
 def _check_same(folder, step, digest):
     with checkpoints(folder) as saves:
-        now = saves.digest(step)
-    if now != digest:
-        found = f"now is {now[:12]}" if now else "is gone"
+        present = saves.digest(step)
+    if present != digest:
+        state = f"now is {present[:12]}" if present else "is missing"
         raise InputError(
             f"{FIELD} {folder}: this run began with its checkpoint {step}, {digest[:12]}, "
-            f"which {found}; bring that one back from a copy, or use another --workdir"
+            f"which {state}; restore it from a copy, or use another --workdir"
         )

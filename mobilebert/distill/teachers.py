@@ -32,7 +32,7 @@ def find(context):
     settings, index, task = context.settings, context.index, context.stage.task
     folder = settings.sections["transfer"].teacher
     if folder:
-        vocab_size, pinned = context.stage.model.vocab_size, settings.lent.get(folder)
+        vocab_size, pinned = context.stage.model.vocab_size, settings.pinned.get(folder)
         model, step, digest = teacher_checkpoint.find(folder, vocab_size, pinned)
         return Source(model, step, folder, digest)
     for stage in reversed(settings.stages[:index]):
@@ -64,27 +64,27 @@ def frozen(source, dtype):
 
     def shapes(mesh):
         params = jax.eval_shape(network.init, jax.random.key(0))
-        where = sharding.shardings(params, network.axes, mesh)
+        shardings = sharding.shardings(params, network.axes, mesh)
         return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=place),
+            lambda leaf, placed: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=placed),
             params,
-            where,
+            shardings,
         )
 
-    def load(saves, wanted):
-        target = jax.tree.map(lambda leaf: leaf.update(dtype=jnp.float32), wanted)
-        with _holding(source, saves) as saves:
+    def load(saves, shapes):
+        target = jax.tree.map(lambda leaf: leaf.update(dtype=jnp.float32), shapes)
+        with _checkpoints(source, saves) as saves:
             params = saves.restore_params(source.step, target)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
     def digest(saves):
         return source.digest if source.folder else saves.digest(source.step)
 
-    lent = {source.folder: dict(step=source.step, digest=source.digest)}
-    return Frozen(shapes, load, digest, lent=lent if source.folder else None)
+    pinned = {source.folder: dict(step=source.step, digest=source.digest)}
+    return Frozen(shapes, load, digest, pinned=pinned if source.folder else None)
 
 
-def _holding(source, saves):
+def _checkpoints(source, saves):
     """Context manager of the checkpoints with a `Source`; `saves` are those of the run."""
     return (
         teacher_checkpoint.checkpoints(source.folder) if source.folder else nullcontext(saves)
@@ -115,9 +115,9 @@ def begin(student, teacher, task, *, norm, optimizer):
         inputs = jax.jit(task.prepare)(probe)
 
         def embed(params):
-            share = layer_losses.token_share(inputs["tokens"] != student.pad_id)
-            ours, theirs = mobilebert.embed(student), mobilebert.embed(teacher)
-            return ours(params, inputs), theirs(frozen, inputs), share
+            weights = layer_losses.weigh_tokens(inputs["tokens"] != student.pad_id)
+            before = mobilebert.embed(student)(params, inputs)
+            return before, mobilebert.embed(teacher)(frozen, inputs), weights
 
         params, leaves = copying.copy(
             fresh(keys.derive(state.key, keys.Purpose.STUDENT, state.step)), frozen,
@@ -138,14 +138,14 @@ def begin(student, teacher, task, *, norm, optimizer):
 def _certificate(leaves, teacher, student, frozen, params, inputs):
     """Records the copied leaves, and the probe loss of the teacher and of the new student."""
     count = {what: sum(row["what"] == what for row in leaves) for what in ("copied", "fitted")}
-    words = f"student: {count['copied']} weights copied from its teacher"
+    changed = f"student: {count['copied']} weights copied from its teacher"
     if count["fitted"]:
-        words += f", {count['fitted']} fitted to it"
+        changed += f", {count['fitted']} fitted to it"
     loss = [_loss(teacher, frozen, inputs), _loss(student, params, inputs)]
     row = dict(
         operator="copy",
         dimension="teacher",
-        changed=words,
+        changed=changed,
         sizes={},
         claim="no",
         source="Sun et al. (2020), training objectives",
@@ -163,6 +163,6 @@ def _loss(network, params, inputs):
     @jax.jit
     def measure(params, inputs):
         logits = network.apply(params, inputs)["mlm_logits"]
-        return losses.cross_entropy(logits, inputs["targets"], inputs["share"])
+        return losses.cross_entropy(logits, inputs["targets"], inputs["loss_weights"])
 
     return float(measure(params, inputs))

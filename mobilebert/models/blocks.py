@@ -41,7 +41,7 @@ def weights(config):
     return table
 
 
-def block(weights, hidden, mask, salt=None, *, config, watch=None):
+def block(weights, hidden, mask, dropout_seeds=None, *, config, hook=None):
     """One block (Sun et al., 2020, figure 1; wiring as in Table 1 or as released).
 
     The residual around attention is the output of the bottleneck, not the input of the block.
@@ -52,37 +52,38 @@ def block(weights, hidden, mask, salt=None, *, config, watch=None):
       weights: of one layer.
       hidden: [batch, length, embed].
       mask: bool [batch, length], false at padding.
-      salt: dropout seeds, uint32 [2, 2, batch], or None.
-      watch: hook on the attention scores, see `bertgrow.models.encoder.read`, or None.
+      dropout_seeds: uint32 [2, 2, batch], or None.
+      hook: function of the attention scores, see `bertgrow.models.encoder.attention`, or None.
 
     Returns:
       [batch, length, embed], and the output of the hook, or None.
     """
-    on_shares, on_output = (None, None) if salt is None else salt
+    probs_seed, output_seed = (None, None) if dropout_seeds is None else dropout_seeds
     dense = functools.partial(_dense, dtype=layers.compute_dtype(config))
     norm = functools.partial(normalise, config=config)
 
-    body = _bottleneck(weights, "bottleneck", hidden, config)
-    asked = read = hidden
+    narrow = _bottleneck(weights, "bottleneck", hidden, config)
+    query_input = value_input = hidden
     if config.attention_input == "shared":
-        asked = _bottleneck(weights, "shared", hidden, config)
+        query_input = _bottleneck(weights, "shared", hidden, config)
     elif config.attention_input == "bottleneck":
-        asked = read = body
-    query, keys = dense(weights["query"], asked), dense(weights["key"], asked)
-    values, rate = dense(weights["value"], read), config.attention_dropout
-    context, seen = encoder.read(query, keys, values, mask, on_shares, rate, watch)
-    body = norm(weights.get("attention_norm"), dense(weights["out"], context, dims=2) + body)
+        query_input = value_input = narrow
+    query, keys = dense(weights["query"], query_input), dense(weights["key"], query_input)
+    values, rate = dense(weights["value"], value_input), config.attention_dropout
+    context, hook_output = encoder.attention(query, keys, values, mask, probs_seed, rate, hook)
+    attended = dense(weights["out"], context, dims=2)
+    narrow = norm(weights.get("attention_norm"), attended + narrow)
 
-    def ffn(body, weights):
-        inner = layers.activation(config)(dense(weights["up"], body))
-        return norm(weights.get("mlp_norm"), dense(weights["down"], inner) + body), None
+    def ffn(narrow, weights):
+        inner = layers.activation(config)(dense(weights["up"], narrow))
+        return norm(weights.get("mlp_norm"), dense(weights["down"], inner) + narrow), None
 
     stack = {name: weights[name] for name in FFN if name in weights}
-    body, _ = jax.lax.scan(ffn, body, stack)
-    changed = layers.dropout(dense(weights["expand"], body), on_output, config.dropout)
+    narrow, _ = jax.lax.scan(ffn, narrow, stack)
+    changed = layers.dropout(dense(weights["expand"], narrow), output_seed, config.dropout)
     if config.norm == "folded":
         hidden = hidden * weights["expand_norm"]["scale"][None, None]
-    return norm(weights["expand_norm"], changed + hidden), seen
+    return norm(weights["expand_norm"], changed + hidden), hook_output
 
 
 def normalise(weights, x, config):

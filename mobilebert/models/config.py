@@ -66,7 +66,8 @@ class MobileBertConfig:
     pad_id: int = 0  # of the store's vocabulary
     dtype: str = option(
         "auto",
-        "of activations; auto: float32 on a CPU, bfloat16 elsewhere",
+        "of activations; auto: bfloat16 on a TPU, and on a GPU of compute capability 8.0 or "
+        "above, else float32",
         choices=common.DTYPES,
     )
     remat: str = option(

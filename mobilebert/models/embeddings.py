@@ -23,13 +23,13 @@ class Embeddings(nn.Module):
     config: MobileBertConfig
 
     @nn.compact
-    def __call__(self, tokens, types, salt=None):
+    def __call__(self, tokens, types, dropout_seed=None):
         """Two int32 [batch, length] -> [batch, length, embed] and the token table."""
         config, length = self.config, tokens.shape[1]
         layers.check_length(length, config)
         table = {name: axes for name, axes in WEIGHTS.items() if name != "norm"}
         table = table if config.norm == "folded" else WEIGHTS
-        weights = layers.declare(self, table, **embeddings.starts(config))
+        weights = layers.declare(self, table, **embeddings.initializers(config))
 
         words = trigrams(weights["words"][tokens].astype(layers.compute_dtype(config)))
         summed = layers.dense(weights["trigram"], words, dims=2)
@@ -37,7 +37,7 @@ class Embeddings(nn.Module):
         summed = summed + embeddings.look_up_types(weights["types"], types)
         hidden = blocks.normalise(weights.get("norm"), summed, config)
         hidden = hidden.astype(blocks.stream_dtype(config))
-        return layers.dropout(hidden, salt, config.dropout), weights["words"]
+        return layers.dropout(hidden, dropout_seed, config.dropout), weights["words"]
 
 
 def trigrams(words):

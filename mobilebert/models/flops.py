@@ -22,12 +22,12 @@ def forward(config, length, predictions):
 
 def _products(config):
     """FLOPs of a block's dense layers for one token."""
-    wide, body, choice = config.width, config.body_width, config.attention_input
-    bottlenecks = wide * body * (2 if choice == "shared" else 1)
-    queries = 2 * body * (wide if choice == "input" else body)  # and keys
-    values = body * (body if choice == "bottleneck" else wide)
-    ffns = config.num_ffns * 2 * body * config.mlp_width
-    return 2 * (bottlenecks + queries + values + body**2 + ffns + body * wide)
+    wide, narrow, choice = config.width, config.body_width, config.attention_input
+    bottlenecks = wide * narrow * (2 if choice == "shared" else 1)
+    queries = 2 * narrow * (wide if choice == "input" else narrow)  # and keys
+    values = narrow * (narrow if choice == "bottleneck" else wide)
+    ffns = config.num_ffns * 2 * narrow * config.mlp_width
+    return 2 * (bottlenecks + queries + values + narrow**2 + ffns + narrow * wide)
 
 
 def _attention(config, length):

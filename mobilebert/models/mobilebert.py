@@ -11,9 +11,11 @@ from bertgrow.models.heads import NextSentence, Pooler
 from mobilebert.models import encoder
 from mobilebert.models.config import MobileBertConfig
 from mobilebert.models.embeddings import Embeddings, MaskedHead
-from mobilebert.models.maps import KEEP, NOTHING
+from mobilebert.models.encoder import NO_MAPS, Hook
 
-__all__ = ["MobileBertConfig", "embed", "maps", "network", "watched"]
+__all__ = ["MobileBertConfig", "embed", "maps", "network", "with_hook"]
+
+RETURN_MAPS = Hook(*(lambda layer_map, hook_input: layer_map,) * 2)
 
 
 @functools.cache  # equal configurations share their compiled functions
@@ -34,30 +36,35 @@ def maps(config: MobileBertConfig):
     With `active`, an int32 scalar that may be traced, it returns the maps of that layer alone,
     with a leading axis of 1, and skips the layers above.
     """
-    run = watched(config)
-    return lambda params, inputs, active=None: run(params, inputs, KEEP, active=active)["seen"]
+    run = with_hook(config)
+
+    def layer_maps(params, inputs, active=None):
+        return run(params, inputs, RETURN_MAPS, active=active)["hook_outputs"]
+
+    return layer_maps
 
 
 @functools.cache
-def watched(config: MobileBertConfig):
-    """Builds the function (params, inputs, watch, given=NOTHING, active=None) -> outputs.
+def with_hook(config: MobileBertConfig):
+    """Builds the function (params, inputs, hook, hook_inputs=NO_MAPS, active=None) -> outputs.
 
-    The outputs are those of `network` without dropout, and `seen`, the outputs of the hook
-    `watch` for every layer; `given` is an extra input of the hook. Both are `Maps`. With
-    `active`, an int32 scalar that may be traced, the outputs are only `layers` and `seen` of
-    that layer, with a leading axis of 1.
+    The outputs are those of `network` without dropout, and `hook_outputs` of every layer;
+    `hook_inputs` are extra inputs of the hook. Both are `Maps`. With `active`, an int32 scalar
+    that may be traced, the outputs are only `layers` and `hook_outputs` of that layer, with a
+    leading axis of 1.
     """
     embeddings = embed(config)
 
-    def run(params, inputs, watch, given=NOTHING, active=None):
+    def run(params, inputs, hook, hook_inputs=NO_MAPS, active=None):
         if active is None:
-            return MobileBert(config).apply({"params": params}, inputs, None, watch, given)
+            model = MobileBert(config)
+            return model.apply({"params": params}, inputs, None, hook, hook_inputs)
         mask = inputs["tokens"] != config.pad_id
-        layers, seen = encoder.run_to(
+        layers, hook_outputs = encoder.run_to(
             active, params["layers"], embeddings(params, inputs), mask,
-            config=config, watch=watch, given=given,
+            config=config, hook=hook, hook_inputs=hook_inputs,
         )  # fmt: skip
-        return {"layers": layers, "seen": seen}
+        return {"layers": layers, "hook_outputs": hook_outputs}
 
     return run
 
@@ -68,8 +75,8 @@ def embed(config: MobileBertConfig):
     config.check()
 
     def run(params, inputs):
-        given = {"params": params["embeddings"]}
-        return Embeddings(config).apply(given, inputs["tokens"], inputs["types"])[0]
+        variables = {"params": params["embeddings"]}
+        return Embeddings(config).apply(variables, inputs["tokens"], inputs["types"])[0]
 
     return run
 
@@ -80,23 +87,23 @@ class MobileBert(nn.Module):
     config: MobileBertConfig
 
     @nn.compact
-    def __call__(self, inputs, key=None, watch=None, given=NOTHING):
+    def __call__(self, inputs, key=None, hook=None, hook_inputs=NO_MAPS):
         config, positions = self.config, inputs.get("positions")
-        salts = layers.salts(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
-        on_embeddings, on_layers = (None, None) if key is None else (salts[0], salts[1:])
+        seeds = layers.dropout_seeds(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
+        embeddings_seed, layer_seeds = (None, None) if key is None else (seeds[0], seeds[1:])
         mask = inputs["tokens"] != config.pad_id
 
         embeddings = Embeddings(config, name="embeddings")
-        hidden, words = embeddings(inputs["tokens"], inputs["types"], on_embeddings)
+        hidden, words = embeddings(inputs["tokens"], inputs["types"], embeddings_seed)
         layers_of_model = encoder.Encoder(config, name="layers")
-        hidden, stacked, layer_max, seen = layers_of_model(
-            hidden, mask, on_layers, watch, given
+        hidden, stacked, layer_max, hook_outputs = layers_of_model(
+            hidden, mask, layer_seeds, hook, hook_inputs
         )
 
         outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
         outputs["first_token"] = hidden[:, 0]
-        if watch is not None:
-            outputs["seen"] = seen
+        if hook is not None:
+            outputs["hook_outputs"] = hook_outputs
         if config.pooler:
             outputs["first_token"] = Pooler(config, name="pooler")(hidden[:, 0])
         if config.next_sentence:

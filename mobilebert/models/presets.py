@@ -8,7 +8,7 @@ from bertgrow.core import fields
 from mobilebert.models.config import MobileBertConfig
 
 
-def ib_bert_large(**given):
+def ib_bert_large(**overrides):
     """The teacher: BERT-large with inverted bottlenecks."""
     return _fields(
         dict(
@@ -21,31 +21,31 @@ def ib_bert_large(**given):
             pooler=True,
             dropout=0.1,
         ),
-        given,
+        overrides,
     )
 
 
-def mobilebert(**given):
+def mobilebert(**overrides):
     """The student as released: keys and queries share a bottleneck of their own."""
-    return _fields({}, given)
+    return _fields({}, overrides)
 
 
-def mobilebert_table1(**given):
+def mobilebert_table1(**overrides):
     """The student as in Table 1: attention reads the 512-wide input of a block."""
-    return _fields(dict(attention_input="input"), given)
+    return _fields(dict(attention_input="input"), overrides)
 
 
-def mobilebert_tiny(**given):
+def mobilebert_tiny(**overrides):
     """The smallest student: two FFNs a block, and attention inside the bottleneck."""
-    return _fields(dict(attention_input="bottleneck", num_ffns=2), given)
+    return _fields(dict(attention_input="bottleneck", num_ffns=2), overrides)
 
 
-def mobilebert_without_opt(**given):
+def mobilebert_without_opt(**overrides):
     """The student of Table 7 before operational optimisation; its wiring is Table 1's."""
     changed = dict(attention_input="input", norm="layer", activation="gelu_tanh")
-    return _fields(changed, given)
+    return _fields(changed, overrides)
 
 
-def _fields(preset, given):
+def _fields(preset, overrides):
     """{name: value} of every field that a recipe can set."""
-    return fields.values(MobileBertConfig(**{**preset, **given}))
+    return fields.values(MobileBertConfig(**{**preset, **overrides}))

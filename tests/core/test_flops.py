@@ -19,7 +19,7 @@ def cost(config, **overrides):
 
 
 @pytest.mark.parametrize("full, stacked, compound", [(BASE, 69.4, 102.1), (LARGE, 72.1, 107.9)])
-def test_the_published_schedules_save_what_they_should(full, stacked, compound):
+def test_published_schedules_have_the_published_speedups(full, stacked, compound):
     depths = [full.num_layers // 4, full.num_layers // 2, full.num_layers]
     stack = [
         (steps, cost(full, num_layers=depth))
@@ -36,7 +36,7 @@ def test_the_published_schedules_save_what_they_should(full, stacked, compound):
     assert [round(100 * saving, 1) for saving in savings] == [stacked, compound]
 
 
-def test_full_models_cost_100_and_340_gigaflops_a_row():
+def test_full_models_take_100_and_340_gigaflops_a_sequence():
     totals = [sum(flops.forward(config, 512, 76).values()) for config in (BASE, LARGE)]
 
     assert [round(total / 1e9, 1) for total in totals] == [100.3, 339.9]
@@ -54,14 +54,14 @@ def test_full_models_cost_100_and_340_gigaflops_a_row():
     ],
 )
 def test_the_compiler_counts_the_same(overrides):
-    """A loop's body is counted once, so no more than one turn is in the scan here.
+    """A loop's body is counted once, so the scan has at most one iteration here.
 
     The compiler also counts elementwise work, under 2 % at this width.
     """
     config = BertConfig(vocab_size=1000, next_sentence=True, dtype="float32", **overrides)
     net = network(config)
     params = jax.eval_shape(net.init, jax.random.key(0))
-    inputs = tiny.inputs(batch=1, length=128, slots=20)
+    inputs = tiny.inputs(batch=1, length=128, max_predictions=20)
 
     def outputs(params):
         out = net.apply(params, inputs)
@@ -69,5 +69,5 @@ def test_the_compiler_counts_the_same(overrides):
 
     counted = jax.jit(outputs).lower(params).cost_analysis()["flops"]
 
-    told = sum(flops.forward(config, 128, 20).values())
-    assert counted == pytest.approx(told, rel=0.02)
+    expected = sum(flops.forward(config, 128, 20).values())
+    assert counted == pytest.approx(expected, rel=0.02)

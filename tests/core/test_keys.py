@@ -7,7 +7,7 @@ import optax
 import tiny
 
 from bertgrow.core import keys
-from bertgrow.core.types import Network, TrainState
+from bertgrow.core.types import Network
 from bertgrow.data.sequences import masking
 from bertgrow.objectives import masked_lm
 from bertgrow.planning import calibration
@@ -26,7 +26,7 @@ def test_keys_of_different_purposes_differ_for_equal_numbers():
     assert len(set(derived)) == len(derived) == 6 * len(keys.Purpose)
 
 
-def test_no_step_drops_units_by_the_key_that_masks_a_held_out_sequence(monkeypatch):
+def test_the_dropout_key_of_a_step_masks_no_held_out_sequence(monkeypatch):
     used = {}
     draw = masking.mask_tokens
 
@@ -43,13 +43,17 @@ def test_no_step_drops_units_by_the_key_that_masks_a_held_out_sequence(monkeypat
     vocab = calibration.vocabulary(100)
     task = masked_lm.masked_lm(network, vocab=vocab, rate=0.15, max_predictions=4, seed=3)
     optimizer = optax.sgd(1.0)
-    first = loop._new(task, optimizer)(jax.random.key(3))
     batch = {name: tiny.inputs()[name] for name in ("tokens", "types")}
     batch["ids"] = np.zeros((3, 2), np.uint32)
 
-    for step in (0, 1, 7):
-        state = TrainState(jnp.int32(step), *first[1:])
+    @jax.jit
+    def keys_of(step):
+        state = loop._new(task, optimizer)(jax.random.key(3))._replace(step=step)
         loop.make_step(task, optimizer)(state, (), batch)
-        held_out = masking.sequence_key(used["masks"], np.array([1, step], np.uint32))
-        data = [jax.random.key_data(key).tolist() for key in (used["dropout"], held_out)]
-        assert data[0] != data[1]
+        ids = jnp.stack([jnp.uint32(1), step.astype(jnp.uint32)])
+        held_out = masking.sequence_key(used["masks"], ids)
+        return jax.random.key_data(used["dropout"]), jax.random.key_data(held_out)
+
+    for step in (0, 1, 7):
+        dropout, held_out = keys_of(jnp.int32(step))
+        assert dropout.tolist() != held_out.tolist()

@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tiny
 
 from bertgrow.core import tree
@@ -28,18 +27,6 @@ def sizes_after(growth, old):
     return {**old, **{axis: after for axis, (_, after) in growth.changes.items()}}
 
 
-def trained(net, seed=0, dtype=np.float32):
-    """Parameters whose every leaf, biases and norms too, is away from where it starts."""
-    random = np.random.default_rng(seed)
-
-    def at_leaf(path, leaf):
-        start = 1.0 if path[-1].key == "scale" else 0.0
-        return (start + 0.1 * random.standard_normal(leaf.shape)).astype(dtype)
-
-    shapes = jax.eval_shape(net.init, jax.random.key(0))
-    return jax.tree_util.tree_map_with_path(at_leaf, shapes)
-
-
 def grow(growth, params, axes):
     """The map of an operator, e.g. `growth.weights`, compiled: (tree, axes)."""
     grown = jax.jit(lambda params: growth(params, axes)[0])(params)
@@ -47,9 +34,9 @@ def grow(growth, params, axes):
 
 
 def grown_axes(growth, params, axes):
-    kept = []
-    jax.eval_shape(lambda params: kept.append(growth(params, axes)[1]), params)
-    return kept[0]
+    traced = []
+    jax.eval_shape(lambda params: traced.append(growth(params, axes)[1]), params)
+    return traced[0]
 
 
 def batch(length=16):
@@ -57,13 +44,13 @@ def batch(length=16):
 
 
 def logits(net, params, inputs):
-    """[batch, slots, vocab], zero where a slot is unused."""
+    """[batch, max_predictions, vocab], zero at padding predictions."""
     return measure(net.apply, params, inputs)[0]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def measure(apply, params, inputs):
-    """Logits, zero where a slot is unused, and loss, of a network's `apply` or of `plain`."""
+    """Logits, zero at padding predictions, and loss, of a network's `apply` or of `plain`."""
     scores = apply(params, inputs)["mlm_logits"]
     return scores * inputs["weights"][..., None], _entropy(scores, inputs)
 
@@ -75,8 +62,8 @@ def loss(apply, params, inputs):
 
 def _entropy(logits, inputs):
     scores = jax.nn.log_softmax(logits)
-    right = jnp.take_along_axis(scores, inputs["targets"][..., None], axis=-1)[..., 0]
-    return -(right * inputs["weights"]).sum() / inputs["weights"].sum()
+    picked = jnp.take_along_axis(scores, inputs["targets"][..., None], axis=-1)[..., 0]
+    return -(picked * inputs["weights"]).sum() / inputs["weights"].sum()
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -102,9 +89,9 @@ def plain(params, inputs):
             for name in ("query", "key", "value")
         )
         scores = jnp.einsum("bqhk,bmhk->bhqm", q, k) / q.shape[-1] ** 0.5
-        read = jnp.einsum("bhqm,bmhk->bqhk", jax.nn.softmax(scores + mask), v)
-        read = jnp.einsum("bqhk,hke->bqe", read, weights["out"]["kernel"])
-        hidden = _norm(weights["attention_norm"], hidden + _plus(read, weights["out"]))
+        context = jnp.einsum("bhqm,bmhk->bqhk", jax.nn.softmax(scores + mask), v)
+        context = jnp.einsum("bqhk,hke->bqe", context, weights["out"]["kernel"])
+        hidden = _norm(weights["attention_norm"], hidden + _plus(context, weights["out"]))
         inner = jax.nn.gelu(_dense(weights["up"], hidden), approximate=False)
         return _norm(weights["mlp_norm"], hidden + _dense(weights["down"], inner)), None
 

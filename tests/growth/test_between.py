@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import small
+import tiny
 
 from bertgrow.core import errors
 from bertgrow.growth import registry
@@ -21,7 +22,7 @@ def test_equal_tables_need_no_growth():
     assert registry.between(OLD, dict(OLD)) == ()
 
 
-def test_operators_come_as_width_depth_length():
+def test_the_order_is_width_depth_length():
     old = {**OLD, "rank": 6, "light": 2, "positions": 16}
     new = {**OLD, "length": 32, "pool": 1, "layers": 4, "mlp": 128}
 
@@ -58,19 +59,19 @@ def test_operators_come_as_width_depth_length():
         ({"norm_order": "pre"}, "norm_order changes from post to pre.*in all stages"),
         ({"types": 3}, "segment types"),
         ({"length": 8}, "length falls from 16 to 8"),
-        ({"length": 64}, "position table of 32"),
+        ({"length": 64}, "above max_length 32"),
         ({"pool": 4}, "pool rises"),
         ({"body": 4}, "new sizes have axis body"),
     ],
 )
-def test_models_that_cannot_grow_are_refused_in_one_helpful_line(change, words):
+def test_unsupported_changes_are_refused_in_one_line(change, words):
     with pytest.raises(errors.InputError, match=words) as caught:
         registry.between(OLD, {**OLD, **change})
 
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_axis_may_exist_but_not_change():
+def test_an_axis_without_an_operator_may_not_change():
     old = {**OLD, "body": 4}
 
     assert registry.between(old, dict(old)) == ()
@@ -78,7 +79,7 @@ def test_an_unknown_axis_may_exist_but_not_change():
         registry.between(old, {**old, "body": 8})
 
 
-def test_an_unknown_operator_names_the_known_ones():
+def test_the_error_lists_the_known_operators():
     with pytest.raises(errors.InputError, match="expected one of equal, uneven, .*, msg:"):
         registry.between(OLD, {**OLD, "mlp": 128}, width="wide")
     with pytest.raises(errors.InputError, match="no operator 'merge' for width"):
@@ -86,10 +87,10 @@ def test_an_unknown_operator_names_the_known_ones():
 
 
 def test_width_and_depth_compose_in_one_step():
-    """Width first; copied layers then have their new shapes, and the order is no matter."""
+    """The order does not change the result."""
     net, large = small.network(), small.network(num_layers=4, ffn_width=128)
     old, new = small.sizes(), small.sizes(num_layers=4, ffn_width=128)
-    params = small.trained(net)
+    params = tiny.params(net)
     growths = registry.between(old, new)
 
     grown, axes = small.grow(functools.partial(registry.apply, growths), params, net.axes)
@@ -106,7 +107,7 @@ def test_width_and_depth_compose_in_one_step():
     )
 
 
-def test_a_composition_claims_no_more_than_its_weakest_part():
+def test_a_composition_is_exact_only_if_all_parts_are():
     old = small.sizes()
     wide = registry.between(old, {**old, "mlp": 128})
     both = registry.between(old, {**old, "mlp": 128, "layers": 4})
@@ -119,9 +120,9 @@ def test_a_composition_claims_no_more_than_its_weakest_part():
     assert registry.compose(()).weights({}, {}) == ({}, {})
 
 
-def test_dropping_the_merge_of_pooled_neighbours_names_it_where_it_cannot_be():
+def test_concatenating_pools_can_only_be_removed():
     net = small.network(pool=4, pool_mode="concat")
     (growth,) = registry.between(small.sizes(pool=4), small.sizes(pool=2))
 
     with pytest.raises(errors.InputError, match="resolution .* pool 2"):
-        growth.weights(small.trained(net), net.axes)
+        growth.weights(tiny.params(net), net.axes)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
+import tiny
 
 from bertgrow.core import errors
 from bertgrow.growth import registry
@@ -13,7 +14,7 @@ AXES = {"gain": jax.P("layers", "embed"), "table": jax.P("vocab", "embed")}
 
 
 def numbered(layers):
-    """A tree whose layer i holds i everywhere."""
+    """A tree in which every weight of layer i is i."""
     gain = jnp.broadcast_to(jnp.arange(layers, dtype=float)[:, None], (layers, 2))
     return {"gain": gain, "table": jnp.ones((5, 2))}
 
@@ -40,14 +41,14 @@ def deepen(name, old, new, fresh=None):
         ("mslt", 3, 6, [0, 1, 2, 0, 1, 2]),
     ],
 )
-def test_layers_come_from_where_the_map_says(name, old, new, expected):
+def test_layers_are_copied_by_the_map(name, old, new, expected):
     grown, _ = deepen(name, old, new).weights(numbered(old), AXES)
 
     assert grown["gain"][:, 0].tolist() == expected
     assert grown["table"].tolist() == numbered(old)["table"].tolist()
 
 
-def test_random_layers_come_on_top_and_their_moments_start_at_zero():
+def test_random_layers_are_on_top_with_zero_moments():
     fresh = {"gain": 10 + numbered(5)["gain"], "table": jnp.zeros((5, 2))}
     growth = deepen("random", 3, 5, lambda: fresh)
 
@@ -66,13 +67,15 @@ def test_random_layers_need_a_fresh_model_of_the_right_sizes():
         deepen("random", 3, 5, lambda: numbered(4)).weights(numbered(3), AXES)
 
 
-def test_the_top_layers_are_copied_only_once():
-    with pytest.raises(errors.InputError, match="3 to 7; mslt .* at most 6"):
+def test_top_layers_are_copied_at_most_once():
+    with pytest.raises(
+        errors.InputError, match="3 to 7; mslt .* at most 3 layers: set num_layers to at most 6"
+    ):
         deepen("mslt", 3, 7)
 
 
 def test_weights_of_another_model_are_refused():
-    with pytest.raises(errors.InputError, match="layers of gain has 3 units .* 2"):
+    with pytest.raises(errors.InputError, match="layers of gain has 3 units, .* give 2"):
         deepen("stack", 2, 4).weights(numbered(3), AXES)
 
 
@@ -85,12 +88,12 @@ def test_weights_of_another_model_are_refused():
         ("gradual", 4, 3, "layers shrink"),
     ],
 )
-def test_depths_that_a_method_cannot_reach_are_refused(name, old, new, words):
+def test_unsupported_depths_are_refused(name, old, new, words):
     with pytest.raises(errors.InputError, match=words):
         deepen(name, old, new)
 
 
-def test_light_layers_stay_where_they_are():
+def test_light_layers_keep_their_positions():
     old, new = {"layers": 2, "light": 2}, {"layers": 4, "light": 2}
 
     assert registry.operator("depth", "stack")(old, new).changes
@@ -98,13 +101,13 @@ def test_light_layers_stay_where_they_are():
         registry.operator("depth", "interleave")(old, new)
 
 
-def test_layers_that_add_nothing_are_zero_in_what_they_write_alone():
+def test_identity_layers_have_zero_output_matrices_only():
     net, large = small.network(norm_order="pre"), small.network(norm_order="pre", num_layers=3)
-    fresh = small.trained(large, 7)
-    old, new = (small.sizes(norm_order="pre", num_layers=number) for number in (2, 3))
+    fresh = tiny.params(large, 7)
+    old, new = (small.sizes(norm_order="pre", num_layers=count) for count in (2, 3))
     growth = registry.operator("depth", "identity")(old, new, lambda: fresh)
 
-    grown, _ = small.grow(growth.weights, small.trained(net), net.axes)
+    grown, _ = small.grow(growth.weights, tiny.params(net), net.axes)
 
     zero = {
         path
@@ -117,7 +120,7 @@ def test_layers_that_add_nothing_are_zero_in_what_they_write_alone():
     )
 
 
-def test_identity_layers_claim_to_be_exact_only_where_norms_come_first():
+def test_identity_layers_claim_to_be_exact_only_for_pre_norm():
     def claim(old, new, **both):
         make = registry.operator("depth", "identity")
         return make({"layers": old, **both}, {"layers": new, **both}, dict).claim

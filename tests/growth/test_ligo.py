@@ -25,6 +25,11 @@ OLD = {"layers": 2, "embed": 2, "mlp": 2, "vocab": 3}
 KEY = jax.random.key(0)
 
 
+@jax.jit
+def merge(operator, weights):
+    return ligo.merge(operator, weights, AXES)
+
+
 def params(seed=0, sizes=OLD):
     draw = np.random.default_rng(seed)
     return jax.tree.map(
@@ -34,11 +39,11 @@ def params(seed=0, sizes=OLD):
 
 
 @pytest.mark.parametrize("new", [dict(mlp=4), dict(embed=4, mlp=4), dict(layers=4, mlp=3)])
-def test_without_noise_it_starts_as_stacked_copies_that_keep_their_share(new):
+def test_without_noise_it_starts_as_stacked_copies(new):
     new = OLD | new
     operator = ligo.init(KEY, AXES, OLD, new, noise=0.0)
 
-    merged = ligo.merge(operator, params(), AXES)
+    merged = merge(operator, params())
 
     expected, _ = registry.apply(registry.between(OLD, new, width="equal"), params(), AXES)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), merged, expected)
@@ -48,7 +53,7 @@ def test_a_weight_is_mapped_on_both_sides_and_mixed_over_layers():
     new = {**OLD, "layers": 3, "embed": 3, "mlp": 5}
     operator, weights = ligo.init(KEY, AXES, OLD, new), params()
 
-    merged = ligo.merge(operator, weights, AXES)
+    merged = merge(operator, weights)
 
     depth, width = operator["depth"]["layers.up"], operator["width"]
     for layer in range(3):  # A (sum_j w_j W_j) B^T, one layer at a time
@@ -65,14 +70,14 @@ def test_merging_is_linear_in_the_small_weights(seed, a, b):
     operator = ligo.init(KEY, AXES, OLD, OLD | {"mlp": 3, "layers": 3})
     one, two = params(seed), params(seed + 1)
 
-    both = ligo.merge(operator, jax.tree.map(lambda x, y: a * x + b * y, one, two), AXES)
+    both = merge(operator, jax.tree.map(lambda x, y: a * x + b * y, one, two))
 
-    apart = [ligo.merge(operator, tree, AXES) for tree in (one, two)]
-    sums = jax.tree.map(lambda x, y: a * x + b * y, *apart)
+    separate = [merge(operator, weights) for weights in (one, two)]
+    sums = jax.tree.map(lambda x, y: a * x + b * y, *separate)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), both, sums)
 
 
-def test_noise_tells_copies_apart_and_has_the_norm_it_says():
+def test_noise_makes_copies_different_and_has_the_given_norm():
     new = {**OLD, "mlp": 4000}
     plain, noisy = (ligo.init(KEY, AXES, OLD, new, noise=noise) for noise in (0.0, 0.03))
 
@@ -83,8 +88,8 @@ def test_noise_tells_copies_apart_and_has_the_norm_it_says():
         assert not np.array_equal(after[0], after[1])
 
 
-def test_a_few_steps_learn_the_maps_and_leave_the_small_weights_alone():
-    """The target is a big linear model, of which the small one knows nothing."""
+def test_a_few_steps_train_the_maps_with_frozen_small_weights():
+    """The target is a random large model."""
     new = OLD | {"mlp": 4, "layers": 3}
     target = params(9, new)
 
@@ -109,7 +114,7 @@ def test_a_few_steps_learn_the_maps_and_leave_the_small_weights_alone():
     )
 
 
-def test_the_big_model_has_every_weight_in_its_shape():
+def test_the_merged_model_has_the_shapes_of_the_large_one():
     old, new = small.sizes(), small.sizes(num_layers=4, width=48, num_heads=6, ffn_width=96)
     net, large = (
         small.network(),
@@ -119,27 +124,27 @@ def test_the_big_model_has_every_weight_in_its_shape():
     def grown(key):
         return ligo.merge(ligo.init(key, net.axes, old, new), net.init(key), net.axes)
 
-    found, expected = (jax.eval_shape(make, KEY) for make in (grown, large.init))
-    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, expected)
+    actual, expected = (jax.eval_shape(make, KEY) for make in (grown, large.init))
+    assert jax.tree.map(jnp.shape, actual) == jax.tree.map(jnp.shape, expected)
 
 
-def test_a_merge_costs_its_products():
+def test_the_flops_of_a_merge_are_those_of_its_products():
     operator = ligo.init(KEY, AXES, OLD, OLD | {"mlp": 3, "layers": 5})
 
-    told = ligo.flops(operator, params(), AXES)
+    actual = ligo.flops(operator, params(), AXES)
 
     depth = 2 * 2 * (5 * 2 * 2 + 5 * 2 + 5 * 2)  # kernel, bias, scale
-    assert told == depth + 2 * 2 * (5 * 2 * 3 + 5 * 3)
+    assert actual == depth + 2 * 2 * (5 * 2 * 3 + 5 * 3)
 
 
 @pytest.mark.parametrize(
     "new, words",
     [
-        (OLD | {"vocab": 4}, "ligo cannot take vocab from 3 to 4; .* stage of its own"),
+        (OLD | {"vocab": 4}, "ligo cannot take vocab from 3 to 4; .* separate stage"),
         (OLD | {"mlp": 1}, "ligo cannot take mlp from 2 to 1"),
-        (OLD, "the sizes of the one before"),
+        (OLD, "the sizes of the stage before"),
     ],
 )
-def test_what_it_cannot_enlarge_is_refused(new, words):
+def test_unsupported_sizes_are_refused(new, words):
     with pytest.raises(errors.InputError, match=words):
         ligo.init(KEY, AXES, OLD, new)

@@ -1,18 +1,20 @@
 """Tests of growing low-cost layers to full layers."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
+import tiny
 
 from bertgrow.core import errors
 from bertgrow.growth import registry
 
 
 def grown(**fewer):
-    """Old and grown layers of the tiny model that has these fields no more."""
+    """Old layers of the tiny model with these fields, and grown layers without them."""
     net = small.network(**fewer)
-    params = small.trained(net)
+    params = tiny.params(net)
     (growth,) = registry.between(small.sizes(**fewer), small.sizes())
     after, _ = small.grow(growth.weights, params, net.axes)
     return params["layers"], after["layers"]
@@ -30,34 +32,37 @@ def test_merged_matrices_are_the_products_of_their_factors():
     assert after.keys() == before.keys() - {"up_rank", "down_rank"}
 
 
-def test_light_layers_get_what_the_layer_before_matches_with_and_keep_the_rest():
+def test_light_layers_get_the_queries_and_keys_of_the_layer_before():
     before, after = grown(light_every=2)
 
     for name, leaf in small.paths(after).items():
-        kept, module = small.paths(before)[name], name.partition("/")[0]
-        second = 0 if module in ("query", "key") else 1
-        np.testing.assert_array_equal(leaf[0], kept[0])
-        np.testing.assert_array_equal(leaf[1], kept[second])
+        old, module = small.paths(before)[name], name.partition("/")[0]
+        source = 0 if module in ("query", "key") else 1
+        np.testing.assert_array_equal(leaf[0], old[0])
+        np.testing.assert_array_equal(leaf[1], old[source])
 
 
-def test_a_whole_layer_takes_no_low_cost_form_again():
+def test_a_full_layer_cannot_become_a_low_cost_one():
     with pytest.raises(errors.InputError, match="rank goes from 0 to 6.*set ffn_rank"):
         registry.between(small.sizes(), small.sizes(ffn_rank=6))
 
 
-def test_a_longer_table_gets_no_gradient_in_its_new_rows():
-    old, new = small.network(max_length=16), small.network(max_length=40)
-    fewer, more = small.sizes(max_length=16), small.sizes(max_length=40)
-    (growth,) = registry.between(fewer, more)
-    params, inputs = small.trained(old), small.batch()
+def test_a_longer_table_gets_no_gradient_at_new_positions():
+    """A sum over 16 positions in place of a model."""
+    axes = {"table": jax.P("positions", "embed")}
+    (growth,) = registry.between(small.sizes(max_length=16), small.sizes(max_length=40))
+    params = {"table": np.random.default_rng(0).standard_normal((16, 3), "f4")}
 
-    after, _ = small.grow(growth.weights, params, old.axes)
-    truth = small.gradients(new.apply, after, inputs)
-    dual, _ = small.grow(growth.gradients, small.gradients(old.apply, params, inputs), old.axes)
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        return jnp.square(params["table"][:16] @ jnp.arange(1.0, 4.0)).sum()
 
-    table = after["embeddings"]["positions"]
-    np.testing.assert_array_equal(table[16:32], table[:16])
-    np.testing.assert_array_equal(table[32:], table[:8])
-    assert not truth["embeddings"]["positions"][16:].any()
-    # Two compilations of the same float32 sums; gradients are of size 0.1.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), dual, truth)
+    grown, _ = growth.weights(params, axes)
+    dual, _ = growth.gradients(gradient(params), axes)
+
+    np.testing.assert_array_equal(grown["table"][16:32], grown["table"][:16])
+    np.testing.assert_array_equal(grown["table"][32:], grown["table"][:8])
+    expected = gradient(grown)["table"]
+    assert not expected[16:].any()
+    np.testing.assert_allclose(dual["table"], expected, rtol=1e-6)

@@ -32,7 +32,7 @@ AXES = {
 
 
 def ones(sizes, value=1.0):
-    """A tree of the sizes, `value` everywhere."""
+    """A tree of the sizes, filled with `value`."""
     sizes = sizes | {"vocab": 3}
     return jax.tree.map(
         lambda names: np.full([sizes[tree.base(name)] for name in names], np.float32(value)),
@@ -41,7 +41,7 @@ def ones(sizes, value=1.0):
 
 
 def grow(new):
-    """The grown tree, ones where it is old and fives where it is new, and the masks."""
+    """The grown tree, with old weights 1 and new weights 5, and the masks."""
     growth = registry.compose(
         registry.between(OLD, new, width="msg", depth="msg", fresh=lambda: ones(new, 5.0))
     )
@@ -51,29 +51,33 @@ def grow(new):
 @settings(max_examples=20, deadline=None)
 @given(
     mlp=st.sampled_from([2, 5]), heads=st.sampled_from([1, 3]),
-    layers=st.sampled_from([2, 3]), share=st.floats(0, 1),
+    layers=st.sampled_from([2, 3]), value=st.floats(0, 1),
 )  # fmt: skip
-def test_masks_scale_what_sums_over_the_new_and_what_new_layers_add(mlp, heads, layers, share):
+def test_masks_scale_sums_over_new_units_and_terms_of_new_layers(mlp, heads, layers, value):
     grown, masks = grow(OLD | {"mlp": mlp, "heads": heads, "layers": layers})
 
-    hidden = masked.hide(grown, AXES, masks, share)
+    masked_params = masked.mask_params(grown, AXES, masks, value)
 
-    layer = np.where(np.arange(layers) < 2, 1.0, share)  # of what layers add
+    layer = np.where(np.arange(layers) < 2, 1.0, value)  # of the terms that layers add
     for name, units, old in (("down", mlp, 2), ("out", heads, 1)):
-        unit = np.where(np.arange(units) < old, 1.0, share)
+        unit = np.where(np.arange(units) < old, 1.0, value)
         factor = layer[:, None, None] * unit[:, None]
         kernel = grown["layers"][name]["kernel"]
-        np.testing.assert_allclose(hidden["layers"][name]["kernel"], kernel * factor, rtol=1e-6)
+        np.testing.assert_allclose(
+            masked_params["layers"][name]["kernel"], kernel * factor, rtol=1e-6
+        )
         bias = grown["layers"][name]["bias"]
-        np.testing.assert_allclose(hidden["layers"][name]["bias"], bias * layer[:, None], 1e-6)
+        np.testing.assert_allclose(
+            masked_params["layers"][name]["bias"], bias * layer[:, None], 1e-6
+        )
     for name in ("norm", "up"):
         jax.tree.map(
-            np.testing.assert_array_equal, hidden["layers"][name], grown["layers"][name]
+            np.testing.assert_array_equal, masked_params["layers"][name], grown["layers"][name]
         )
-    np.testing.assert_array_equal(hidden["table"], grown["table"])
+    np.testing.assert_array_equal(masked_params["table"], grown["table"])
 
 
-def test_old_units_and_layers_come_first_and_stay_as_they_were():
+def test_old_units_and_layers_come_first_unchanged():
     grown, masks = grow(OLD | {"mlp": 3, "layers": 3})
 
     up = [[[1, 1, 5], [1, 1, 5]], [[1, 1, 5], [1, 1, 5]], [[5, 5, 5], [5, 5, 5]]]
@@ -81,22 +85,21 @@ def test_old_units_and_layers_come_first_and_stay_as_they_were():
     assert masks["mlp"].tolist() == masks["layers"].tolist() == [False, False, True]
 
 
-def test_the_share_rises_in_a_line_from_the_growth_to_the_end_of_the_ramp():
+def test_the_mask_rises_linearly_over_the_ramp():
     grown, masks = grow(OLD | {"mlp": 3})
     task = types.Task(None, None, None, None, AXES)
 
-    ramped = masked.ramped(task, masks, start=100, ramp=4)
+    ramped = masked.ramp_in(task, masks, start=100, ramp=4)
 
-    new = [
-        float(jax.jit(ramped.view)(grown, step)["layers"]["down"]["kernel"][0, 2, 0]) / 5
-        for step in (100, 101, 103, 104, 900)
-    ]
+    masked_params = jax.jit(ramped.masked_params)
+    trees = [masked_params(grown, step) for step in (100, 101, 103, 104, 900)]
+    new = [float(params["layers"]["down"]["kernel"][0, 2, 0]) / 5 for params in trees]
     np.testing.assert_allclose(new, [0, 0.25, 0.75, 1, 1])
-    assert masked.ramped(task, {}, start=100, ramp=0) is task
+    assert masked.ramp_in(task, {}, start=100, ramp=0) is task
 
 
-def test_gradients_of_what_is_hidden_are_the_dual_of_the_old_ones():
-    """So moments may be exact: new units have had no gradient. One FFN stands for a model."""
+def test_gradients_of_masked_weights_are_the_dual_of_the_old_ones():
+    """Moments can therefore be exact. One FFN takes the place of a model."""
     axes = {"up": jax.P("embed_in", "mlp"), "down": jax.P("mlp_in", "embed")}
     draw = np.random.default_rng(0)
     small, large = (
@@ -110,14 +113,14 @@ def test_gradients_of_what_is_hidden_are_the_dual_of_the_old_ones():
     growth = registry.operator("width", "msg")(OLD, new, lambda: large)
 
     def loss(params, masks):
-        params = masked.hide(params, axes, masks, 0.0)
+        params = masked.mask_params(params, axes, masks, 0.0)
         return jnp.square(jnp.tanh(jnp.ones((1, 2)) @ params["up"]) @ params["down"]).sum()
 
-    found = jax.grad(loss)(growth.weights(small, axes)[0], growth.masks)
+    actual = jax.grad(loss)(growth.weights(small, axes)[0], growth.masks)
 
     expected, _ = growth.gradients(jax.grad(loss)(small, {}), axes)
     assert expected["up"][0, 2] == expected["down"][2, 0] == 0
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), found, expected)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -125,19 +128,21 @@ def test_gradients_of_what_is_hidden_are_the_dual_of_the_old_ones():
     [
         (OLD | {"embed": 4}, "embed goes from 2 to 4; msg .* 'uneven'"),
         (OLD | {"mlp": 1}, "mlp shrinks from 2 to 1; .* ffn_width"),
-        (OLD | {"layers": 4, "norm_order": "post"}, "takes norm_order 'pre'; .* 'stack'"),
+        (OLD | {"layers": 4, "norm_order": "post"}, "needs norm_order 'pre'; .* 'stack'"),
     ],
 )
-def test_what_cannot_be_hidden_is_refused(new, words):
+def test_unsupported_masks_are_refused(new, words):
     old = OLD | {"norm_order": new["norm_order"]}
 
     with pytest.raises(errors.InputError, match=words):
         registry.between(old, new, width="msg", depth="msg", fresh=dict)
 
 
-def test_what_is_new_has_to_come_from_somewhere():
+def test_new_weights_need_a_fresh_model_of_the_new_sizes():
     with pytest.raises(errors.InputError, match="pass fresh"):
         registry.between(OLD, OLD | {"mlp": 3}, width="msg")
-    with pytest.raises(errors.InputError, match="layers/down/kernel of at least .2, 3, 2."):
+    with pytest.raises(
+        errors.InputError, match="layers/down/kernel of shape .2, 3, 2. or larger"
+    ):
         growth = registry.operator("width", "msg")(OLD, OLD | {"mlp": 3}, lambda: ones(OLD))
         growth.weights(ones(OLD), AXES)

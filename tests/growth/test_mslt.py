@@ -10,7 +10,7 @@ import pytest
 import small_recipe
 
 from bertgrow.models import families
-from bertgrow.objectives import stages as every
+from bertgrow.objectives import stages as all_stages
 from bertgrow.objectives import transition
 from bertgrow.planning import calibration
 from bertgrow.recipes import build as recipe
@@ -19,27 +19,27 @@ from bertgrow.recipes import resolve
 
 @pytest.fixture(scope="module")
 def settings():
-    """One layer; two, of which the new one learns; both."""
-    given = small_recipe.get_config()
-    given.model.vocab_size = given.data.vocab_size = 100
-    given.update(length=16, batch=4)
-    given.optimizer.weight_decay = 0.5
-    given.schedule.warmup = given.schedule.rewarmup = 0
-    given.stages = recipe.stages(
+    """One layer; two layers, the first frozen; two layers."""
+    config = small_recipe.get_config()
+    config.model.vocab_size = config.data.vocab_size = 100
+    config.update(length=16, batch=4)
+    config.optimizer.weight_decay = 0.5
+    config.schedule.warmup = config.schedule.rewarmup = 0
+    config.stages = recipe.stages(
         dict(steps=4, num_layers=1),
         dict(steps=4, frozen_layers=1, grow=dict(depth="mslt")),
         dict(steps=4),
     )
-    return resolve.resolve(given)
+    return resolve.resolve(config)
 
 
 @pytest.fixture(scope="module")
 def stages(settings):
-    return every.make(settings, families.find("bert"), calibration.vocabulary(100))
+    return all_stages.make(settings, families.find("bert"), calibration.vocabulary(100))
 
 
-def test_frozen_weights_stay_to_the_bit_and_the_others_learn(stages):
-    """Whatever decay wants, and even if a gradient reached them."""
+def test_only_frozen_weights_are_unchanged(stages):
+    """Even with weight decay and a gradient."""
     task, optimizer = stages[1].task, stages[1].optimizer
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     before = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.3), shapes)
@@ -60,8 +60,8 @@ def test_frozen_weights_stay_to_the_bit_and_the_others_learn(stages):
     assert not any(leaf.any() for leaf in jax.tree.leaves(same["mlm"]))
 
 
-def test_a_frozen_layer_costs_a_third_and_its_word_table_a_little_less(settings, stages):
-    one, frozen, both = (stage.flops / 4 for stage in stages)  # a row
+def test_a_frozen_layer_has_a_forward_pass_only(settings, stages):
+    one, frozen, both = (stage.flops / 4 for stage in stages)  # of one sequence
     family, max_predictions = families.find("bert"), settings.masking.num_predictions(16)
     layer = family.flops(settings.stages[0].model, 16, max_predictions)["layers"]
     table = 2 * max_predictions * 16 * 100

@@ -23,15 +23,15 @@ from bertgrow.run import stage_entry
 
 def resolved(grow=None, stage=2, **growth):
     """The small recipe, one stage with `grow`, and fields for `config.growth`."""
-    given = small_recipe.get_config()
-    given.growth.update(growth)
-    given.data.vocab_size = 400
+    config = small_recipe.get_config()
+    config.growth.update(growth)
+    config.data.vocab_size = 400
     if grow is not None:
-        given.stages[stage].grow = recipe.ConfigDict(grow)
-    return resolve.resolve(given)
+        config.stages[stage].grow = recipe.ConfigDict(grow)
+    return resolve.resolve(config)
 
 
-def test_a_stage_overrides_how_the_run_grows():
+def test_a_stage_overrides_the_growth_of_the_run():
     stages = resolved(dict(width="fpi", moments=dict(width="exact")), width="equal").stages
 
     assert [stage.grow.width for stage in stages] == ["equal", "equal", "fpi", "equal"]
@@ -64,7 +64,7 @@ def test_a_stage_overrides_how_the_run_grows():
         ),
     ],
 )
-def test_what_a_stage_cannot_mean_is_refused(grow, stage, words):
+def test_invalid_growth_of_a_stage_is_refused(grow, stage, words):
     with pytest.raises(InputError, match=words):
         resolved(grow, stage)
 
@@ -86,7 +86,7 @@ def operators(settings, index):
         (dict(width="hyperclone"), 3),  # noise
     ],
 )
-def test_what_growth_draws_follows_from_the_seed_of_the_run(grow, stage):
+def test_random_choices_of_growth_depend_on_the_seed_of_the_run(grow, stage):
     def grown(seed):
         settings = dataclasses.replace(resolved(grow, stage), seed=seed)
         network = families.find("bert").network(settings.stages[stage - 1].model)
@@ -97,20 +97,20 @@ def test_what_growth_draws_follows_from_the_seed_of_the_run(grow, stage):
         params, _ = registry.apply(operators(settings, stage), old, network.axes)
         return np.asarray(params["layers"]["down"]["kernel"])
 
-    first, again, other = grown(0), grown(0), grown(1)
+    first, repeated, other = grown(0), grown(0), grown(1)
 
-    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, repeated)
     assert not np.array_equal(first, other)
 
 
-def test_moments_that_a_method_cannot_do_without_are_asked_for_before_the_run():
+def test_required_moments_are_checked_before_the_run():
     settings = resolved(dict(width="sparkling"), stage=3)
 
     with pytest.raises(InputError, match="sparkling needs moments 'asymmetric'"):
         transition.check(operators(settings, 3), settings.stages[3].grow)
 
 
-def test_new_units_alone_warm_up_where_the_recipe_says_so():
+def test_only_new_units_warm_up():
     settings = resolved(dict(width="sparkling", moments="asymmetric", rewarmup_new=4), stage=3)
     stage = settings.stages[3]
 
@@ -123,8 +123,8 @@ def test_new_units_alone_warm_up_where_the_recipe_says_so():
     assert transition.factors_by_axis(operators(settings, 1), settings.stages[1]) == {}
 
 
-def rates(settings):
-    """The rate of every update of the run."""
+def learning_rates(settings):
+    """The learning rate of every update of the run."""
     return [
         float(stages.learning_rate(settings.stages, index)(step))
         for index, stage in enumerate(settings.stages)
@@ -132,12 +132,14 @@ def rates(settings):
     ]
 
 
-def test_a_growth_may_set_back_the_clock_and_the_run_still_ends_at_zero():
+def test_a_rewound_schedule_still_ends_at_zero():
     settings = resolved(dict(rewind=4), stage=2)  # four stages of 7 steps
     settings = scheduled(settings, PLAIN)
 
-    clock = [*range(1, 15), *range(11, 25)]  # 4 steps back at step 14; 24 in all
-    np.testing.assert_allclose(rates(settings), [1 - now / 24 for now in clock], atol=1e-6)
+    schedule_steps = [*range(1, 15), *range(11, 25)]  # 4 steps back at step 14; 24 in all
+    np.testing.assert_allclose(
+        learning_rates(settings), [1 - step / 24 for step in schedule_steps], atol=1e-6
+    )
 
 
 PLAIN = optimization.Linear(peak=1.0, warmup=0, rewarmup=0)
@@ -148,23 +150,24 @@ def scheduled(settings, schedule):
     return dataclasses.replace(settings, stages=tuple(all_stages))
 
 
-def test_warm_up_stable_decay_cools_once_at_the_end_of_all_stages():
-    """Also where the cooling, 14 of 28 steps, starts before the last stage."""
+def test_warmup_stable_decay_decays_once_at_the_end_of_the_run():
+    """Also if the decay, 14 of 28 steps, starts before the last stage."""
     settings = scheduled(
         resolved(), optimization.Wsd(peak=1.0, warmup=0, rewarmup=0, decay=0.5)
     )
 
     expected = [1.0] * 14 + [1 - n / 14 for n in range(1, 15)]
-    np.testing.assert_allclose(rates(settings), expected, atol=1e-6)
+    np.testing.assert_allclose(learning_rates(settings), expected, atol=1e-6)
 
 
-def test_msg_lets_the_new_in_over_the_steps_that_a_stage_says():
+def test_msg_ramps_in_new_units_over_the_steps_of_the_stage():
     settings = resolved(dict(width="msg", ramp=4), stage=3)  # mlp 16 -> 32, at step 21
     task = stages.task(context(settings, 3))
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
 
-    down = [np.array(task.view(ones, at)["layers"]["down"]["kernel"]) for at in (21, 23, 25)]
+    trees = [task.masked_params(ones, step) for step in (21, 23, 25)]
+    down = [np.array(params["layers"]["down"]["kernel"]) for params in trees]
 
     assert [kernel[0, 16, 0] for kernel in down] == [0, 0.5, 1]
     assert [kernel[0, 15, 0] for kernel in down] == [1, 1, 1]
@@ -179,16 +182,16 @@ def test_a_ramp_ends_within_its_stage(ramp):
 
 
 def test_a_schedule_that_starts_again_in_every_stage_cannot_be_rewound():
-    given = small_recipe.get_config()
-    given.schedule = recipe.published()
-    given.growth.rewind = 2
-    given.data.vocab_size = 400
+    config = small_recipe.get_config()
+    config.schedule = recipe.published()
+    config.growth.rewind = 2
+    config.data.vocab_size = 400
 
     with pytest.raises(InputError, match="'published' starts again .* set grow.rewind to 0"):
-        resolve.resolve(given)
+        resolve.resolve(config)
 
 
-def test_each_model_on_the_way_has_the_sizes_that_its_operator_leaves():
+def test_each_intermediate_model_has_the_sizes_of_its_operator():
     old = tiny.config(ffn_rank=6, light_every=2, pool=2, max_length=16)
     new = tiny.config(num_layers=4, ffn_width=128)
     steps = registry.between(old.sizes(), new.sizes())
@@ -202,25 +205,25 @@ def test_each_model_on_the_way_has_the_sizes_that_its_operator_leaves():
     assert models[-1] == new
 
 
-def judge(settings, change):
-    """What is said of a certificate whose claim is broken by `change`."""
-    said = []
+def check_claim(settings, change):
+    """Messages about a certificate whose claim is broken by `change`."""
+    messages = []
     session = types.SimpleNamespace(
         job=types.SimpleNamespace(settings=settings),
         workdir="run",
-        seen=types.SimpleNamespace(event=said.append),
+        reporter=types.SimpleNamespace(event=messages.append),
     )
     row = dict(operator="uneven", holds=False, logit_scale=7.0, max_logit_change=change)
-    stage_entry._judge(session, 3, {"transition": "2-3", "rows": [row]})
-    return said
+    stage_entry._check_claims(session, 3, {"transition": "2-3", "rows": [row]})
+    return messages
 
 
-def test_a_broken_claim_stops_the_run_unless_the_recipe_wants_a_warning():
+def test_a_broken_claim_stops_the_run_or_prints_a_warning():
     with pytest.raises(CheckFailed, match="2-3: uneven claims to be exact.* 7 moved by 0.5"):
-        judge(resolved(), 0.5)
+        check_claim(resolved(), 0.5)
     with pytest.raises(CheckFailed, match="moved by something not finite"):
-        judge(resolved(), None)
+        check_claim(resolved(), None)
 
-    (said,) = judge(resolved(on_broken_claim="warn"), 0.5)
+    (message,) = check_claim(resolved(on_broken_claim="warn"), 0.5)
 
-    assert "uneven claims to be exact" in said
+    assert "uneven claims to be exact" in message

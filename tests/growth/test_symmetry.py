@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import small
+import tiny
 
 from bertgrow.core import errors
 from bertgrow.growth import registry
@@ -11,11 +12,11 @@ from bertgrow.models import layers
 
 
 def grown(rule, fewer=None, **more):
-    """The tiny model and a wider one made of it: (network, parameters) of both, and Growth."""
+    """(network, parameters) of the tiny model and of the grown one, and the Growth."""
     fewer = fewer or {}
     old, new = small.network(**fewer), small.network(**fewer, **more)
     growth = registry.between(small.sizes(**fewer), small.sizes(**fewer, **more), width=rule)[0]
-    params = small.trained(old)
+    params = tiny.params(old)
     after, _ = small.grow(growth.weights, params, old.axes)
     return (old, params), (new, after), growth
 
@@ -26,17 +27,17 @@ def test_new_units_come_from_the_layer_above():
     down, taller = (params["layers"]["down"]["kernel"] for params in (before, after))
 
     np.testing.assert_array_equal(wider[0, :, 64:], up[1])
-    np.testing.assert_array_equal(wider[1, :, 64:], up[1])  # the last has none above
+    np.testing.assert_array_equal(wider[1, :, 64:], up[1])  # there is no layer above the last
     np.testing.assert_array_equal(wider[:, :, :64], up)
     np.testing.assert_array_equal(taller[:, :64], down / 2)
     np.testing.assert_array_equal(taller[:, 64:], down / 2)
 
 
-def test_one_layer_has_none_above():
+def test_one_layer_has_no_layer_above():
     old = small.sizes(num_layers=1)
 
     with pytest.raises(
-        errors.InputError, match="num_layers of 2 or more, or choose width 'fpi'"
+        errors.InputError, match="num_layers .* to 2 or more, or choose width 'fpi'"
     ):
         registry.between(old, {**old, "mlp": 128}, width="aki")
 
@@ -53,7 +54,7 @@ def test_noise_cancels_over_the_tiles_and_is_ten_decibel_below_them():
     assert np.square(kernel / 3).mean() / np.square(noise).mean() == pytest.approx(10, rel=0.05)
 
 
-def test_no_two_tiles_are_alike():
+def test_all_tiles_are_different():
     (_, _), (_, after), _ = grown("hyperclone", width=64, num_heads=8)
 
     for name in ("query", "value", "up"):
@@ -63,7 +64,7 @@ def test_no_two_tiles_are_alike():
 
 @pytest.mark.parametrize("rule, is_kept", [("lemon", True), ("net2net", False)])
 def test_layer_norm_at_any_ratio(rule, is_kept):
-    """12 units become 20; with LEMON the norm gives the old ones, and zero beyond."""
+    """12 units become 20; with LEMON the norm of old units is unchanged, of new ones zero."""
     random = np.random.default_rng(0)
     axes = {
         "table": jax.P("vocab", "embed"),
@@ -76,27 +77,27 @@ def test_layer_norm_at_any_ratio(rule, is_kept):
 
     after, _ = growth.weights(params, axes)
 
-    expected, found = (layers.layer_norm(p["norm"], p["table"]) for p in (params, after))
+    expected, actual = (layers.layer_norm(p["norm"], p["table"]) for p in (params, after))
     # Means of 12 and of 20 numbers of order 1 in float32.
-    assert np.allclose(found[:, :12], expected, atol=2e-6) == is_kept
+    assert np.allclose(actual[:, :12], expected, atol=2e-6) == is_kept
     if is_kept:
-        np.testing.assert_allclose(found[:, 12:], 0, atol=2e-6)
+        np.testing.assert_allclose(actual[:, 12:], 0, atol=2e-6)
 
 
 @pytest.mark.parametrize("norm_order, is_kept", [("pre", True), ("post", False)])
-def test_a_mean_passes_through_pre_norm_layers(norm_order, is_kept):
+def test_pre_norm_layers_keep_the_mean(norm_order, is_kept):
     fewer = dict(norm_order=norm_order, ffn_width=40)
     (old, before), (new, after), growth = grown("lemon", fewer, width=48, num_heads=6)
 
     outputs = (net.apply(p, small.batch()) for net, p in ((old, before), (new, after)))
-    expected, found = outputs
+    expected, actual = outputs
 
     assert growth.claim == "no"  # for the head of masked tokens either way
-    kept = np.allclose(found["hidden"][..., :32], expected["hidden"], atol=2e-5)
-    assert kept == is_kept
+    equal = np.allclose(actual["hidden"][..., :32], expected["hidden"], atol=2e-5)
+    assert equal == is_kept
     if is_kept:  # float32 sums in another order through two layers
-        np.testing.assert_allclose(found["hidden"][..., 32:], 0, atol=2e-5)
-        np.testing.assert_allclose(found["nsp_logits"], expected["nsp_logits"], atol=2e-5)
+        np.testing.assert_allclose(actual["hidden"][..., 32:], 0, atol=2e-5)
+        np.testing.assert_allclose(actual["nsp_logits"], expected["nsp_logits"], atol=2e-5)
 
 
 def test_filled_units_are_no_replicas():

@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
+import tiny
 from hypothesis import strategies as st
 
 from bertgrow.core import errors, tree
 from bertgrow.growth import registry
 from bertgrow.growth.operators import copies
 
-PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
+WIDER = [  # sizes of the wider model; the old one has mlp 64, heads 4, embed 32
     {"mlp": 128},
     {"mlp": 96},  # half of the units get a second copy
     {"mlp": 65},
@@ -27,13 +28,13 @@ PAIRS = [  # what the wider model has, from mlp 64, heads 4, embed 32
 @pytest.mark.slow
 @hypothesis.settings(max_examples=6, deadline=None)
 @hypothesis.given(
-    st.sampled_from(PAIRS),
+    st.sampled_from(WIDER),
     st.sampled_from(["equal", "uneven", "net2net", "lemon"]),
     st.integers(0, 9),
 )
 def test_widening_preserves_the_function(wider, rule, seed):
     net, old = small.network(), small.sizes()
-    params = small.trained(net, seed, dtype=np.float64)
+    params = tiny.params(net, seed, dtype=np.float64)
     (growth,) = registry.between(old, {**old, **wider}, width=rule)
 
     with jax.enable_x64(True):
@@ -42,13 +43,13 @@ def test_widening_preserves_the_function(wider, rule, seed):
         after = small.measure(small.plain, grown, small.batch())[0]
 
     assert tree.sizes(grown, axes).items() >= wider.items()
-    # Float64, so that only a wrong share can exceed it; logits are of order 1 to 10.
+    # Float64, so that only a wrong fraction can exceed it; logits are of order 1 to 10.
     np.testing.assert_allclose(after, before, rtol=0, atol=1e-11)
 
 
 def test_the_plain_model_is_the_real_one():
     net = small.network()
-    params, inputs = small.trained(net), small.batch()
+    params, inputs = tiny.params(net), small.batch()
 
     plain = small.measure(small.plain, params, inputs)[0]
 
@@ -69,26 +70,26 @@ def test_gradients_of_the_wider_model_are_the_dual_of_the_old_gradients(wider, r
     (growth,) = registry.between(old, {**old, **wider}, width=rule)
 
     with jax.enable_x64(True):
-        params = small.trained(net, dtype=np.float64)
+        params = tiny.params(net, dtype=np.float64)
         grown, _ = small.grow(growth.weights, params, net.axes)
-        truth = small.gradients(small.plain, grown, small.batch())
+        actual_tree = small.gradients(small.plain, grown, small.batch())
         before = small.gradients(small.plain, params, small.batch())
         dual, _ = small.grow(growth.gradients, before, net.axes)
 
-    for path, expected in small.paths(truth).items():
-        found = small.paths(dual)[path]
-        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12, err_msg=path)
+    for path, expected in small.paths(dual).items():
+        actual = small.paths(actual_tree)[path]
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12, err_msg=path)
 
 
 @pytest.mark.slow
-def test_uneven_shares_of_the_residual_stream_have_no_dual():
-    """LayerNorm weighs all copies alike in the backward pass, whatever their shares are."""
+def test_uneven_fractions_of_the_residual_stream_have_no_dual():
+    """LayerNorm averages copies with equal weight in the backward pass."""
     net, old = small.network(), small.sizes()
     new = {**old, "embed": 64, "heads": 8, "mlp": 128}
     equal, uneven = (registry.between(old, new, width=r)[0] for r in ("equal", "uneven"))
 
     with jax.enable_x64(True):
-        params = small.trained(net, dtype=np.float64)
+        params = tiny.params(net, dtype=np.float64)
         grown, _ = small.grow(uneven.weights, params, net.axes)
         gradients = small.gradients(small.plain, grown, small.batch())["embeddings"]
 
@@ -100,13 +101,13 @@ def test_uneven_shares_of_the_residual_stream_have_no_dual():
 
 
 @pytest.mark.slow
-def test_tiling_gives_each_copy_its_part_of_the_gradient():
+def test_tiling_gives_each_copy_its_fraction_of_the_gradient():
     """The ratios 1/k and 1 of CompoundGrow's tiling, here k = 2."""
     net, old = small.network(), small.sizes()
     (growth,) = registry.between(old, {**old, "mlp": 128}, width="equal")
 
     with jax.enable_x64(True):
-        params = small.trained(net, dtype=np.float64)
+        params = tiny.params(net, dtype=np.float64)
         grown, _ = small.grow(growth.weights, params, net.axes)
         before = small.gradients(small.plain, params, small.batch())["layers"]
         after = small.gradients(small.plain, grown, small.batch())["layers"]
@@ -131,8 +132,8 @@ def test_tiling_gives_each_copy_its_part_of_the_gradient():
         ([0, 1, -1, -1], "lemon", [1, 1, 1, 1]),
     ],
 )
-def test_shares_are_those_of_the_rule(index, rule, expected):
-    np.testing.assert_allclose(copies.shares(rule, np.array(index)), expected)
+def test_fractions_are_those_of_the_rule(index, rule, expected):
+    np.testing.assert_allclose(copies.fractions(rule, np.array(index)), expected)
 
 
 @pytest.mark.parametrize(
@@ -144,29 +145,29 @@ def test_shares_are_those_of_the_rule(index, rule, expected):
         ("lemon", "embed", 2, 5, [0, 1, 0, 1, -1]),
     ],
 )
-def test_copies_lie_where_the_rule_says(rule, axis, old, new, expected):
+def test_sources_follow_the_order_of_the_rule(rule, axis, old, new, expected):
     assert copies.sources(rule, axis, old, new).tolist() == expected
 
 
-def test_units_are_drawn_in_rounds_and_always_the_same():
+def test_units_are_drawn_in_rounds_and_reproducibly():
     index = copies.sources("net2net", "mlp", 6, 15)
 
-    again = copies.sources("net2net", "mlp", 6, 15)
+    repeated = copies.sources("net2net", "mlp", 6, 15)
 
-    assert index.tolist() == again.tolist()
+    assert index.tolist() == repeated.tolist()
     assert index[:6].tolist() == [0, 1, 2, 3, 4, 5]
     assert sorted(index[6:12]) == [0, 1, 2, 3, 4, 5] != index[6:12].tolist()
     assert len(set(index[12:])) == 3
 
 
-def test_fpi_is_equal_but_for_the_order_of_units():
+def test_fpi_differs_from_equal_only_in_the_order_of_units():
     old = {**small.sizes(), "length": 16}
     new = {**old, "embed": 64, "heads": 8, "mlp": 128}
-    net, params = small.network(), small.trained(small.network())
+    net, params = small.network(), tiny.params(small.network())
     equal, fpi = (registry.between(old, new, width=rule)[0] for rule in ("equal", "fpi"))
 
-    ours, axes = small.grow(fpi.weights, params, net.axes)
-    theirs, _ = small.grow(equal.weights, params, net.axes)
+    tiled, axes = small.grow(fpi.weights, params, net.axes)
+    expected, _ = small.grow(equal.weights, params, net.axes)
 
     def reorder(leaf, names):
         for dim, name in enumerate(names):
@@ -176,14 +177,14 @@ def test_fpi_is_equal_but_for_the_order_of_units():
         return leaf
 
     assert fpi.sources["heads"].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
-    jax.tree.map(np.testing.assert_array_equal, tree.map_named(reorder, ours, axes), theirs)
-    np.testing.assert_array_equal(  # old units stay where they are
-        ours["layers"]["up"]["bias"][:, :64], params["layers"]["up"]["bias"]
+    jax.tree.map(np.testing.assert_array_equal, tree.map_named(reorder, tiled, axes), expected)
+    np.testing.assert_array_equal(  # old units keep their positions
+        tiled["layers"]["up"]["bias"][:, :64], params["layers"]["up"]["bias"]
     )
 
 
 @pytest.mark.parametrize("rule", ["fpi", "sparkling"])
-def test_rules_that_copy_all_units_equally_often_refuse_other_ratios(rule):
+def test_rules_for_whole_ratios_refuse_others(rule):
     old = small.sizes()
 
     with pytest.raises(errors.InputError, match="set ffn_width to a multiple of 64"):
@@ -195,7 +196,7 @@ def test_sparkling_keeps_the_rms_of_activations():
     net, old = small.network(), small.sizes()
     new = {**old, "embed": 64, "heads": 8, "mlp": 128}
     (growth,) = registry.between(old, new, width="sparkling")
-    params = small.trained(net)
+    params = tiny.params(net)
 
     grown, _ = small.grow(growth.weights, params, net.axes)
 
@@ -211,24 +212,24 @@ def test_sparkling_keeps_the_rms_of_activations():
 
 @hypothesis.settings(max_examples=50, deadline=None)
 @hypothesis.given(st.integers(1, 40), st.integers(0, 100), st.sampled_from([*copies.RULES]))
-def test_shares_of_every_unit_sum_to_one(old, more, rule):
+def test_fractions_of_every_unit_sum_to_one(old, more, rule):
     index = copies.sources(rule, "mlp", old, old + more)
 
-    shares = copies.shares(rule, index)
+    fractions = copies.fractions(rule, index)
 
-    np.testing.assert_allclose(np.bincount(index, shares, minlength=old), 1, rtol=1e-12)
+    np.testing.assert_allclose(np.bincount(index, fractions, minlength=old), 1, rtol=1e-12)
     if copies.RULES[rule].split == "uneven":
         for unit in set(index):
-            assert np.all(np.diff(shares[index == unit]) > 0)
+            assert np.all(np.diff(fractions[index == unit]) > 0)
 
 
 def test_units_are_taken_by_their_index_at_every_ratio():
     leaf = jnp.arange(6).reshape(2, 3)
 
-    def taken(dim, *index):
+    def take(dim, *index):
         return copies.take(leaf, dim, np.array(index)).tolist()
 
-    assert taken(1, 0, 0, 1, 1, 2, 2) == [[0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]]
-    assert taken(1, 0, 1, 2, 0, 1, 2) == [[0, 1, 2, 0, 1, 2], [3, 4, 5, 3, 4, 5]]
-    assert taken(1, 0, 0, 1, 2) == [[0, 0, 1, 2], [3, 3, 4, 5]]
-    assert taken(0, 0, 0, 1, 1) == [[0, 1, 2]] * 2 + [[3, 4, 5]] * 2
+    assert take(1, 0, 0, 1, 1, 2, 2) == [[0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5]]
+    assert take(1, 0, 1, 2, 0, 1, 2) == [[0, 1, 2, 0, 1, 2], [3, 4, 5, 3, 4, 5]]
+    assert take(1, 0, 0, 1, 2) == [[0, 0, 1, 2], [3, 3, 4, 5]]
+    assert take(0, 0, 0, 1, 1) == [[0, 1, 2]] * 2 + [[3, 4, 5]] * 2

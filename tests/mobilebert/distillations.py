@@ -18,8 +18,8 @@ def teacher(steps=6, **fields):
     return {name: value for name, value in made.items() if name != "schedule"}
 
 
-def transfer(task, steps, rate=3e-4):
-    return dict(task=task, steps=steps, schedule=constant(rate))
+def transfer(task, steps, learning_rate=3e-4):
+    return dict(task=task, steps=steps, schedule=constant(learning_rate))
 
 
 STAGES = {
@@ -31,8 +31,8 @@ STAGES = {
     "grow": (
         teacher(num_layers=2, ffn_share=2, length=16),
         teacher(num_layers=4, length=32),
-        transfer("progressive", 40, rate=1e-2),
-        dict(task="distill", steps=6),
+        transfer("progressive", 80, learning_rate=1e-3),
+        dict(task="distill", steps=12),
     ),
     "phases": (teacher(1, num_layers=4), transfer("progressive", 8)),
     "every": (
@@ -55,5 +55,7 @@ def get_config(variant=""):
         config.model.num_layers = 4
     if variant == "long":
         config.checkpoint.update(every=10, keep=2)
+    if variant == "grow":
+        config.eval.every = 40  # the end of each layer's phase
     config.stages = stages(*STAGES[variant])
     return config

@@ -12,22 +12,22 @@ from bertgrow.train.checkpoints import checkpoint
 RECIPE = Path(__file__).with_name("distillations.py")
 
 
-def distil(store, workdir, *given, variant="", command="distill"):
+def distil(store, workdir, *options, variant="", command="distill"):
     return cli.main(
         [command, "--config", f"{RECIPE}:{variant}".rstrip(":"), "--workdir", str(workdir)]
-        + [f"--config.data.store={store.folder}", *given]
+        + [f"--config.data.store={store.folder}", *options]
     )
 
 
-def made(store, variant="", *given):
+def made(store, variant="", *options):
     """The job of a recipe, without running it."""
-    recipe = load.read(f"{RECIPE}:{variant}".rstrip(":"), list(given))
+    recipe = load.read(f"{RECIPE}:{variant}".rstrip(":"), list(options))
     return job.make(resolve.resolve(recipe, vocab=store.vocab), [store])
 
 
-def saved(todo, workdir, step, index):
+def saved(job_of_run, workdir, step, index):
     """The state that a run of the job had at a step, in its stage number `index`."""
-    stage = todo.stages[index]
+    stage = job_of_run.stages[index]
     shapes = loop.state_shapes(stage.task, stage.optimizer, sharding.make_mesh())
     with checkpoint.Checkpoints(workdir / "checkpoints") as saves:
         return saves.restore(step, shapes)[0]
@@ -38,18 +38,18 @@ def certificate(workdir, name="0-1"):
 
 
 def rows(workdir, split, stage):
-    found = metrics.read(workdir / "metrics.jsonl")
-    return [row for row in found if (row["split"], row["stage"]) == (split, stage)]
+    metrics_rows = metrics.read(workdir / "metrics.jsonl")
+    return [row for row in metrics_rows if (row["split"], row["stage"]) == (split, stage)]
 
 
 def crash_at(monkeypatch, *steps):
-    """From now on, runs raise a RuntimeError after each of these steps, once."""
-    take, left = journal.Journal.take, list(steps)
+    """Makes runs raise a RuntimeError after each of these steps, once."""
+    take, remaining = journal.Journal.take, list(steps)
 
     def crashing(self, info):
         take(self, info)
-        if info.step in left:
-            left.remove(info.step)
+        if info.step in remaining:
+            remaining.remove(info.step)
             raise RuntimeError("the power is gone")
 
     monkeypatch.setattr(journal.Journal, "take", crashing)

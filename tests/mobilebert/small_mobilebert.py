@@ -67,9 +67,11 @@ def trained(net, seed=0):
     return jax.tree_util.tree_map_with_path(at_leaf, shapes)
 
 
-def transfer_losses(student, teacher, share, *, num_layers, factors=None, features="split"):
-    """`transfer.total` of maps that are there as a whole, and its terms by name."""
-    judge = layer_losses.judge(share, factors, features)
-    terms = judge.features(student.features, teacher.features)
-    terms |= judge.scores(student.scores, teacher.scores)
+def transfer_losses(
+    student, teacher, token_weights, *, num_layers, factors=None, features="split"
+):
+    """`layer_losses.total` of whole maps, and its terms by name."""
+    hook = layer_losses.hook(token_weights, factors, features)
+    terms = hook.features(student.features, teacher.features)
+    terms |= hook.scores(student.scores, teacher.scores)
     return layer_losses.total(terms, num_layers, factors), terms

@@ -11,12 +11,12 @@ from bertgrow.train import metrics
 RECIPE = Path(__file__).with_name("taught.py")
 
 
-def call(command, store, *given, variant=""):
+def call(command, store, *options, variant=""):
     """The exit code of a command on the recipe."""
     name = f"{RECIPE}:{variant}".rstrip(":")
-    words = [command, "--config", name, f"--config.data.store={store.folder}", *given]
+    arguments = [command, "--config", name, f"--config.data.store={store.folder}", *options]
     with lightly_optimised():
-        return cli.main(words)
+        return cli.main(arguments)
 
 
 @contextlib.contextmanager
@@ -30,13 +30,12 @@ def lightly_optimised():
         jax.config.update("jax_disable_most_optimizations", before)
 
 
-def distil(store, workdir, *given, variant=""):
-    return call("distill", store, "--workdir", str(workdir), *given, variant=variant)
+def distil(store, workdir, *options, variant=""):
+    return call("distill", store, "--workdir", str(workdir), *options, variant=variant)
 
 
 def rows(workdir, split):
-    found = metrics.read(workdir / "metrics.jsonl")
-    return [row for row in found if row["split"] == split]
+    return [row for row in metrics.read(workdir / "metrics.jsonl") if row["split"] == split]
 
 
 def losses(workdir):

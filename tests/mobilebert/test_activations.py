@@ -14,22 +14,22 @@ from bertgrow.train import optimizers
 from mobilebert.distill import layer_losses, penalty
 from mobilebert.models import mobilebert
 
-SHARE = np.full(2, 0.5, np.float32)  # of two rows
+WEIGHTS = np.full(2, 0.5, np.float32)  # of two rows
 
 
 def greatest(scores):
-    return penalty.watch_scores().scores(scores, None)[penalty.GREATEST]
+    return penalty.largest_score_hook().scores(scores, None)[penalty.LARGEST]
 
 
 def values(token, length=3):
-    """Zeros [2 rows, length, 4], with the given value of row 0, token 2."""
+    """Zeros [2 rows, length, 4], with one value, at sequence 0 and token 2."""
     return jnp.zeros((2, length, 4)).at[0, 2].set(jnp.float32(token))
 
 
 def test_values_within_the_limit_cost_nothing_and_are_not_pushed():
     within = values([10.0, -10.0, 9.0, 0.0])
 
-    cost, push = jax.value_and_grad(penalty.penalty)(within, 10.0, SHARE)
+    cost, push = jax.value_and_grad(penalty.penalty)(within, 10.0, WEIGHTS)
 
     assert cost == 0
     assert not push.any()
@@ -38,7 +38,7 @@ def test_values_within_the_limit_cost_nothing_and_are_not_pushed():
 def test_the_cost_is_the_squared_logarithm_of_the_excess():
     e = np.e
 
-    cost = penalty.penalty(values([10 * e, -10 * e**2, 10.0, 0.0]), 10.0, SHARE)
+    cost = penalty.penalty(values([10 * e, -10 * e**2, 10.0, 0.0]), 10.0, WEIGHTS)
 
     # (1^2 + 2^2) in one of two rows.
     np.testing.assert_allclose(cost, 5 / 2, rtol=1e-6)
@@ -47,15 +47,15 @@ def test_the_cost_is_the_squared_logarithm_of_the_excess():
 def test_one_token_costs_as_much_in_a_long_row_as_in_a_short_one():
     short, long = (values([50.0, 0.0, 0.0, 0.0], length) for length in (3, 300))
 
-    costs = [penalty.penalty(each, 10.0, SHARE) for each in (short, long)]
+    costs = [penalty.penalty(each, 10.0, WEIGHTS) for each in (short, long)]
 
     assert costs[0] == costs[1] > 0
 
 
 def test_only_the_channels_beyond_are_pushed_and_towards_zero():
-    given = values([30.0, -20.0, 10.0, 0.0])
+    inputs = values([30.0, -20.0, 10.0, 0.0])
 
-    push = jax.grad(penalty.penalty)(given, 10.0, SHARE)
+    push = jax.grad(penalty.penalty)(inputs, 10.0, WEIGHTS)
 
     np.testing.assert_array_equal(np.sign(push[0, 2]), [1, -1, 0, 0])
     assert np.count_nonzero(push) == 2
@@ -63,7 +63,7 @@ def test_only_the_channels_beyond_are_pushed_and_towards_zero():
 
 @pytest.mark.parametrize("size", [20.0, 2.5e7, 1e30])
 def test_the_pull_on_a_gain_is_twice_the_excess_in_factors_of_e(size):
-    pull = jax.grad(lambda gain: penalty.penalty(gain * values([size, 0, 0, 0]), 10.0, SHARE))
+    pull = jax.grad(lambda gain: penalty.penalty(gain * values([size, 0, 0, 0]), 10.0, WEIGHTS))
 
     np.testing.assert_allclose(pull(1.0), 2 * np.log(size / 10) / 2, rtol=1e-5)
 
@@ -71,33 +71,33 @@ def test_the_pull_on_a_gain_is_twice_the_excess_in_factors_of_e(size):
 def test_masked_scores_do_not_count():
     scores = jnp.array([[[3.0, encoder.NEVER]], [[-8.0, encoder.NEVER]]])
 
-    assert penalty.penalty(scores, 10.0, SHARE) == 0
+    assert penalty.penalty(scores, 10.0, WEIGHTS) == 0
     assert greatest(scores) == 8
 
 
 def test_slices_of_a_batch_add_up():
-    given = jnp.float32(20 * np.random.default_rng(0).normal(size=(2, 3, 4)))
+    inputs = jnp.float32(20 * np.random.default_rng(0).normal(size=(2, 3, 4)))
 
-    parts = [penalty.penalty(given[i : i + 1], 5.0, SHARE[i : i + 1]) for i in (0, 1)]
+    parts = [penalty.penalty(inputs[i : i + 1], 5.0, WEIGHTS[i : i + 1]) for i in (0, 1)]
 
-    np.testing.assert_allclose(sum(parts), penalty.penalty(given, 5.0, SHARE), rtol=1e-6)
+    np.testing.assert_allclose(sum(parts), penalty.penalty(inputs, 5.0, WEIGHTS), rtol=1e-6)
 
 
 def test_descent_on_a_gain_brings_the_released_size_into_float16():
     """From 2.5e7 at one token, as in the released weights; the rest stays as it is."""
-    given = values([-2.5e7, 8e4, 1.7e5, 1.0])
+    inputs = values([-2.5e7, 8e4, 1.7e5, 1.0])
 
     @jax.jit
     @jax.grad
     def pull(gain):
-        return penalty.penalty(gain[None, None] * given, 1e4, SHARE)
+        return penalty.penalty(gain[None, None] * inputs, 1e4, WEIGHTS)
 
     gain = jnp.ones(4)
 
     for _ in range(40):
         gain = gain * jnp.exp(-0.3 * gain * pull(gain))
 
-    assert np.abs(gain * given[0, 2]).max() < penalty.FLOAT16_MAX
+    assert np.abs(gain * inputs[0, 2]).max() < penalty.FLOAT16_MAX
     assert gain[3] == 1
 
 
@@ -109,47 +109,50 @@ def sharp_student():
     return config, params | {"layers": params["layers"] | {"query": query}}
 
 
-def watched(config, watch):
-    """The function params -> what a watch makes of a student's layers."""
-    return lambda params: mobilebert.watched(config)(params, tiny.inputs(), watch)
+def with_hook(config, hook):
+    """The function params -> outputs of a student with a hook on its layers."""
+    return lambda params: mobilebert.with_hook(config)(params, tiny.inputs(), hook)
 
 
-def share():
+def weights():
     rows = len(tiny.inputs()["tokens"])
     return jnp.full(rows, 1 / rows)
 
 
-def test_scores_are_priced_where_outputs_are_not():
+def test_scores_have_a_penalty_where_outputs_have_none():
     config, params = sharp_student()
-    watch = penalty.watch(penalty.LIMIT, share())
+    hook = penalty.hook(penalty.LIMIT, weights())
 
-    outputs = jax.jit(watched(config, watch))(params)
+    outputs = jax.jit(with_hook(config, hook))(params)
 
-    seen = outputs["seen"]
+    excess = outputs["hook_outputs"]
     assert np.abs(outputs["layers"]).max() < penalty.LIMIT
-    assert not seen.features["excess"].any()
-    assert (seen.scores["excess"] > 0).all()
-    np.testing.assert_array_equal(penalty.total(seen), seen.scores["excess"])
+    assert not excess.features["excess"].any()
+    assert (excess.scores["excess"] > 0).all()
+    np.testing.assert_array_equal(penalty.total(excess), excess.scores["excess"])
 
 
-def test_a_judge_beside_the_penalty_says_what_it_says_alone():
+def test_the_penalty_changes_no_layer_loss():
     config, params = sharp_student()
-    judge = layer_losses.judge(layer_losses.token_share(tiny.inputs()["tokens"] != 0))
-    both = penalty.watch(penalty.LIMIT, share(), judge)
-    theirs = mobilebert.maps(config)(small.built(config)[1], tiny.inputs())
+    losses_hook = layer_losses.hook(layer_losses.weigh_tokens(tiny.inputs()["tokens"] != 0))
+    both = penalty.hook(penalty.LIMIT, weights(), losses_hook)
+    teacher_maps = mobilebert.maps(config)(small.built(config)[1], tiny.inputs())
 
     @jax.jit
-    def seen(params):
-        run = mobilebert.watched(config)
-        return [run(params, tiny.inputs(), look, theirs)["seen"] for look in (judge, both)]
+    def hook_outputs(params):
+        run = mobilebert.with_hook(config)
+        return [
+            run(params, tiny.inputs(), hook, teacher_maps)["hook_outputs"]
+            for hook in (losses_hook, both)
+        ]
 
-    alone, beside = seen(params)
+    alone, with_penalty = hook_outputs(params)
 
-    for mine, priced in zip(alone, beside, strict=True):
-        assert priced.keys() == mine.keys() | {"excess"}
-        for name, value in mine.items():
+    for expected, actual in zip(alone, with_penalty, strict=True):
+        assert actual.keys() == expected.keys() | {"excess"}
+        for name, value in expected.items():
             # The same operations, fused otherwise.
-            np.testing.assert_allclose(value, priced[name], rtol=1e-5)
+            np.testing.assert_allclose(value, actual[name], rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -158,13 +161,13 @@ def test_a_student_comes_into_float16_by_the_penalty_and_learns_as_well():
     config, start = sharp_student()
     inputs, axes = tiny.inputs(), mobilebert.network(config).axes
     optimizer = optimizers.make(optimizers.Lamb(), axes, lambda step: 0.01)
-    run = watched(config, penalty.watch(penalty.LIMIT, share()))
+    run = with_hook(config, penalty.hook(penalty.LIMIT, weights()))
 
     def loss(params, factor):
         outputs = run(params)
         weights = inputs["weights"] / inputs["weights"].sum()
         words = losses.cross_entropy(outputs["mlm_logits"], inputs["targets"], weights)
-        return words + factor * penalty.total(outputs["seen"]).sum(), words
+        return words + factor * penalty.total(outputs["hook_outputs"]).sum(), words
 
     @jax.jit
     def update(params, state, step, factor):

@@ -31,7 +31,7 @@ def cached(store, tmp_path_factory):
 
 
 @pytest.fixture
-def again(cached, tmp_path):
+def cut_back(cached, tmp_path):
     """A copy of the cache and its run, cut back to the end of the teacher."""
     shutil.copytree(cached, tmp_path / "again")
     checkpoints = tmp_path / "again" / "workdir" / "checkpoints"
@@ -42,28 +42,30 @@ def again(cached, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cached_teacher_teaches_what_a_live_one_does(live, cached):
+def test_a_cached_teacher_trains_the_student_like_a_live_one(live, cached):
     np.testing.assert_allclose(losses(cached / "workdir"), losses(live), rtol=1e-5)
 
 
 @pytest.mark.slow
-def test_a_killed_writer_goes_on_with_the_first_missing_file(store, again, live, monkeypatch):
+def test_a_killed_writer_goes_on_with_the_first_missing_file(
+    store, cut_back, live, monkeypatch
+):
     monkeypatch.setattr(entries, "PART_BYTES", 1)
-    cache = again / "cache"
+    cache = cut_back / "cache"
     (first, second, *_) = sorted(cache.glob("1-progressive/*.array_record"))
     before, stamp = second.read_bytes(), first.stat().st_mtime_ns
     second.rename(f"{second}.tmp")  # as a writer leaves it that is killed
 
-    assert distil(store, again / "workdir", "--cache", str(cache)) == 0
+    assert distil(store, cut_back / "workdir", "--cache", str(cache)) == 0
 
     assert second.read_bytes() == before
     assert first.stat().st_mtime_ns == stamp
-    np.testing.assert_allclose(losses(again / "workdir"), losses(live), rtol=1e-5)
+    np.testing.assert_allclose(losses(cut_back / "workdir"), losses(live), rtol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name, given",
+    "name, options",
     [
         ("recipe", ["--config.masking.rate=0.2"]),
         ("store", []),
@@ -71,26 +73,26 @@ def test_a_killed_writer_goes_on_with_the_first_missing_file(store, again, live,
     ],
 )
 def test_a_cache_of_another_run_is_refused_with_both_hashes(
-    store, cached, tmp_path, capsys, name, given
+    store, cached, tmp_path, capsys, name, options
 ):
     shutil.copytree(cached / "cache", tmp_path / "cache")
     path = tmp_path / "cache" / "cache.json"
-    known = json.loads(path.read_text())
-    ours = known["1-progressive"][name][:12]
+    identities = json.loads(path.read_text())
+    expected_hash = identities["1-progressive"][name][:12]
     workdir = tmp_path / "new"
-    if not given:
-        known["1-progressive"][name] = "f" * 64
-        path.write_text(json.dumps(known))
+    if not options:
+        identities["1-progressive"][name] = "f" * 64
+        path.write_text(json.dumps(identities))
         workdir = tmp_path / "workdir"
         shutil.copytree(cached / "workdir", workdir)
 
-    code = distil(store, workdir, "--cache", str(path.parent), *given)
+    code = distil(store, workdir, "--cache", str(path.parent), *options)
 
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert code == 2
-    assert f"was made for {name} " in said
-    assert ours in said and (given or "f" * 12 in said)
-    assert not given or "masking.rate was 0.15 and is 0.2" in said
+    assert f"was made for {name} " in message
+    assert expected_hash in message and (options or "f" * 12 in message)
+    assert not options or "masking.rate was 0.15 and is 0.2" in message
 
 
 def test_a_cache_beyond_the_free_disk_is_refused_before_anything_is_written(
@@ -98,44 +100,44 @@ def test_a_cache_beyond_the_free_disk_is_refused_before_anything_is_written(
 ):
     usage = shutil.disk_usage(tmp_path)._replace(free=2 * 10**7)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
-    given = ["--cache", str(tmp_path / "cache"), "--config.stages[2].steps=1000"]
+    options = ["--cache", str(tmp_path / "cache"), "--config.stages[2].steps=1000"]
 
-    code = distil(store, tmp_path / "workdir", *given)
+    code = distil(store, tmp_path / "workdir", *options)
 
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert code == 2
-    assert "targets of the teacher need 0.10 GB" in said and "has 0.02 GB" in said
+    assert "targets of the teacher need 0.10 GB" in message and "has 0.02 GB" in message
     assert not (tmp_path / "cache").exists()
 
 
-def test_files_that_say_of_no_teacher_are_refused(tmp_path):
-    """What a cache is of cannot be told once its `cache.json` is lost."""
-    ours = caches.Cache(
+def test_files_without_an_entry_in_cache_json_are_refused(tmp_path):
+    """Without `cache.json` the teacher of the files is unknown."""
+    cache = caches.Cache(
         tmp_path, "0-joint", layout=None, start=0, first=0, batch=1, slices=1, store="s",
         recipe={},
     )  # fmt: skip
-    caches.check(ours, teacher="t")
-    ours.folder.mkdir()
-    (ours.folder / "000-00000.array_record").touch()
+    caches.check(cache, teacher="t")
+    cache.folder.mkdir()
+    (cache.folder / "000-00000.array_record").touch()
 
-    with pytest.raises(entries.InputError, match="does not say of which teacher"):
-        caches.check(ours, teacher="t")
+    with pytest.raises(entries.InputError, match="has no entry for them"):
+        caches.check(cache, teacher="t")
 
 
-def test_a_recipe_without_a_student_has_nothing_to_keep(store, tmp_path, capsys):
-    given = ["--cache", str(tmp_path / "cache")]
+def test_a_cache_for_a_recipe_without_a_teacher_is_refused(store, tmp_path, capsys):
+    options = ["--cache", str(tmp_path / "cache")]
 
-    assert distil(store, tmp_path / "workdir", *given, variant="teacher") == 2
-    assert "no stage of the recipe learns from a teacher" in capsys.readouterr().err
+    assert distil(store, tmp_path / "workdir", *options, variant="teacher") == 2
+    assert "no stage of the recipe has a teacher" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_plan_tells_the_bytes_that_are_written(store, cached, capsys, monkeypatch):
+def test_the_plan_counts_the_bytes_that_are_written(store, cached, capsys, monkeypatch):
     monkeypatch.setattr(entries, "PART_BYTES", 1)
-    given = ["--config.data.vocab_size=400", "--device", "v5e", "--json"]
+    options = ["--config.data.vocab_size=400", "--device", "v5e", "--json"]
     capsys.readouterr()
 
-    assert call("plan", store, *given) == 0
+    assert call("plan", store, *options) == 0
 
     plan = json.loads(capsys.readouterr().out)
     written = [path.stat().st_size for path in cached.glob("cache/*/*.array_record")]
@@ -143,7 +145,7 @@ def test_the_plan_tells_the_bytes_that_are_written(store, cached, capsys, monkey
     assert plan["stages"][1]["cache"]["pays_from"] is None  # so small a teacher is fast
 
 
-def test_a_flipped_bit_is_named(tmp_path):
+def test_a_file_with_a_flipped_bit_is_refused(tmp_path):
     layout = entries.layout({"a": ((64,), "float32")}, phases=1, rows=8, batch=4)
     arrays = {"a": np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)}
     path = tmp_path / next(layout.parts()).name
@@ -164,9 +166,9 @@ def test_entries_of_a_repeated_row_are_read_again(tmp_path):
         values = np.arange(part.count, dtype=np.int32) + 10 * part.phase
         entries.write(tmp_path / part.name, entries.records({"a": values}, layout.fields))
 
-    found = entries.Entries(tmp_path, layout, first=0)(4, 8)
+    rows = entries.Entries(tmp_path, layout, first=0)(4, 8)
 
-    assert found["a"].tolist() == [1, 2, 0, 1, 10, 11, 12, 10]
+    assert rows["a"].tolist() == [1, 2, 0, 1, 10, 11, 12, 10]
 
 
 def test_rows_and_masks_repeat_after_so_many_epochs(store):

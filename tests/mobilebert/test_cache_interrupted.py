@@ -26,9 +26,9 @@ def launch(store, taught_by, tmp_path_factory):
     )  # fmt: skip
     steps = [f"--config.stages[{stage}].steps={STEPS}" for stage in (0, 1)]
 
-    def student(workdir, cache, *given):
-        given = [taught_by, "--config.checkpoint.every=8", *steps, *given]
-        return start(workdir, "--cache", str(cache), *given)
+    def student(workdir, cache, *options):
+        options = [taught_by, "--config.checkpoint.every=8", *steps, *options]
+        return start(workdir, "--cache", str(cache), *options)
 
     return student
 
@@ -60,20 +60,20 @@ def files(cache):
 def test_killed_while_it_writes_and_while_it_reads_it_ends_with_equal_metrics(
     launch, undisturbed, tmp_path
 ):
-    whole, expected = undisturbed
+    complete, expected = undisturbed
     workdir, cache = tmp_path / "run", tmp_path / "cache"
     saved = workdir / "checkpoints" / "checksums" / f"{SAVED}.json"
 
     kill_when(launch(workdir, cache), lambda: len(files(cache)) > 2)
-    left = files(cache)
+    partial = files(cache)
     kill_when(launch(workdir, cache), saved.exists)
     read = files(cache)
-    found = finish(launch(workdir, cache), workdir)
+    actual = finish(launch(workdir, cache), workdir)
 
-    assert 2 < len(left) < STEPS  # killed in the midst of writing,
+    assert 2 < len(partial) < STEPS  # killed in the midst of writing,
     assert {path.parts[0] for path in read} == {"0-progressive"}  # and of the first stage
-    assert metrics.differences(expected, found) == []
-    assert files(cache) == files(whole)
+    assert metrics.differences(expected, actual) == []
+    assert files(cache) == files(complete)
 
 
 def test_two_students_read_a_finished_cache_at_once(launch, undisturbed, tmp_path):
@@ -82,8 +82,8 @@ def test_two_students_read_a_finished_cache_at_once(launch, undisturbed, tmp_pat
     wide = ["--config.model.ffn_width=24", "--config.transfer.attention=0.5"]
 
     same, other = launch(tmp_path / "same", cache), launch(tmp_path / "other", cache, *wide)
-    found, differing = finish(same, tmp_path / "same"), finish(other, tmp_path / "other")
+    actual, differing = finish(same, tmp_path / "same"), finish(other, tmp_path / "other")
 
-    assert metrics.differences(expected, found) == []
+    assert metrics.differences(expected, actual) == []
     assert len(differing) == len(expected) and metrics.differences(expected, differing)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == written

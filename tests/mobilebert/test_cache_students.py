@@ -27,42 +27,42 @@ def few(store, text_file, tmp_path_factory):
         )
 
 
-def live_and_cached(store, folder, *given, variant="student"):
+def live_and_cached(store, folder, *options, variant="student"):
     """The working directories of both runs; the cache is in `folder / "cache"`."""
     cache = ["--cache", str(folder / "cache")]
     for name, extra in (("live", []), ("cached", cache)):
-        assert distil(store, folder / name, *given, *extra, variant=variant) == 0
+        assert distil(store, folder / name, *options, *extra, variant=variant) == 0
     return folder / "live", folder / "cached"
 
 
 @pytest.mark.parametrize(
-    "variant, given",
+    "variant, options",
     [
         ("joint", []),
         ("auxiliary", ["--config.accumulate=2", "--config.batch=16"]),
     ],
 )
 def test_other_strategies_and_slices_of_a_batch_learn_the_same(
-    store, taught_by, tmp_path, variant, given
+    store, taught_by, tmp_path, variant, options
 ):
-    live, cached = live_and_cached(store, tmp_path, taught_by, *given, variant=variant)
+    live, cached = live_and_cached(store, tmp_path, taught_by, *options, variant=variant)
 
     np.testing.assert_allclose(losses(cached), losses(live), rtol=1e-5)
 
 
 def test_a_phase_longer_than_its_epochs_reads_its_entries_again(few, taught_by, tmp_path):
-    given = ["--config.data.mask_epochs=2", "--config.stages[0].steps=18", taught_by]
+    options = ["--config.data.mask_epochs=2", "--config.stages[0].steps=18", taught_by]
 
-    live, cached = live_and_cached(few, tmp_path, *given, variant="progressive")
+    live, cached = live_and_cached(few, tmp_path, *options, variant="progressive")
 
     np.testing.assert_allclose(losses(cached), losses(live), rtol=1e-5)
-    layout = made(few, tmp_path / "cache", *given).layout
+    layout = made(few, tmp_path / "cache", *options).layout
     assert (layout.phases, layout.rows, layout.entries) == (2, 9 * 8, 65)
 
 
-def made(store, folder, *given):
+def made(store, folder, *options):
     """The `Cache` of the first stage of `:progressive`."""
-    recipe = load.read(f"{RECIPE}:progressive", list(given))
+    recipe = load.read(f"{RECIPE}:progressive", list(options))
     settings = resolve.resolve(recipe, vocab=store.vocab)
     return job.make(settings, [store], cached_in=folder).caches[0]
 
@@ -81,8 +81,8 @@ def default(store, taught_by, tmp_path_factory):
 def test_half_precision_and_the_best_labels_teach_nearly_the_same(default):
     live, cached = (rows(default / name, "train") for name in ("live", "cached"))
 
-    def of(found, name):
-        return [row[name] for row in found if name in row]
+    def of(rows_of_run, name):
+        return [row[name] for row in rows_of_run if name in row]
 
     # bfloat16 moves a feature by up to 2**-8 of itself, a squared distance by twice as much.
     layers = slice(0, 8)
@@ -107,14 +107,14 @@ def test_another_student_of_a_complete_cache_does_not_ask_the_teacher(
     read, alive, find, take = [], set(), teachers.frozen, journal.Journal.take
 
     def counted(source, dtype):
-        found = find(source, dtype)
+        frozen = find(source, dtype)
 
         def load(*args):
-            params = found.load(*args)
+            params = frozen.load(*args)
             read.append({leaf.shape for leaf in jax.tree.leaves(params)})
             return params
 
-        return found._replace(load=load)
+        return frozen._replace(load=load)
 
     def looking(self, info):
         ours = {leaf.shape for leaf in jax.tree.leaves(info.state.params)}
@@ -123,9 +123,9 @@ def test_another_student_of_a_complete_cache_does_not_ask_the_teacher(
 
     monkeypatch.setattr(teachers, "frozen", counted)
     monkeypatch.setattr(journal.Journal, "take", looking)
-    given = [taught_by, *DEFAULTS, "--cache", str(cache)]
+    options = [taught_by, *DEFAULTS, "--cache", str(cache)]
 
-    assert distil(store, tmp_path, *given, variant="student") == 0
+    assert distil(store, tmp_path, *options, variant="student") == 0
 
     assert losses(tmp_path) == losses(default / "cached")
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == written

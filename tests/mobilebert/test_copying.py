@@ -50,9 +50,9 @@ def rows_of(rows, what):
     return {row["path"] for row in rows if row["what"] == what}
 
 
-def assert_same(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
+def assert_same(actual, expected):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
 
 
 def test_all_outside_the_blocks_is_copied_but_the_embedding_norm():
@@ -112,26 +112,26 @@ def test_least_squares_finds_the_gain_and_shift_of_a_teacher_that_has_them():
     rng = np.random.default_rng(0)
     before = rng.normal(size=(4, 6, 8)) + 1
     after = before * np.arange(1, 9) - np.arange(8)
-    share = layer_losses.token_share(np.arange(6) < np.array([[6], [3], [2], [6]]))
-    after = np.where(share[..., None] > 0, after, 99)  # padding is not looked at
+    weights = layer_losses.weigh_tokens(np.arange(6) < np.array([[6], [3], [2], [6]]))
+    after = np.where(weights[..., None] > 0, after, 99)  # padding does not count
 
-    norm, left = copying.fit(before, after, share)
+    norm, unexplained = copying.fit(before, after, weights)
 
     np.testing.assert_allclose(norm["scale"], np.arange(1, 9), rtol=1e-5)
     np.testing.assert_allclose(norm["bias"], -np.arange(8), atol=1e-5)
-    assert float(left) == pytest.approx(0, abs=1e-9)
+    assert float(unexplained) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("form", ["student", "tiny"])
 def test_least_squares_brings_a_networks_embeddings_close_to_the_teachers(form):
-    config, teaching = small.form(form), small.teacher()
-    student, teacher = small.built(config)[1], small.built(teaching)[1]
+    config, teacher_config = small.form(form), small.teacher()
+    student, teacher = small.built(config)[1], small.built(teacher_config)[1]
     inputs = tiny.inputs()
-    share = layer_losses.token_share(inputs["tokens"] != config.pad_id)
+    weights = layer_losses.weigh_tokens(inputs["tokens"] != config.pad_id)
 
     def embed(copied):
-        ours, theirs = mobilebert.embed(config), mobilebert.embed(teaching)
-        return ours(copied, inputs), theirs(teacher, inputs), share
+        before = mobilebert.embed(config)(copied, inputs)
+        return before, mobilebert.embed(teacher_config)(teacher, inputs), weights
 
     plain, _ = copying.copy(student, teacher)
     fitted, rows = copying.copy(student, teacher, embedding_norm="least_squares", embed=embed)
@@ -141,11 +141,13 @@ def test_least_squares_brings_a_networks_embeddings_close_to_the_teachers(form):
     far, near = (error(*embed(params)) for params in (plain, fitted))
     assert near < far
     assert rows_of(rows, "fitted") == {"embeddings/norm/scale", "embeddings/norm/bias"}
-    assert "% of its variance is left" in next(r["why"] for r in rows if r["what"] == "fitted")
+    assert "% of its variance is unexplained" in next(
+        r["why"] for r in rows if r["what"] == "fitted"
+    )
 
 
-def error(found, wanted, share):
-    return float(jnp.sum(jnp.square(found - wanted).sum(axis=-1) * share))
+def error(actual, expected, weights):
+    return float(jnp.sum(jnp.square(actual - expected).sum(axis=-1) * weights))
 
 
 def test_a_channel_that_never_moves_keeps_its_gain():

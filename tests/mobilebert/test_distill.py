@@ -18,7 +18,7 @@ from mobilebert.distill import objectives
 from mobilebert.models import mobilebert
 
 TAUGHT, PHASE, TRANSFERRED, DISTILLED = 6, 9, 12, 18  # steps at which something ends
-STILL = ("embeddings", "mlm", "nsp")
+FROZEN = ("embeddings", "mlm", "nsp")
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +34,20 @@ def saved(store, finished):
     return functools.partial(distilling.saved, made(store), finished)
 
 
-def test_what_the_certificate_calls_copied_is_the_teachers_to_the_bit_after_all_phases(
-    finished, saved
-):
+def test_copied_weights_equal_the_teachers_to_the_bit_after_all_phases(finished, saved):
     leaves = {row["path"]: row["what"] for row in certificate(finished)["leaves"]}
-    theirs = named_tree.by_path(saved(TAUGHT, 0).params)
-    ours = named_tree.by_path(saved(TRANSFERRED, 1).params)
+    teacher = named_tree.by_path(saved(TAUGHT, 0).params)
+    student = named_tree.by_path(saved(TRANSFERRED, 1).params)
 
     copied = [path for path, what in leaves.items() if what == "copied"]
 
-    shared = {path for path in theirs if path.startswith(STILL)}
+    shared = {path for path in teacher if path.startswith(FROZEN)}
     norm = {"embeddings/norm/scale", "embeddings/norm/bias"}
     assert set(copied) == shared - norm
     for path in copied:
-        np.testing.assert_array_equal(ours[path], theirs[path], path)
-    np.testing.assert_array_equal(ours["embeddings/norm/scale"], 1)
-    np.testing.assert_array_equal(ours["embeddings/norm/bias"], 0)
+        np.testing.assert_array_equal(student[path], teacher[path], path)
+    np.testing.assert_array_equal(student["embeddings/norm/scale"], 1)
+    np.testing.assert_array_equal(student["embeddings/norm/bias"], 0)
     assert leaves["pooler/kernel"] == "left" and leaves["layers"] == "fresh"
 
 
@@ -60,8 +58,8 @@ def test_layers_above_the_active_one_do_not_move_by_a_bit(store, saved):
     before = mobilebert.network(stage.model).init(key)["layers"]
 
     def still(layer):
-        now = state.params["layers"]
-        equal = jax.tree.map(lambda a, b: bool((a[layer] == b[layer]).all()), before, now)
+        after = state.params["layers"]
+        equal = jax.tree.map(lambda a, b: bool((a[layer] == b[layer]).all()), before, after)
         return {path for path, is_equal in named_tree.by_path(equal).items() if is_equal}
 
     assert still(1) == named_tree.by_path(before).keys()
@@ -69,9 +67,9 @@ def test_layers_above_the_active_one_do_not_move_by_a_bit(store, saved):
 
 
 def test_moments_are_zero_where_nothing_has_learnt_yet(saved):
-    found = [dict(each) for each in _moments(saved(PHASE, 1))]
+    both = [dict(moments) for moments in _moments(saved(PHASE, 1))]
 
-    for moments in found:
+    for moments in both:
         layers = named_tree.by_path(moments.pop("layers"))
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(moments))
         assert not any(np.any(leaf[1]) for leaf in layers.values())
@@ -118,18 +116,18 @@ def test_a_run_that_crashes_in_the_phases_reads_its_teacher_again_and_ends_equal
         distil(store, tmp_path)
     assert distil(store, tmp_path) == 0
 
-    found = [metrics.read(path / "metrics.jsonl") for path in (finished, tmp_path)]
-    assert metrics.differences(*found) == []
+    both = [metrics.read(path / "metrics.jsonl") for path in (finished, tmp_path)]
+    assert metrics.differences(*both) == []
 
 
 @pytest.mark.parametrize("strategy", ["joint", "auxiliary"])
-def test_other_strategies_learn_from_a_model_of_another_run(
+def test_other_strategies_train_with_a_teacher_of_another_run(
     finished, store, tmp_path, strategy
 ):
-    # A student that teaches has the norm of its own student.
-    given = [f"--config.transfer.teacher={finished}", "--config.transfer.embedding_norm=copy"]
+    # The teacher, a finished student, has the norm of the new student.
+    options = [f"--config.transfer.teacher={finished}", "--config.transfer.embedding_norm=copy"]
 
-    assert distil(store, tmp_path, *given, variant=strategy) == 0
+    assert distil(store, tmp_path, *options, variant=strategy) == 0
 
     losses = [row["loss"] for row in rows(tmp_path, "train", "0")]
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
@@ -142,13 +140,13 @@ def test_the_tasks_of_the_family_are_the_strategies_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    "variant, given, said",
+    "variant, options, message",
     [
         ("", ["stages[0].num_layers=3"], "a teacher of 3 layers and a student of 2"),
         ("", ["stages[0].width=24"], "teacher has width 24 and the student 16"),
         ("", ["stages[0].num_heads=4"], "teacher has num_heads 4 and the student 2"),
         ("", ["model.vocab_size=9"], "the store's vocabulary has 400"),
-        ("", ["stages[1].steps=5"], "5 steps do not part into 2 equal phases"),
+        ("", ["stages[1].steps=5"], "5 steps do not divide into 2 equal phases"),
         ("", ["stages[1].task=progresive"], "did you mean 'progressive'?"),
         ("", ["transfer.hiden=1"], "hiden"),
         ("", ["transfer.features=both"], "expected one of split, plain"),
@@ -160,44 +158,48 @@ def test_the_tasks_of_the_family_are_the_strategies_of_the_paper():
         ("untaught", ["transfer.teacher=/nowhere"], "/nowhere is no working directory"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(store, tmp_path, capsys, variant, given, said):
-    code = distil(store, tmp_path, *(f"--config.{field}" for field in given), variant=variant)
+def test_bad_input_is_one_line_and_exit_code_2(
+    store, tmp_path, capsys, variant, options, message
+):
+    code = distil(store, tmp_path, *(f"--config.{field}" for field in options), variant=variant)
 
     error = capsys.readouterr().err
     assert code == 2
     assert error.count("\n") == 1
-    assert said in error
+    assert message in error
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    "change, message",
     [
-        (lambda known: known["recipe"]["model"].update(family="bert"), "of another family"),
+        (lambda config: config["recipe"]["model"].update(family="bert"), "of another family"),
         (
-            lambda known: known["store"].update(vocabulary="feed" * 16),
+            lambda config: config["store"].update(vocabulary="feed" * 16),
             "vocabulary feedfeedfeed",
         ),
-        (lambda known: known["recipe"]["stages"][-1].update(width=24), "width 24 and the"),
+        (lambda config: config["recipe"]["stages"][-1].update(width=24), "width 24 and the"),
     ],
 )
-def test_a_teacher_of_another_kind_is_refused(store, finished, tmp_path, capsys, change, said):
-    known = json.loads((finished / "config.json").read_text())
-    change(known)
-    if known["recipe"]["model"]["family"] == "bert":
-        known["recipe"] = bert_recipe()
+def test_a_teacher_of_another_kind_is_refused(
+    store, finished, tmp_path, capsys, change, message
+):
+    config = json.loads((finished / "config.json").read_text())
+    change(config)
+    if config["recipe"]["model"]["family"] == "bert":
+        config["recipe"] = bert_recipe()
     other = tmp_path / "other"
     other.mkdir()
-    (other / "config.json").write_text(json.dumps(known))
+    (other / "config.json").write_text(json.dumps(config))
     (other / "checkpoints").symlink_to(finished / "checkpoints")
 
-    given = f"--config.transfer.teacher={other}"
-    code = distil(store, tmp_path / "run", given, variant="untaught")
+    options = f"--config.transfer.teacher={other}"
+    code = distil(store, tmp_path / "run", options, variant="untaught")
 
     error = capsys.readouterr().err
     assert code == 2 and error.count("\n") == 1
-    assert said in error
+    assert message in error
 
 
 def bert_recipe():
-    found = Path(__file__).resolve().parents[1] / "small_recipe.py"
-    return resolve.plain(load.read(f"{found}:plain", []))
+    path = Path(__file__).resolve().parents[1] / "small_recipe.py"
+    return resolve.plain(load.read(f"{path}:plain", []))

@@ -10,9 +10,9 @@ import small_mobilebert as small
 
 from bertgrow.train import metrics
 from mobilebert.models import mobilebert
-from mobilebert.models.maps import Maps
+from mobilebert.models.encoder import Maps
 
-GROWN, TAUGHT, TRANSFERRED = 6, 12, 52  # steps at which a stage ends
+GROWN, TAUGHT, TRANSFERRED = 6, 12, 92  # steps at which a stage ends
 TEACHER, STUDENT = 1, 2  # stages
 pytestmark = pytest.mark.slow
 
@@ -40,40 +40,43 @@ def test_growth_is_certified_then_the_copy(finished):
 def test_each_layer_learns_from_the_last_layer_of_its_half_of_the_teacher(store, finished):
     begin, *_, end = (row["transfer_hidden"] for row in distilling.rows(finished, "eval", "2"))
 
-    found = distances(distilling.made(store, "grow"), finished)
+    distance = distances(distilling.made(store, "grow"), finished)
 
-    assert found.shape == (2, 4)
-    assert (np.array(end) < 0.8 * np.array(begin)).all()
+    assert distance.shape == (2, 4)
+    assert (np.array(end) < 0.5 * np.array(begin)).all()
     # Compiled apart; the sums are the same.
-    np.testing.assert_allclose(found[[0, 1], [1, 3]], end, rtol=1e-4)
-    assert found.argmin(axis=1).tolist() == [1, 3]
+    np.testing.assert_allclose(distance[[0, 1], [1, 3]], end, rtol=1e-4)
+    assert distance.argmin(axis=1).tolist() == [1, 3]
 
 
-def distances(todo, workdir):
+def distances(job, workdir):
     """Of held-out features after layer transfer: float [student layers, teacher layers]."""
-    (batch,) = todo.held_out(STUDENT)
-    inputs = todo.stages[STUDENT].task.prepare(batch)
+    (batch,) = job.held_out(STUDENT)
+    inputs = job.stages[STUDENT].task.prepare(batch)
 
     def maps(step, index):
-        params = distilling.saved(todo, workdir, step, index).params
-        return jax.jit(mobilebert.maps(todo.settings.stages[index].model))(params, inputs)
+        params = distilling.saved(job, workdir, step, index).params
+        return jax.jit(mobilebert.maps(job.settings.stages[index].model))(params, inputs)
 
-    theirs, mine = maps(TAUGHT, TEACHER), maps(TRANSFERRED, STUDENT)
+    teacher, student = maps(TAUGHT, TEACHER), maps(TRANSFERRED, STUDENT)
 
     def to(layer):
-        alike = Maps(*(np.stack([each[layer]] * 2) for each in theirs))
-        return small.transfer_losses(mine, alike, inputs["token_share"], num_layers=2)[1]
+        repeated = Maps(*(np.stack([each[layer]] * 2) for each in teacher))
+        return small.transfer_losses(student, repeated, inputs["token_weights"], num_layers=2)[
+            1
+        ]
 
     return np.stack([to(layer)["hidden"] for layer in range(4)], axis=1)
 
 
 def test_the_last_stage_distils_from_the_grown_teacher(finished):
-    begin, *_, end = distilling.rows(finished, "train", "3")
+    begin, *_, end = distilling.rows(finished, "eval", "3")
 
-    assert end["loss"] < begin["loss"]
+    # Held-out sequences have fixed masks; the losses of two steps differ by their batches.
+    assert end["mask_loss"] < begin["mask_loss"] - 0.1
 
 
-def test_crashed_while_the_teacher_grows_up_and_while_it_teaches_metrics_are_equal(
+def test_metrics_are_equal_after_crashes_in_the_teacher_and_in_the_transfer(
     finished, store, tmp_path, monkeypatch
 ):
     distilling.crash_at(monkeypatch, GROWN + 2, TAUGHT + 22)
@@ -83,5 +86,5 @@ def test_crashed_while_the_teacher_grows_up_and_while_it_teaches_metrics_are_equ
             distilling.distil(store, tmp_path, variant="grow")
     assert distilling.distil(store, tmp_path, variant="grow") == 0
 
-    found = [metrics.read(path / "metrics.jsonl") for path in (finished, tmp_path)]
-    assert metrics.differences(*found) == []
+    both = [metrics.read(path / "metrics.jsonl") for path in (finished, tmp_path)]
+    assert metrics.differences(*both) == []

@@ -36,27 +36,27 @@ def undisturbed(launch, tmp_path_factory):
 def newest(workdir):
     """Stage and step of the last line of training metrics."""
     path = workdir / "metrics.jsonl"
-    found = [row for row in metrics.read(path) if row["split"] == "train"]
-    return (found[-1]["stage"], found[-1]["step"]) if found else ("", 0)
+    rows = [row for row in metrics.read(path) if row["split"] == "train"]
+    return (rows[-1]["stage"], rows[-1]["step"]) if rows else ("", 0)
 
 
 def test_killed_at_a_random_moment_of_every_stage_and_phase_it_ends_with_equal_metrics(
     launch, undisturbed, tmp_path
 ):
-    chance, workdir = random.Random(0), tmp_path / "run"
-    path, fallen = workdir / "metrics.jsonl", {}
+    rng, workdir = random.Random(0), tmp_path / "run"
+    path, killed_at = workdir / "metrics.jsonl", {}
 
     for place, (_, first, last) in KILLS.items():
-        reached = chance.randrange(first, (first + last) // 2)
+        reached = rng.randrange(first, (first + last) // 2)
         process = launch(workdir)
         processes.wait_for(lambda: path.exists() and newest(workdir)[1] >= reached, process)  # noqa: B023
-        time.sleep(chance.uniform(0, 0.03))
+        time.sleep(rng.uniform(0, 0.03))
         process.kill()
         assert process.wait() == -9, processes.said(workdir)
-        fallen[place] = newest(workdir)
+        killed_at[place] = newest(workdir)
 
     for place, (stage, first, last) in KILLS.items():
-        at = fallen[place]
+        at = killed_at[place]
         assert at[0] == stage and first <= at[1] < last, f"{place} was killed at {at}"
     assert processes.finish_and_compare(launch, workdir, undisturbed) == []
 

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from bertgrow import cli
-from bertgrow.planning import table
-from bertgrow.teacher_cache import cost_estimate
+from bertgrow.planning import cache_cost, table
 from bertgrow.train.checkpoints import disk
 
 RECIPE = str(Path(__file__).resolve().parents[2] / "configs" / "mobilebert.py")
 
 
 @pytest.fixture(scope="module")
-def told():
+def plan():
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert (
             cli.main(["plan", "--config", RECIPE, "--device=v5e", "--chips=256", "--json"]) == 0
@@ -25,49 +24,49 @@ def told():
     return json.loads(out.getvalue())
 
 
-def test_a_run_of_teacher_and_student_is_compared_with_no_plain_recipe(told):
-    words = " ".join([*table.findings(told), *told["assumptions"]])
+def test_a_run_of_teacher_and_student_is_compared_with_no_plain_recipe(plan):
+    words = " ".join([*table.findings(plan), *plan["assumptions"]])
 
-    assert "plain" not in told and "speed-up" not in words
+    assert "plain" not in plan and "speed-up" not in words
     assert "change of task 0-1: masked_lm to progressive" in words
     assert "spares 48% of the blocks" in words
 
 
-def test_the_table_names_tasks_and_the_frozen_teachers_memory(told):
-    models, costs, memory, _ = table.tables(told)
+def test_the_table_names_tasks_and_the_frozen_teachers_memory(plan):
+    models, costs, memory, _ = table.tables(plan)
 
     assert [row[1] for row in models[2]] == ["masked_lm", "progressive", "distill"]
     assert costs[1][3] == "of all" and costs[2][-1][0] == "all"
-    frozen = [row["memory"]["frozen"] for row in told["stages"]]
+    frozen = [row["memory"]["frozen"] for row in plan["stages"]]
     assert frozen == [0, 4 * 306_483_516, 4 * 306_483_516]
     assert memory[1][2] == "frozen" and memory[2][1][2] == "1.23 GB"
 
 
-def test_a_teacher_is_not_taken_for_a_narrow_student(told):
-    utilisation = [row["time"]["utilisation"] for row in told["stages"]]
+def test_a_teacher_is_not_taken_for_a_narrow_student(plan):
+    utilisation = [row["time"]["utilisation"] for row in plan["stages"]]
 
     assert utilisation == pytest.approx([0.4] * 3)
 
 
-def test_the_plan_says_by_seconds_whether_caching_or_recomputing_is_cheaper(told):
+def test_the_plan_says_by_seconds_whether_caching_or_recomputing_is_cheaper(plan):
     """By hand: rows of 512 tokens, 512 wide, 4 heads, 76 slots of 64 labels; 1 GB a second."""
     maps, labels = 2 * (512 * 512 + 4 * 512 * 512), (2 + 2) * 76 * 64
-    costs = [row["cache"] for row in told["stages"][1:]]
+    costs = [row["cache"] for row in plan["stages"][1:]]
 
-    words = list(cost_estimate.findings(told))
+    lines = list(cache_cost.findings(plan))
 
     assert [cost["entry_bytes"] for cost in costs] == [maps, labels]
     # 325 GFLOP a row forward at 256 x 79 TFLOP/s; in the phases 25 / 48 of the blocks.
-    asks = [2048 * share * 325e9 / (256 * 0.4 * 197e12) for share in (25 / 48, 1)]
-    assert [cost["ask_seconds"] for cost in costs] == pytest.approx(asks, rel=0.02)
+    teacher_seconds = [2048 * share * 325e9 / (256 * 0.4 * 197e12) for share in (25 / 48, 1)]
+    assert [cost["ask_seconds"] for cost in costs] == pytest.approx(teacher_seconds, rel=0.02)
     reads = [2048 * maps / 1e9, 2048 * labels / 1e9]
     assert [cost["read_seconds"] for cost in costs] == pytest.approx(reads)
-    assert words[0].startswith("--cache would take 1,308,515 GB (stage 1 1.29 PB,")
-    assert words[1] == (
+    assert lines[0].startswith("--cache would take 1,308,515 GB (stage 1 1.29 PB,")
+    assert lines[1] == (
         "stage 1: reading targets takes 5.37 s a step, the teacher's forward pass 17.1 ms: "
         "recomputing is cheaper"
     )
-    assert words[2].endswith("39.8 ms a step, the teacher's forward pass 33 ms: recomputing is "
+    assert lines[2].endswith("39.8 ms a step, the teacher's forward pass 33 ms: recomputing is "
                              "cheaper")  # fmt: skip
 
 
@@ -80,10 +79,10 @@ def test_the_plan_says_by_seconds_whether_caching_or_recomputing_is_cheaper(told
     ],
 )
 def test_a_cache_pays_from_the_student_with_whom_all_steps_take_less(read, ask, students):
-    cost = cost_estimate.compare(read, ask)
+    cost = cache_cost.compare(read, ask)
 
     assert cost["pays_from"] == students
-    assert (f"from {students} students on" in cost_estimate.words(**cost)) == bool(students)
+    assert (f"from {students} students on" in cache_cost.words(**cost)) == bool(students)
 
 
 def test_a_plan_is_told_before_a_cache_is_refused_and_asks_for_a_device(
@@ -94,9 +93,9 @@ def test_a_plan_is_told_before_a_cache_is_refused_and_asks_for_a_device(
 
     code = cli.main(["plan", "--config", f"{RECIPE}:small", "--cache", str(tmp_path / "cache")])
 
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     assert code == 2
-    assert "--cache would take 0.489 GB (stage 1 421 MB, stage 2 67.9 MB)" in said.out
-    assert "whether caching or recomputing is cheaper depends on the device: add" in said.out
-    assert "targets of the teacher need 0.49 GB" in said.err and "has 0.00 GB" in said.err
-    assert said.err.count("\n") == 1
+    assert "--cache would take 0.489 GB (stage 1 421 MB, stage 2 67.9 MB)" in printed.out
+    assert "whether caching or recomputing is cheaper depends on the device: add" in printed.out
+    assert "targets of the teacher need 0.49 GB" in printed.err and "has 0.00 GB" in printed.err
+    assert printed.err.count("\n") == 1

@@ -29,11 +29,11 @@ def apart(params, seed=3):
     return jax.tree_util.tree_map_with_path(at_leaf, params)
 
 
-def assert_close(found, expected):
+def assert_close(actual, expected):
     """Within 1e-5 of the largest value: a sum of float32 terms in another order."""
     for name in ("hidden", "layers", "mlm_logits", "nsp_logits"):
         scale = np.abs(expected[name]).max()
-        np.testing.assert_allclose(found[name] / scale, expected[name] / scale, atol=1e-5)
+        np.testing.assert_allclose(actual[name] / scale, expected[name] / scale, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", WIRINGS)
@@ -92,7 +92,7 @@ def test_a_gain_of_zero_is_refused_with_its_place():
         fold.fold(params, config)
 
 
-def test_a_gain_of_zero_that_nothing_divides_by_is_folded():
+def test_a_gain_of_zero_that_is_no_divisor_is_folded():
     config = small.form("student")
     net, start = small.built(config)
     params = jax.tree.map(np.copy, start)

@@ -24,18 +24,18 @@ def test_one_layers_maps_equal_those_among_all(form):
         traces.append(1)
         return mobilebert.maps(config)(params, inputs, active)
 
-    every = jax.jit(mobilebert.maps(config))(params, inputs)
-    found = [at(params, jnp.int32(layer)) for layer in range(3)]
+    all_maps = jax.jit(mobilebert.maps(config))(params, inputs)
+    single_maps = [at(params, jnp.int32(layer)) for layer in range(3)]
 
     assert len(traces) == 1
-    single = jax.tree.map(lambda *each: jnp.concatenate(each), *found)
+    single = jax.tree.map(lambda *each: jnp.concatenate(each), *single_maps)
     for name in ("features", "scores"):
-        ours, theirs = getattr(single, name), getattr(every, name)
-        assert ours.dtype == jnp.float32
+        actual, expected = getattr(single, name), getattr(all_maps, name)
+        assert actual.dtype == jnp.float32
         # The same operations, fused otherwise.
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
     layers = net.apply(params, inputs)["layers"]
-    np.testing.assert_allclose(every.features, layers, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(all_maps.features, layers, rtol=1e-5, atol=1e-5)
 
 
 def test_scores_are_masked_and_their_softmax_is_the_attention():
@@ -44,11 +44,11 @@ def test_scores_are_masked_and_their_softmax_is_the_attention():
 
     scores = mobilebert.maps(config)(params, inputs).scores
 
-    shares = jax.nn.softmax(scores)
+    probs = jax.nn.softmax(scores)
     padding = (inputs["tokens"] == 0)[None, :, None, None]
     assert scores.shape == (3, 3, 2, 16, 16)  # layers, batch, heads, queries, keys
     assert np.isfinite(scores).all()
-    assert not (shares * padding).any()
+    assert not (probs * padding).any()
     assert 0.1 < np.abs(np.where(padding, 0, scores)).max() < 100
 
 
@@ -98,55 +98,61 @@ def test_layers_above_the_active_one_do_no_work():
     def size(params, active):
         return jnp.square(mobilebert.maps(config)(params, inputs, active).features).mean()
 
-    spoilt = jax.tree.map(lambda leaf: jnp.asarray(leaf).at[2].set(jnp.nan), params["layers"])
+    with_nan = jax.tree.map(lambda leaf: jnp.asarray(leaf).at[2].set(jnp.nan), params["layers"])
 
-    assert size(params, jnp.int32(1)) == size({**params, "layers": spoilt}, jnp.int32(1))
+    assert size(params, jnp.int32(1)) == size({**params, "layers": with_nan}, jnp.int32(1))
     traced = [jax.jit(function).lower(params, 1) for function in (size, jax.grad(size))]
     # With a gradient: forwards, the same again in the backward pass, and backwards.
     assert [lowered.as_text().count("stablehlo.case") for lowered in traced] == [1, 3]
 
 
 @pytest.mark.parametrize("active", [None, 1])
-def test_layers_judged_as_they_come_are_judged_as_their_maps_are(active):
-    """Values and gradients, though no map outlives its layer; padding counts for nothing."""
+def test_losses_of_a_hook_equal_losses_of_whole_maps(active):
+    """Values and gradients, though no map is kept after its layer; padding does not count."""
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
-    theirs = mobilebert.maps(small.teacher())(small.built(small.teacher())[1], inputs, active)
-    share = layer_losses.token_share(inputs["tokens"] != 0)
-    judge = layer_losses.judge(share)
+    teacher_maps = mobilebert.maps(small.teacher())(
+        small.built(small.teacher())[1], inputs, active
+    )
+    weights = layer_losses.weigh_tokens(inputs["tokens"] != 0)
+    hook = layer_losses.hook(weights)
 
-    def as_they_come(params):
-        seen = mobilebert.watched(config)(params, inputs, judge, theirs, active)["seen"]
-        return layer_losses.total(seen.features | seen.scores, 3).sum()
+    def in_hook(params):
+        outputs = mobilebert.with_hook(config)(params, inputs, hook, teacher_maps, active)[
+            "hook_outputs"
+        ]
+        return layer_losses.total(outputs.features | outputs.scores, 3).sum()
 
-    def afterwards(params):
-        mine = mobilebert.maps(config)(params, inputs, active)
-        return small.transfer_losses(mine, theirs, share, num_layers=3)[0].sum()
+    def after_maps(params):
+        student_maps = mobilebert.maps(config)(params, inputs, active)
+        return small.transfer_losses(student_maps, teacher_maps, weights, num_layers=3)[0].sum()
 
-    ours, wanted = (jax.jit(jax.value_and_grad(f))(params) for f in (as_they_come, afterwards))
+    actual, expected = (jax.jit(jax.value_and_grad(f))(params) for f in (in_hook, after_maps))
 
-    np.testing.assert_allclose(ours[0], wanted[0], rtol=1e-6)
-    assert wanted[0] > 1
-    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(wanted[1]))
+    np.testing.assert_allclose(actual[0], expected[0], rtol=1e-6)
+    assert expected[0] > 1
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected[1]))
     jax.tree.map(  # those of the keys' biases are sums that vanish: only rounding is left
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7 * largest),
-        ours[1], wanted[1],
+        actual[1], expected[1],
     )  # fmt: skip
 
 
-def test_no_score_is_kept_for_the_backward_pass_of_a_judged_student(capsys):
-    """Only the teacher's scores, which come in, have room for all layers."""
+def test_losses_of_a_hook_keep_no_scores_for_the_backward_pass(capsys):
+    """Only the teacher's scores, an argument, have an axis of all layers."""
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
-    theirs = mobilebert.maps(small.teacher())(small.built(small.teacher())[1], inputs)
-    judge = layer_losses.judge(layer_losses.token_share(inputs["tokens"] != 0))
+    teacher_maps = mobilebert.maps(small.teacher())(small.built(small.teacher())[1], inputs)
+    hook = layer_losses.hook(layer_losses.weigh_tokens(inputs["tokens"] != 0))
 
-    def loss(params, theirs):
-        seen = mobilebert.watched(config)(params, inputs, judge, theirs)["seen"]
-        return layer_losses.total(seen.features | seen.scores, 3).sum()
+    def loss(params, teacher_maps):
+        outputs = mobilebert.with_hook(config)(params, inputs, hook, teacher_maps)[
+            "hook_outputs"
+        ]
+        return layer_losses.total(outputs.features | outputs.scores, 3).sum()
 
-    print_saved_residuals(loss, params, theirs)
+    print_saved_residuals(loss, params, teacher_maps)
 
-    shape = ",".join(map(str, theirs.scores.shape))
-    kept = [line for line in capsys.readouterr().out.splitlines() if f"[{shape}]" in line]
-    assert kept and all("from the argument" in line for line in kept), kept
+    shape = ",".join(map(str, teacher_maps.scores.shape))
+    residuals = [line for line in capsys.readouterr().out.splitlines() if f"[{shape}]" in line]
+    assert residuals and all("from the argument" in line for line in residuals), residuals

@@ -76,7 +76,7 @@ def test_the_compiler_counts_the_same(form):
         ffn_width=512, vocab_size=1000, max_length=128,
     )  # fmt: skip
     config = small.form(form, **sizes)
-    net, inputs = network(config), tiny.inputs(batch=1, length=128, slots=20)
+    net, inputs = network(config), tiny.inputs(batch=1, length=128, max_predictions=20)
     params = jax.eval_shape(net.init, jax.random.key(0))
 
     def outputs(params):

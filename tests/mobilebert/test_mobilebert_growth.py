@@ -34,8 +34,10 @@ def certified(old, new):
     task = masked_lm.masked_lm(network(old.model), vocab=vocab, rate=0.15, max_predictions=4)
     operators = transition.growths(mobilebert, old, new, seed=0)
     batch = calibration.random_batch(old.batch, old.length, vocab.size)
-    found = transition.certify(mobilebert, operators, params, net.axes, old, new, task, batch)
-    return found["rows"]
+    certificate = transition.certify(
+        mobilebert, operators, params, net.axes, old, new, task, batch
+    )
+    return certificate["rows"]
 
 
 @pytest.mark.parametrize("form", ["student", "teacher"])

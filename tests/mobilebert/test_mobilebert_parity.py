@@ -41,13 +41,13 @@ def test_outputs_equal_hugging_face(fields):
     weights, expected = hf.reference(config, tokens, types)
     everywhere = np.tile(np.arange(tokens.shape[1]), (len(tokens), 1))
     inputs = {"tokens": tokens, "types": types, "positions": everywhere}
-    found = jax.jit(network(config).apply)(hf.params(weights, config), inputs)
+    actual_outputs = jax.jit(network(config).apply)(hf.params(weights, config), inputs)
 
     real = tokens != 0
-    for name, theirs in expected.items():
-        ours = found[name]
+    for name, reference in expected.items():
+        actual = actual_outputs[name]
         if name != "nsp_logits":
             # Padding reads padding; what stands there is nobody's business.
-            ours, theirs = ours[..., real, :], theirs[..., real, :]
+            actual, reference = actual[..., real, :], reference[..., real, :]
         # Relative 1e-4; sums of products near zero keep the error of their terms, near 1.
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(actual, reference, rtol=1e-4, atol=1e-5)

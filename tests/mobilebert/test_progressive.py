@@ -73,9 +73,9 @@ def moments(state):
 def test_the_wave_rises_in_a_tenth_and_sinks_to_nine_tenths():
     at = jnp.array([0.0, 0.05, 0.0995, 0.5, 1.0])
 
-    found = schedule.wave(at)
+    actual = schedule.wave(at)
 
-    np.testing.assert_allclose(found, [0, 0.5, 0.9949, 0.9707, 0.9], rtol=1e-4)
+    np.testing.assert_allclose(actual, [0, 0.5, 0.9949, 0.9707, 0.9], rtol=1e-4)
     assert schedule.wave(jnp.linspace(0, 1, 1001)).max() == pytest.approx(0.995, abs=5e-4)
 
 
@@ -94,21 +94,21 @@ def test_factors_are_the_published_ones_but_for_the_last_step_of_a_phase():
     factors = schedule.progressive(start=0, steps_per_layer=20, num_layers=3)
 
     # The update that makes s into s + 1 counts as s + 1.
-    found = np.stack([factors(step) for step in range(60)])
+    actual = np.stack([factors(step) for step in range(60)])
 
     steps = [s for s in range(1, 61) if s % 20]
     expected = [[published(s, layer, 20) for layer in range(3)] for s in steps]
-    np.testing.assert_allclose(found[np.array(steps) - 1], expected, rtol=1e-5)
-    np.testing.assert_allclose(found[[19, 39, 59]].max(axis=1), 2.7, rtol=1e-5)
+    np.testing.assert_allclose(actual[np.array(steps) - 1], expected, rtol=1e-5)
+    np.testing.assert_allclose(actual[[19, 39, 59]].max(axis=1), 2.7, rtol=1e-5)
 
 
 def test_every_update_of_a_phase_moves_its_layer():
     factors = schedule.progressive(start=7, steps_per_layer=5, num_layers=2)
 
-    found = np.stack([factors(step) for step in range(7, 17)])
+    actual = np.stack([factors(step) for step in range(7, 17)])
 
-    np.testing.assert_array_equal(found.argmax(axis=1), [0] * 5 + [1] * 5)
-    assert (found.max(axis=1) > 0).all()
+    np.testing.assert_array_equal(actual.argmax(axis=1), [0] * 5 + [1] * 5)
+    assert (actual.max(axis=1) > 0).all()
 
 
 def test_the_active_layer_is_traced_and_stays_in_the_network():
@@ -116,9 +116,9 @@ def test_the_active_layer_is_traced_and_stays_in_the_network():
         lambda step: schedule.active_layer(step, start=10, steps_per_layer=3, num_layers=2)
     )
 
-    found = [int(active(step)) for step in (0, 10, 12, 13, 15, 16, 99)]
+    actual = [int(active(step)) for step in (0, 10, 12, 13, 15, 16, 99)]
 
-    assert found == [0, 0, 0, 1, 1, 1, 1]
+    assert actual == [0, 0, 0, 1, 1, 1, 1]
 
 
 def test_phases_must_add_up():
@@ -151,11 +151,11 @@ def test_a_layer_begins_its_phase_with_fresh_moments():
     gradients = toy(first)["layers"]["up"]
     norm = optax.tree.norm(gradients)  # above 1, so clipped to it; what is frozen counts not
     kernel, bias = gradients["kernel"] / norm, gradients["bias"] / norm
-    found = mu["layers"]["up"], nu["layers"]["up"]
-    np.testing.assert_allclose(found[0]["kernel"][1], 0.1 * kernel[1], rtol=1e-5)
-    np.testing.assert_allclose(found[1]["kernel"][1], 1e-3 * kernel[1] ** 2, rtol=1e-4)
-    np.testing.assert_allclose(found[0]["bias"][:, 1], 0.1 * bias[:, 1], rtol=1e-5)
-    assert not np.allclose(found[0]["kernel"][0], 0.1 * kernel[0], rtol=0.1)
+    actual = mu["layers"]["up"], nu["layers"]["up"]
+    np.testing.assert_allclose(actual[0]["kernel"][1], 0.1 * kernel[1], rtol=1e-5)
+    np.testing.assert_allclose(actual[1]["kernel"][1], 1e-3 * kernel[1] ** 2, rtol=1e-4)
+    np.testing.assert_allclose(actual[0]["bias"][:, 1], 0.1 * bias[:, 1], rtol=1e-5)
+    assert not np.allclose(actual[0]["kernel"][0], 0.1 * kernel[0], rtol=0.1)
 
 
 def test_moments_brought_from_elsewhere_do_not_count():
@@ -178,8 +178,8 @@ def test_moments_of_layers_below_go_on_gathering():
 
     _, gathered = train(plain, toy(0), range(START, until))
 
-    found, expected = (moments(s)[0]["layers"]["up"]["kernel"][0] for s in (state, gathered))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    actual, expected = (moments(s)[0]["layers"]["up"]["kernel"][0] for s in (state, gathered))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("form", [*small.FORMS, "teacher"])

@@ -9,7 +9,7 @@ import pytest
 from bertgrow.core.types import Task
 from bertgrow.train import evaluation
 from mobilebert.distill import penalty, tasks
-from mobilebert.models.maps import Maps
+from mobilebert.models.encoder import Maps
 
 TOKENS = np.array([[1, 2, 3, 4], [5, 0, 0, 0]], np.int32)  # 0: padding
 
@@ -18,16 +18,16 @@ def prepare(batch):
     return batch | {"real_tokens": (batch["tokens"] > 0).sum(axis=1)}
 
 
-def watched(params, inputs, watch, given):
-    """One layer, whose distance from the teacher at each token is the token's number."""
-    distance = jnp.sum(inputs["tokens"] * inputs["token_share"])[None]
-    return {"seen": Maps({"hidden": distance}, {penalty.GREATEST: distance})}
+def with_hook(params, inputs, hook, hook_inputs):
+    """One layer, whose distance from the teacher at each token is the id of the token."""
+    distance = jnp.sum(inputs["tokens"] * inputs["token_weights"])[None]
+    return {"hook_outputs": Maps({"hidden": distance}, {penalty.LARGEST: distance})}
 
 
 @pytest.mark.parametrize("tokens, expected", [("real", 15 / 5), ("all", 15 / 8)])
-def test_slices_weigh_by_the_tokens_that_count(tokens, expected):
+def test_slices_are_weighted_by_their_number_of_counted_tokens(tokens, expected):
     plain = Task(None, prepare, None, lambda params, frozen, batch: {}, None)
-    student = tasks.Student(watched, plain, prepare, num_layers=1, pad_id=0)
+    student = tasks.Student(with_hook, plain, prepare, num_layers=1, pad_id=0)
     terms = tasks.Terms(tokens=tokens)
     task = tasks.layer_transfer(student, SimpleNamespace(is_live=False), terms)
 

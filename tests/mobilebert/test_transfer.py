@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobilebert.distill import layer_losses
-from mobilebert.models.maps import Maps
+from mobilebert.models.encoder import Maps
 
 LAYERS, BATCH, HEADS, LENGTH, WIDTH = 2, 4, 2, 5, 8
 IS_REAL = np.arange(LENGTH) < np.array([[5], [4], [2], [5]])
@@ -20,7 +20,7 @@ TERMS = {
     "variance": layer_losses.variance_distance,
     "attention": layer_losses.attention_distance,
 }
-total_loss = jax.jit(lambda *given: small.transfer_losses(*given, num_layers=LAYERS)[0])
+total_loss = jax.jit(lambda *args: small.transfer_losses(*args, num_layers=LAYERS)[0])
 
 
 def maps(seed, scale=1.0):
@@ -32,20 +32,20 @@ def maps(seed, scale=1.0):
     return Maps(jnp.float32(features), jnp.float32(scores))
 
 
-def of(name, given):
-    return given.scores if name == "attention" else given.features
+def of(name, maps):
+    return maps.scores if name == "attention" else maps.features
 
 
-def distance(name, student, teacher, share):
-    return TERMS[name](of(name, student), of(name, teacher), share)
+def distance(name, student, teacher, weights):
+    return TERMS[name](of(name, student), of(name, teacher), weights)
 
 
 @pytest.mark.parametrize("name", TERMS)
 def test_every_loss_and_its_gradient_are_zero_on_itself(name):
-    teacher, share = of(name, maps(0)), layer_losses.token_share(IS_REAL)
+    teacher, weights = of(name, maps(0)), layer_losses.weigh_tokens(IS_REAL)
 
     def total(student):
-        return TERMS[name](student, teacher, share).sum()
+        return TERMS[name](student, teacher, weights).sum()
 
     value, gradient = jax.value_and_grad(total)(teacher)
 
@@ -55,34 +55,34 @@ def test_every_loss_and_its_gradient_are_zero_on_itself(name):
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_every_loss_is_above_zero_between_strangers(name):
-    found = distance(name, maps(0), maps(1), layer_losses.token_share(IS_REAL))
+def test_every_loss_is_above_zero_for_different_maps(name):
+    actual = distance(name, maps(0), maps(1), layer_losses.weigh_tokens(IS_REAL))
 
-    assert found.shape == (LAYERS,)
-    assert found.dtype == jnp.float32
-    assert (found > 1e-3).all()
+    assert actual.shape == (LAYERS,)
+    assert actual.dtype == jnp.float32
+    assert (actual > 1e-3).all()
 
 
 @pytest.mark.parametrize("name", TERMS)
 def test_half_precision_is_computed_in_float32(name):
     student, teacher = (jax.tree.map(lambda x: x.astype("bfloat16"), maps(i)) for i in (0, 1))
-    wide = [jax.tree.map(jnp.float32, given) for given in (student, teacher)]
-    share = layer_losses.token_share(IS_REAL)
+    wide = [jax.tree.map(jnp.float32, maps) for maps in (student, teacher)]
+    weights = layer_losses.weigh_tokens(IS_REAL)
 
     np.testing.assert_array_equal(
-        distance(name, student, teacher, share), distance(name, *wide, share)
+        distance(name, student, teacher, weights), distance(name, *wide, weights)
     )
 
 
 def test_terms_equal_a_plain_reference():
     student, teacher = maps(0), maps(1)
-    share = np.array(layer_losses.token_share(IS_REAL), np.float64)
+    weights = np.array(layer_losses.weigh_tokens(IS_REAL), np.float64)
 
-    _, terms = small.transfer_losses(student, teacher, share, num_layers=24)
+    _, terms = small.transfer_losses(student, teacher, weights, num_layers=24)
 
     s, t = np.float64(student.features), np.float64(teacher.features)
     norm = [(x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True) for x in (s, t)]
-    rows = [np.exp(np.float64(given.scores)) for given in (student, teacher)]
+    rows = [np.exp(np.float64(maps.scores)) for maps in (student, teacher)]
     rows = [row / row.sum(-1, keepdims=True) for row in rows]
     ratio = np.log(np.where(rows[1] > 0, rows[1], 1) / np.where(rows[0] > 0, rows[0], 1))
     by_token = {
@@ -93,28 +93,28 @@ def test_terms_equal_a_plain_reference():
     }
     assert terms.keys() == by_token.keys()
     for name, values in by_token.items():
-        expected = (values * share).sum((1, 2))
+        expected = (values * weights).sum((1, 2))
         np.testing.assert_allclose(terms[name], expected, rtol=1e-5, err_msg=name)
 
 
 def test_attention_is_the_cross_entropy_less_the_teachers_entropy():
     student, teacher = maps(0).scores, maps(1).scores
-    share = layer_losses.token_share(IS_REAL)
+    weights = layer_losses.weigh_tokens(IS_REAL)
 
     def cross_entropy(scores):
         rows = -jnp.sum(jax.nn.softmax(teacher) * jax.nn.log_softmax(scores), axis=-1)
-        return jnp.sum(rows.mean(axis=2) * share[None], axis=(1, 2))
+        return jnp.sum(rows.mean(axis=2) * weights[None], axis=(1, 2))
 
-    found = layer_losses.attention_distance(student, teacher, share)
+    actual = layer_losses.attention_distance(student, teacher, weights)
 
     expected = cross_entropy(student) - cross_entropy(teacher)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def test_the_loss_weighs_its_terms_as_published():
-    student, teacher, share = maps(0), maps(1), layer_losses.token_share(IS_REAL)
+    student, teacher, weights = maps(0), maps(1), layer_losses.weigh_tokens(IS_REAL)
 
-    loss, terms = small.transfer_losses(student, teacher, share, num_layers=24)
+    loss, terms = small.transfer_losses(student, teacher, weights, num_layers=24)
 
     expected = 100 * terms["hidden"] + terms["attention"]
     expected += 5000 * terms["mean"] + 5 * terms["variance"]
@@ -122,32 +122,32 @@ def test_the_loss_weighs_its_terms_as_published():
 
 
 def test_one_layer_alone_has_the_loss_it_has_among_all():
-    student, teacher, share = maps(0), maps(1), layer_losses.token_share(IS_REAL)
-    second = [jax.tree.map(lambda x: x[1:], given) for given in (student, teacher)]
+    student, teacher, weights = maps(0), maps(1), layer_losses.weigh_tokens(IS_REAL)
+    second = [jax.tree.map(lambda x: x[1:], maps) for maps in (student, teacher)]
 
-    together, alone = total_loss(student, teacher, share), total_loss(*second, share)
+    together, alone = total_loss(student, teacher, weights), total_loss(*second, weights)
 
     np.testing.assert_allclose(alone, together[1:], rtol=1e-6)
 
 
 def test_the_paper_has_one_term_for_features():
-    student, teacher, share = maps(0), maps(1), layer_losses.token_share(IS_REAL)
+    student, teacher, weights = maps(0), maps(1), layer_losses.weigh_tokens(IS_REAL)
     factors = layer_losses.Factors(hidden=2.0, attention=0.0)
 
     loss, terms = small.transfer_losses(
-        student._replace(scores=None), teacher._replace(scores=None), share,
+        student._replace(scores=None), teacher._replace(scores=None), weights,
         num_layers=1, factors=factors, features="plain",
     )  # fmt: skip
 
     assert list(terms) == ["hidden"]
-    np.testing.assert_allclose(loss, 2 * distance("feature", student, teacher, share))
+    np.testing.assert_allclose(loss, 2 * distance("feature", student, teacher, weights))
 
 
 def test_gradients_reach_the_student_and_never_the_teacher():
-    share = layer_losses.token_share(IS_REAL)
+    weights = layer_losses.weigh_tokens(IS_REAL)
 
     def total(student, teacher):
-        return small.transfer_losses(student, teacher, share, num_layers=2)[0].sum()
+        return small.transfer_losses(student, teacher, weights, num_layers=2)[0].sum()
 
     to_student, to_teacher = jax.grad(total, argnums=(0, 1))(maps(0), maps(1))
 
@@ -157,38 +157,42 @@ def test_gradients_reach_the_student_and_never_the_teacher():
 
 @pytest.mark.parametrize("name", TERMS)
 def test_a_layers_loss_has_no_gradient_at_other_layers(name):
-    teacher, share = of(name, maps(1)), layer_losses.token_share(IS_REAL)
+    teacher, weights = of(name, maps(1)), layer_losses.weigh_tokens(IS_REAL)
 
-    gradient = jax.grad(lambda s: TERMS[name](s, teacher, share)[1])(of(name, maps(0)))
+    gradient = jax.grad(lambda s: TERMS[name](s, teacher, weights)[1])(of(name, maps(0)))
 
     assert not gradient[0].any()
     assert gradient[1].any()
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_padding_is_excluded_by_its_share(name):
+def test_padding_is_excluded_by_its_weight(name):
     student, other, teacher = maps(0), maps(2), maps(1)
     features = jnp.where(IS_REAL[:, :, None], student.features, other.features)
     queries = jnp.where(IS_REAL[:, None, :, None], student.scores, other.scores)
-    noisy = Maps(features, queries)
-    real, every = (layer_losses.token_share(IS_REAL, count=count) for count in ("real", "all"))
+    with_noise = Maps(features, queries)
+    real, all_tokens = (
+        layer_losses.weigh_tokens(IS_REAL, count=count) for count in ("real", "all")
+    )
 
     clean = distance(name, student, teacher, real)
 
-    np.testing.assert_array_equal(distance(name, noisy, teacher, real), clean)
-    both = [distance(name, given, teacher, every) for given in (student, noisy)]
+    np.testing.assert_array_equal(distance(name, with_noise, teacher, real), clean)
+    both = [distance(name, maps, teacher, all_tokens) for maps in (student, with_noise)]
     assert not np.isclose(*both).any()
 
 
-def test_shares_sum_to_one_and_are_equal_where_tokens_count():
-    real, every = (layer_losses.token_share(IS_REAL, count=count) for count in ("real", "all"))
+def test_token_weights_sum_to_one_and_are_equal_where_tokens_count():
+    real, all_tokens = (
+        layer_losses.weigh_tokens(IS_REAL, count=count) for count in ("real", "all")
+    )
 
     np.testing.assert_allclose(real, IS_REAL / 16)
-    np.testing.assert_allclose(every, np.full((4, 5), 1 / 20))
-    assert float(layer_losses.token_share(np.zeros((1, 3), bool)).sum()) == 0
+    np.testing.assert_allclose(all_tokens, np.full((4, 5), 1 / 20))
+    assert float(layer_losses.weigh_tokens(np.zeros((1, 3), bool)).sum()) == 0
 
 
-@settings(max_examples=15)  # every cut compiles anew
+@settings(max_examples=15)  # all_tokens cut compiles anew
 @given(
     cut=st.integers(1, BATCH - 1),
     seed=st.integers(2, 30),
@@ -196,11 +200,11 @@ def test_shares_sum_to_one_and_are_equal_where_tokens_count():
 )
 def test_slices_of_a_batch_add_up(cut, seed, count):
     student, teacher = maps(seed), maps(1)
-    share = layer_losses.token_share(IS_REAL, count=count)
+    weights = layer_losses.weigh_tokens(IS_REAL, count=count)
 
     def loss(rows):
-        pair = (jax.tree.map(lambda x: x[:, rows], given) for given in (student, teacher))
-        return total_loss(*pair, share[rows])
+        pair = (jax.tree.map(lambda x: x[:, rows], maps) for maps in (student, teacher))
+        return total_loss(*pair, weights[rows])
 
     whole = loss(slice(None))
 
@@ -208,25 +212,25 @@ def test_slices_of_a_batch_add_up(cut, seed, count):
 
 
 @pytest.mark.parametrize("level", [0.0, 1e2, 1e4])
-def test_a_divergence_keeps_its_digits_at_whatever_level_scores_lie(level):
+def test_a_divergence_is_as_precise_for_scores_far_from_zero(level):
     """Scores of a student without norms reach 1e5; steps of a sixteenth are exact there."""
     rng = np.random.default_rng(0)
-    wanted, given = (np.round(16 * rng.normal(size=(1, 2, 5, 5))) / 16 for _ in range(2))
-    share, both = np.full((1, 5), 0.2, np.float32), np.stack([wanted, given])
+    teacher, student = (np.round(16 * rng.normal(size=(1, 2, 5, 5))) / 16 for _ in range(2))
+    weights, both = np.full((1, 5), 0.2, np.float32), np.stack([teacher, student])
 
-    found = layer_losses.attention_distance(
-        jnp.float32(given + level), jnp.float32(wanted - level), share
+    actual = layer_losses.attention_distance(
+        jnp.float32(student + level), jnp.float32(teacher - level), weights
     )
 
-    log_shares = both - np.log(np.exp(both).sum(axis=-1, keepdims=True))
-    rows = (np.exp(log_shares[0]) * (log_shares[0] - log_shares[1])).sum(axis=-1)
-    np.testing.assert_allclose(found, rows.mean(), rtol=1e-5)
+    log_probs = both - np.log(np.exp(both).sum(axis=-1, keepdims=True))
+    rows = (np.exp(log_probs[0]) * (log_probs[0] - log_probs[1])).sum(axis=-1)
+    np.testing.assert_allclose(actual, rows.mean(), rtol=1e-5)
 
 
-def test_a_row_of_padding_alone_diverges_from_no_cached_teacher():
-    """All keys are masked in the student; the teacher's equal shares come as logarithms."""
+def test_a_sequence_of_padding_alone_has_no_divergence_from_a_cached_teacher():
+    """All keys are masked in the student; the teacher's are cached as logarithms."""
     student, teacher = jnp.full((1, 1, 4, 4), -1e30), jnp.full((1, 1, 4, 4), -np.log(4))
 
-    found = layer_losses.attention_distance(student, teacher, jnp.full((1, 4), 0.25))
+    actual = layer_losses.attention_distance(student, teacher, jnp.full((1, 4), 0.25))
 
-    assert abs(found) < 1e-6
+    assert abs(actual) < 1e-6

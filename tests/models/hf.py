@@ -1,4 +1,4 @@
-"""Converts the weights of a Hugging Face `BertForPreTraining`, or Megatron's, to ours."""
+"""Converts the weights of a `BertForPreTraining` of Hugging Face, or of Megatron."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ PRE_NORMS = {"attention_norm": "attention.ln", "mlp_norm": "ln"}
 
 
 def params(state, num_heads):
-    """{name: array} -> our tree; their kernels are (out, in), ours (in, out)."""
+    """{name: array} -> parameter tree; kernels (out, in) become (in, out)."""
 
     def table(name):
         return state[f"bert.embeddings.{name}_embeddings.weight"]
@@ -46,13 +46,13 @@ def params(state, num_heads):
 
 
 def encoder(state, num_heads, parts=PARTS):
-    """The stacked layers alone."""
+    """The stacked weights of the layers."""
     num_layers = sum(name.endswith("intermediate.dense.bias") for name in state)
     stacked = {}
     for part, name in parts.items():
-        read = _norm if part.endswith("norm") else _dense
-        each = [read(state, LAYER.format(i) + name) for i in range(num_layers)]
-        stacked[part] = {leaf: np.stack([one[leaf] for one in each]) for leaf in each[0]}
+        convert = _norm if part.endswith("norm") else _dense
+        layers = [convert(state, LAYER.format(i) + name) for i in range(num_layers)]
+        stacked[part] = {leaf: np.stack([one[leaf] for one in layers]) for leaf in layers[0]}
     for part in ("query", "key", "value"):
         for leaf, weights in stacked[part].items():
             stacked[part][leaf] = weights.reshape(*weights.shape[:-1], num_heads, -1)

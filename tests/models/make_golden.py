@@ -22,7 +22,7 @@ ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "gelu_tanh": "gelu_pytorch_tanh"}
 
 
 def batch(*, vocab_size, length):
-    """Three rows, two of them padded; every token of a row gets its logits compared."""
+    """Three sequences, two of them padded; logits of all tokens are compared."""
     rng = np.random.default_rng(0)
     tokens = rng.integers(1, vocab_size, (3, length))
     types = np.tile(np.arange(length) >= length // 2, (3, 1)).astype(np.int64)
@@ -32,9 +32,9 @@ def batch(*, vocab_size, length):
 
 
 def reference(config, activation, tokens, types, seed=0, norm_order="post"):
-    """Weights with Hugging Face's names, and what its model makes of the batch.
+    """Weights with Hugging Face's names, and the outputs of its model for the batch.
 
-    Every weight is random, biases and norms too, so that each one is seen in the output. The
+    Every weight is random, biases and norms too, so that each one affects the output. The
     pre-norm BERT is that of Megatron-LM (Shoeybi et al., 2019).
     """
     import torch

@@ -15,7 +15,7 @@ from bertgrow.models.bert import network
 LENGTH, VOCAB = 24, 101  # no other axis of the model has these sizes
 
 
-def test_layer_norm_keeps_its_input_alone():
+def test_layer_norm_stores_only_its_input():
     shape = jax.ShapeDtypeStruct
     weights = {name: shape((16,), jnp.float32) for name in ("scale", "bias")}
     x = shape((4, 8, 16), jnp.bfloat16)
@@ -23,9 +23,9 @@ def test_layer_norm_keeps_its_input_alone():
     def residuals(weights, x):
         return jax.tree.leaves(jax.vjp(layers.layer_norm, weights, x)[1])
 
-    kept = sum(map(num_bytes, jax.eval_shape(residuals, weights, x)))
+    stored = sum(map(num_bytes, jax.eval_shape(residuals, weights, x)))
 
-    assert kept <= num_bytes(x) + sum(map(num_bytes, weights.values()))
+    assert stored <= num_bytes(x) + sum(map(num_bytes, weights.values()))
 
 
 def test_products_with_scores_and_with_logits_run_in_bfloat16():
@@ -68,16 +68,18 @@ def test_float32_einsum_has_the_gradient_of_einsum():
     )()
 
     jax.tree.map(np.testing.assert_array_equal, wide, expected)
-    for found, right in zip(narrow, expected, strict=True):
-        assert found.dtype == jnp.bfloat16
-        np.testing.assert_allclose(found.astype("float32"), right, atol=0.05)  # 8 bits of 4
+    for actual, reference in zip(narrow, expected, strict=True):
+        assert actual.dtype == jnp.bfloat16
+        np.testing.assert_allclose(
+            actual.astype("float32"), reference, atol=0.05
+        )  # 8 bits of 4
 
 
 def matrix_products(jaxpr):
     """The (shape, dtype) of both operands of every product, in inner programs too."""
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
-            yield [(each.aval.shape, each.aval.dtype) for each in equation.invars]
+            yield [(operand.aval.shape, operand.aval.dtype) for operand in equation.invars]
         for inner in jaxprs_in_params(equation.params):
             yield from matrix_products(inner)
 

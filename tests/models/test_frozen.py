@@ -21,22 +21,11 @@ def loss(net, params, inputs):
     return masked + outputs["nsp_logits"].sum(), outputs["layers"]
 
 
-def weights(net):
-    """Random ones, made without compiling."""
-    draw = np.random.default_rng(0)
-
-    def at_leaf(path, leaf):
-        start = 1.0 if path[-1].key == "scale" else 0.0
-        return np.float32(start + 0.1 * draw.standard_normal(leaf.shape))
-
-    return jax.tree.map_with_path(at_leaf, jax.eval_shape(net.init, jax.random.key(0)))
-
-
-def test_no_gradient_reaches_what_is_frozen():
+def test_frozen_weights_get_no_gradient():
     net = network(tiny.config(frozen_layers=1))
 
     gradients, _ = jax.jit(jax.grad(functools.partial(loss, net), has_aux=True))(
-        weights(net), tiny.inputs()
+        tiny.params(net), tiny.inputs()
     )
 
     for leaf in jax.tree.leaves(gradients["embeddings"]):
@@ -48,40 +37,41 @@ def test_no_gradient_reaches_what_is_frozen():
 
 
 @pytest.mark.slow  # compiles two backward passes
-def test_what_is_frozen_gets_no_gradient_and_the_rest_gets_its_own():
+def test_only_gradients_of_frozen_weights_change():
     """With pooling the first layer runs apart, so one frozen layer is outside the scan."""
-    form, still = dict(num_layers=3, pool=2, pool_mode="concat"), ("embeddings", "resolution")
+    form = dict(num_layers=3, pool=2, pool_mode="concat")
+    frozen_modules = ("embeddings", "resolution")
     frozen, free = (network(tiny.config(**form, frozen_layers=cut)) for cut in (2, 0))
-    params, inputs = weights(free), tiny.inputs()
+    params, inputs = tiny.params(free), tiny.inputs()
 
-    (here, outputs), (there, expected) = (
+    (gradients, outputs), (expected, expected_outputs) = (
         jax.jit(jax.grad(functools.partial(loss, net), has_aux=True))(params, inputs)
         for net in (frozen, free)
     )
 
-    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
-    for tree in (here, there):
+    np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-5, atol=1e-6)
+    for tree in (gradients, expected):
         tree["above"] = jax.tree.map(lambda leaf: leaf[2:], tree["layers"])
     for name in ("above", "mlm", "pooler", "nsp"):
         # Sums of float32 in another order.
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-            here[name],
-            there[name],
+            gradients[name],
+            expected[name],
         )
-    below = jax.tree.map(lambda leaf: leaf[:2], here["layers"])
-    for leaf in jax.tree.leaves([below, *(here[name] for name in still)]):
+    below = jax.tree.map(lambda leaf: leaf[:2], gradients["layers"])
+    for leaf in jax.tree.leaves([below, *(gradients[name] for name in frozen_modules)]):
         np.testing.assert_array_equal(leaf, 0)
 
 
-def turns(jaxpr):
-    """How often the bodies of all loops in a program are run."""
+def num_iterations(jaxpr):
+    """Iterations of all loops in a program."""
     count = 0
     for eqn in jaxpr.eqns:
         if eqn.primitive.name == "scan":
             count += eqn.params["length"]
         for inner in jax.extend.core.jaxprs_in_params(eqn.params):
-            count += turns(inner) if eqn.primitive.name != "scan" else 0
+            count += num_iterations(inner) if eqn.primitive.name != "scan" else 0
     return count
 
 
@@ -93,7 +83,7 @@ def test_the_backward_pass_ends_above_the_frozen_layers(frozen, expected):
 
     traced = jax.make_jaxpr(gradients)(params, tiny.inputs())
 
-    assert turns(traced.jaxpr) == expected
+    assert num_iterations(traced.jaxpr) == expected
 
 
 def test_the_formula_counts_what_the_compiler_counts():
@@ -102,7 +92,7 @@ def test_the_formula_counts_what_the_compiler_counts():
     config = BertConfig(
         **sizes, next_sentence=True, dtype="float32", dropout=0.0, attention_dropout=0.0
     )
-    net, inputs = network(config), tiny.inputs(batch=1, length=128, slots=20)
+    net, inputs = network(config), tiny.inputs(batch=1, length=128, max_predictions=20)
     params = jax.eval_shape(net.init, jax.random.key(0))
 
     def score(params):
@@ -111,12 +101,12 @@ def test_the_formula_counts_what_the_compiler_counts():
 
     counted = jax.jit(jax.grad(score)).lower(params).cost_analysis()["flops"]
 
-    told = flops.train_step_flops(config, 128, 20, batch=1)
-    assert counted == pytest.approx(told, rel=0.02)
+    expected = flops.train_step_flops(config, 128, 20, batch=1)
+    assert counted == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("frozen", [-1, 2])
-def test_at_least_one_layer_learns(frozen):
+def test_at_least_one_layer_has_to_train(frozen):
     with pytest.raises(
         errors.InputError,
         match="frozen_layers is (2; expected less than num_layers|-1; expected a whole)",

@@ -10,17 +10,15 @@ from bertgrow.models import encoder, layers
 from bertgrow.models.bert import network
 
 CONFIG = tiny.config(light_every=2)
-MASK = np.arange(6)[None] < np.array([[6], [4]])  # two rows, one padded
+MASK = np.arange(6)[None] < np.array([[6], [4]])  # two sequences, one padded
 
 
 def weights():
-    """Of two layers, away from where they start, so that attention is no mere mean."""
-    shapes = jax.eval_shape(network(CONFIG).init, jax.random.key(0))["layers"]
-    random = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: 0.3 * random.standard_normal(leaf.shape, "f4"), shapes)
+    """Weights of two layers, large enough that attention is not uniform."""
+    return tiny.params(network(CONFIG), deviation=0.3)["layers"]
 
 
-def rows(length, seed=1):
+def hidden_states(length, seed=1):
     return np.random.default_rng(seed).standard_normal((2, length, 32), "f4")
 
 
@@ -28,8 +26,8 @@ def layer(stacked, index):
     return jax.tree.map(lambda leaf: leaf[index], stacked)
 
 
-def finished(second, hidden, context):
-    """What the second layer makes of what its heads have read."""
+def rest_of_layer(second, hidden, context):
+    """Output of the second layer for the weighted sums of its values."""
     attended = layers.dense(second["out"], context, dims=2)
     hidden = layers.layer_norm(second["attention_norm"], hidden + attended)
     inner = layers.activation(CONFIG)(layers.dense(second["up"], hidden))
@@ -37,36 +35,41 @@ def finished(second, hidden, context):
     return layers.layer_norm(second["mlp_norm"], hidden + changed)
 
 
-def test_it_reads_with_the_shares_of_the_layer_before():
-    hidden, stacked = rows(6), weights()
+def test_it_uses_the_attention_probabilities_of_the_layer_before():
+    hidden, stacked = hidden_states(6), weights()
     first, second = layer(stacked, 0), layer(stacked, 1)
 
-    last, every, _ = encoder.run(stacked, hidden, MASK, config=CONFIG)
+    last, outputs, _ = encoder.run(stacked, hidden, MASK, config=CONFIG)
 
     query, keys = (layers.dense(first[name], hidden) for name in ("query", "key"))
-    shares = jax.nn.softmax(encoder.scores(query, keys, MASK))
-    context = jnp.einsum("bhqm,bmhk->bqhk", shares, layers.dense(second["value"], every[0]))
-    expected = finished(second, every[0], context)
+    probs = jax.nn.softmax(encoder.scores(query, keys, MASK))
+    context = jnp.einsum("bhqm,bmhk->bqhk", probs, layers.dense(second["value"], outputs[0]))
+    expected = rest_of_layer(second, outputs[0], context)
     # The same float32 sums in another order; values are of order 1.
     np.testing.assert_allclose(last, expected, atol=1e-5)
 
 
-def test_behind_a_pooled_layer_each_row_reads_itself():
-    stacked, memory = weights(), rows(6)
+def test_after_a_pooled_layer_each_position_attends_to_itself():
+    stacked, memory = weights(), hidden_states(6)
     second = layer(stacked, 1)
 
-    last, every, largest = encoder.run(
-        stacked, rows(4, seed=2), MASK[:, :4], config=CONFIG, memory=memory, memory_mask=MASK
+    last, outputs, largest = encoder.run(
+        stacked,
+        hidden_states(4, seed=2),
+        MASK[:, :4],
+        config=CONFIG,
+        memory=memory,
+        memory_mask=MASK,
     )
 
-    context = layers.dense(second["value"], every[0])
-    np.testing.assert_allclose(last, finished(second, every[0], context), atol=1e-5)
-    np.testing.assert_array_equal(largest, np.abs(every).max(axis=(1, 2, 3)))
+    context = layers.dense(second["value"], outputs[0])
+    np.testing.assert_allclose(last, rest_of_layer(second, outputs[0], context), atol=1e-5)
+    np.testing.assert_array_equal(largest, np.abs(outputs).max(axis=(1, 2, 3)))
 
 
 @pytest.mark.parametrize("name", ["query", "key"])
-def test_its_own_queries_and_keys_rest(name):
-    hidden, stacked = rows(6), weights()
+def test_its_own_queries_and_keys_get_no_gradient(name):
+    hidden, stacked = hidden_states(6), weights()
 
     def total(kernel):
         changed = {**stacked, name: {**stacked[name], "kernel": kernel}}

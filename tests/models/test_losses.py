@@ -16,23 +16,23 @@ def example():
     return logits, targets, weights
 
 
-def test_cross_entropy_is_the_weighted_sum_of_log_shares():
+def test_cross_entropy_is_the_weighted_sum_of_log_probabilities():
     logits, targets, weights = example()
 
     loss = losses.cross_entropy(logits, targets, weights)
 
-    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    picked = np.take_along_axis(shares, targets[..., None], axis=-1)[..., 0]
+    probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    picked = np.take_along_axis(probs, targets[..., None], axis=-1)[..., 0]
     assert loss == pytest.approx(-(weights * np.log(picked)).sum(), rel=1e-6)
 
 
-def test_its_gradient_is_the_share_less_the_target():
+def test_its_gradient_is_the_probability_minus_the_target():
     logits, targets, weights = example()
 
     gradient = jax.grad(losses.cross_entropy)(logits, targets, weights)
 
-    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    expected = weights[..., None] * (shares - np.eye(7)[targets])
+    probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    expected = weights[..., None] * (probs - np.eye(7)[targets])
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
 
 
@@ -44,7 +44,7 @@ def test_slices_of_a_batch_add_up():
         assert sum(parts) == pytest.approx(float(total(logits, targets, weights)), rel=1e-6)
 
 
-def test_hits_are_counted_by_weight():
+def test_correct_predictions_are_counted_by_weight():
     logits = jnp.array([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     targets, weights = jnp.array([1, 1, 2]), jnp.array([1.0, 1.0, 0.5])
 

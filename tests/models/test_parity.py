@@ -19,8 +19,10 @@ def assert_logits_equal(config, params, tokens, types, mlm, nsp):
 
     outputs = jax.jit(network(config).apply)(params, inputs)
 
-    real = tokens != 0
-    np.testing.assert_allclose(outputs["mlm_logits"][real], mlm[real], atol=TOLERANCE, rtol=0)
+    tokens_mask = tokens != 0
+    np.testing.assert_allclose(
+        outputs["mlm_logits"][tokens_mask], mlm[tokens_mask], atol=TOLERANCE, rtol=0
+    )
     np.testing.assert_allclose(outputs["nsp_logits"], nsp, atol=TOLERANCE, rtol=0)
 
 
@@ -44,8 +46,8 @@ def test_logits_equal_the_stored_reference(activation):
 def stored(form):
     """The file, and the weights of one of its models by Hugging Face's names."""
     golden, start = np.load(make_golden.GOLDEN), f"{form}weights/"
-    found = {name: golden[name] for name in golden if name.startswith(start)}
-    return golden, {name.removeprefix(start): weight for name, weight in found.items()}
+    weights = {name: golden[name] for name in golden if name.startswith(start)}
+    return golden, {name.removeprefix(start): weight for name, weight in weights.items()}
 
 
 def test_pre_norm_logits_equal_the_stored_reference():
@@ -64,6 +66,7 @@ def test_pre_norm_logits_equal_the_stored_reference():
     )
 
 
+@pytest.mark.slow  # imports torch; the tests above compare with stored outputs
 @pytest.mark.parametrize(
     "activation, norm_order", [("gelu", "post"), ("relu", "post"), ("gelu", "pre")]
 )

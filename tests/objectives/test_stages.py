@@ -15,14 +15,14 @@ from bertgrow.recipes import resolve
 from bertgrow.recipes.schema import MaskingConfig
 
 
-def run_of(*given, **fields):
-    made = recipe.pretraining()
-    made.model = recipe.bert(num_layers=2, width=32, num_heads=2, ffn_width=64)
-    made.update(batch=8, length=32)
-    made.schedule = recipe.linear(peak=1.0, warmup=2, rewarmup=0)
-    made.update(fields)
-    made.stages = recipe.stages(*given)
-    return resolve.resolve(made)
+def run_of(*stages_of_run, **fields):
+    config = recipe.pretraining()
+    config.model = recipe.bert(num_layers=2, width=32, num_heads=2, ffn_width=64)
+    config.update(batch=8, length=32)
+    config.schedule = recipe.linear(peak=1.0, warmup=2, rewarmup=0)
+    config.update(fields)
+    config.stages = recipe.stages(*stages_of_run)
+    return resolve.resolve(config)
 
 
 def rates(run, index):
@@ -55,16 +55,16 @@ def test_a_stage_may_have_its_own_optimiser():
 
 
 @pytest.mark.parametrize(
-    "given, said",
+    "fields, message",
     [
         (dict(task="masked_ml"), r"config.stages\[0\].task is 'masked_ml'; did you mean"),
         (dict(schedule=dict(name="cosine")), r"config.stages\[0\].schedule.name is 'cosine'"),
         (dict(optimizer=dict(name="lamb", lr=1)), r"config.stages\[0\].optimizer.lr is no"),
     ],
 )
-def test_a_misspelt_part_of_a_stage_is_named(given, said):
-    with pytest.raises(InputError, match=said):
-        run_of(dict(steps=5, **given))
+def test_a_misspelt_part_of_a_stage_is_named(fields, message):
+    with pytest.raises(InputError, match=message):
+        run_of(dict(steps=5, **fields))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_stage_overrides_how_the_run_masks():
 
 
 @pytest.mark.parametrize(
-    "masking, said",
+    "masking, message",
     [
         (dict(rate=0.0), "masking.rate is 0.0; expected a number above 0 and below 1"),
         (dict(rate=1.0), "masking.rate is 1.0; expected a number above 0 and below 1"),
@@ -108,12 +108,12 @@ def test_a_stage_overrides_how_the_run_masks():
         (dict(rat=0.3), "masking.rat is no field of a recipe; did you mean 'rate'"),
     ],
 )
-def test_a_masking_field_that_cannot_be_is_named(masking, said):
+def test_a_masking_field_that_cannot_be_is_named(masking, message):
     sound = run_of(dict(steps=1)).recipe
 
-    with pytest.raises(InputError, match=f"^config.{said}"):
+    with pytest.raises(InputError, match=f"^config.{message}"):
         resolve.resolve(sound | dict(masking=sound["masking"] | masking))
-    with pytest.raises(InputError, match=rf"^config.stages\[1\].{said}"):
+    with pytest.raises(InputError, match=rf"^config.stages\[1\].{message}"):
         run_of(dict(steps=1), dict(steps=1, masking=masking))
 
 

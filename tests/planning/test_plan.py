@@ -228,7 +228,7 @@ def test_a_t4_is_planned_in_float32():
 @pytest.mark.parametrize(
     "options, error",
     [
-        (["--chips=3"], "a batch of 8 rows does not divide over 3 devices"),
+        (["--chips=3"], "a batch of 8 sequences does not divide over 3 devices"),
         (["--chips=0"], "--chips is 0"),
         (["--mfu=1.5", "--device=cpu"], "--mfu is 1.5"),
         (["--price=1.5"], "--mfu and --price need --device"),

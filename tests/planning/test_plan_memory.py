@@ -109,7 +109,7 @@ def test_partly_masked_weights_are_saved_beside_the_trained_ones():
     task = one_task()
     down = 4 * 4 * 512 * 128  # of 4 layers; it alone sums over new units
 
-    ramped = masked.ramped(task, {"mlp": np.arange(512) >= 256}, start=0, ramp=2)
+    ramped = masked.ramp_in(task, {"mlp": np.arange(512) >= 256}, start=0, ramp=2)
 
     more = memory.saved(ramped, 8, 64) - saved(8)
     assert down <= more < 1.1 * down

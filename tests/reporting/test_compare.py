@@ -17,7 +17,7 @@ def test_one_seed_has_no_interval_and_says_so(arms, capsys):
 
     out = capsys.readouterr().out
     assert "speed-up 2.00x in FLOPs" in out and "[" not in out.split("written")[0]
-    assert "fast: a single seed, so nothing is known about chance" in out
+    assert "fast: a single seed, so there is no interval" in out
 
 
 def test_on_the_plateau_there_is_no_conclusion(tmp_path, capsys):

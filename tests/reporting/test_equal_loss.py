@@ -68,7 +68,7 @@ def test_on_the_plateau_nothing_is_concluded(tmp_path):
     "other, obstacle",
     [
         ({"store": "def"}, "different token stores"),
-        ({"stages": synthetic.GROWN, "until": 300}, "rows of 64 and 32 tokens"),
+        ({"stages": synthetic.GROWN, "until": 300}, "sequences of 64 and 32 tokens"),
         ({"until": -1}, "not evaluated yet"),
         ({"losses": lambda step: float("nan")}, "diverged"),
     ],

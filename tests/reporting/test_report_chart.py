@@ -136,7 +136,7 @@ def test_long_curves_are_thinned_and_keep_their_shape():
 
     thinned = chart.thin(points)
 
-    assert len(thinned) <= chart.ROOM
+    assert len(thinned) <= chart.MAX_POINTS
     assert all(y == pytest.approx(2 * x) for x, y in thinned)
     assert chart.thin(points[:5]) == points[:5]
 

@@ -56,7 +56,7 @@ def test_a_run_without_such_figures_has_no_chapter():
 
 
 def test_a_student_does_not_go_on_from_its_teachers_curve():
-    parts = curves.pieces(run())
+    parts = curves.segments(run())
 
     assert [[row["stage"] for row in part] for part in parts] == [
         ["0"] * 2,

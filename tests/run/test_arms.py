@@ -22,24 +22,24 @@ RECIPE = Path(__file__).resolve().parents[1].joinpath("small_recipe.py")
 
 
 def test_every_arm_gets_the_same_seeds_store_and_settings(store, tmp_path):
-    given = [f"--config.data.store={store.folder}", "--config.log_every=5"]
+    overrides = [f"--config.data.store={store.folder}", "--config.log_every=5"]
 
     planned = arms.plan(
-        [f"a={RECIPE}", f"b={RECIPE}:plain"], num_seeds=2, folder=tmp_path, given=given
+        [f"a={RECIPE}", f"b={RECIPE}:plain"], num_seeds=2, folder=tmp_path, overrides=overrides
     )
 
     assert [each.name for each in planned] == ["a-seed0", "b-seed0", "a-seed1", "b-seed1"]
     assert [each.recipe["seed"] for each in planned] == [0, 0, 1, 1]
     for each in planned:
         assert each.store == store.hash and each.recipe["log_every"] == 5
-        assert set(given) < set(each.command)
+        assert set(overrides) < set(each.command)
 
 
 def test_a_wrong_field_is_found_before_anything_is_trained(store, tmp_path):
-    given = [f"--config.data.store={store.folder}", "--config.stages[1].steps=9"]
+    overrides = [f"--config.data.store={store.folder}", "--config.stages[1].steps=9"]
 
     with pytest.raises(errors.InputError, match="arm b: "):
-        arms.plan([f"a={RECIPE}", f"b={RECIPE}:plain"], 1, tmp_path, given)
+        arms.plan([f"a={RECIPE}", f"b={RECIPE}:plain"], 1, tmp_path, overrides)
 
 
 def test_arms_of_different_stores_are_refused(store, tmp_path, monkeypatch):
@@ -108,7 +108,7 @@ def test_a_finished_run_may_lack_its_checkpoints_or_have_them_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "script, error, said",
+    "script, error, words",
     [
         ("raise SystemExit(75)", errors.Stopped, "continue with: bertgrow compare X"),
         ("print('no store'); raise SystemExit(2)", errors.InputError, "code 2.*: no store$"),
@@ -116,8 +116,8 @@ def test_a_finished_run_may_lack_its_checkpoints_or_have_them_all(tmp_path):
         ("import os; os.kill(os.getpid(), 9)", errors.CheckFailed, "killed by SIGKILL"),
     ],
 )
-def test_a_run_that_does_not_finish_ends_the_comparison(tmp_path, script, error, said):
-    with pytest.raises(error, match=f"^bad .*{said}"):
+def test_a_run_that_does_not_finish_ends_the_comparison(tmp_path, script, error, words):
+    with pytest.raises(error, match=f"^bad .*{words}"):
         run_all(planned(tmp_path / "bad", script), planned(tmp_path / "next", "1 / 0"))
 
 
@@ -129,12 +129,12 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("code, said", [("75", "stopped early"), ("0", "stopped after first")])
-def test_a_signal_is_passed_on_and_ends_the_comparison(tmp_path, capsys, code, said):
+@pytest.mark.parametrize("code, words", [("75", "stopped early"), ("0", "stopped after first")])
+def test_a_signal_is_passed_on_and_ends_the_comparison(tmp_path, capsys, code, words):
     before = signal.getsignal(signal.SIGTERM)
     first = planned(tmp_path / "first", OBEYS.replace("CODE", f"print(flush=True) or {code}"))
 
-    with pytest.raises(errors.Stopped, match=f"{said}.*continue with: bertgrow compare X"):
+    with pytest.raises(errors.Stopped, match=f"{words}.*continue with: bertgrow compare X"):
         run_all(first, planned(tmp_path / "second", "1 / 0"))
 
     assert "first | saved" in capsys.readouterr().out
@@ -166,13 +166,13 @@ def test_three_arms_are_trained_stopped_continued_and_compared(store, tmp_path):
     begin = dict(env=os.environ | variables, cwd=RECIPE.parents[1], text=True)
 
     with subprocess.Popen(command, stderr=subprocess.PIPE, **begin) as stopped:
-        said = []
+        lines = []
         for line in stopped.stderr:
-            said.append(line)
+            lines.append(line)
             if line.startswith("grown-seed0 |") and "held-out" in line:
                 stopped.terminate()
-    assert stopped.returncode == 75, said
-    assert f"--workdir {workdir}" in said[-1]
+    assert stopped.returncode == 75, lines
+    assert f"--workdir {workdir}" in lines[-1]
 
     done = subprocess.run(command, capture_output=True, **begin)
     assert done.returncode == 0, done.stderr
@@ -180,15 +180,15 @@ def test_three_arms_are_trained_stopped_continued_and_compared(store, tmp_path):
     assert "grown-seed0 | restored step" in done.stderr
     assert "grown against full: plateau not left, no conclusion" in done.stdout
     assert "again: final mask_loss" in done.stdout
-    found = json.loads((workdir / "compare.json").read_text())["arms"]
+    results = json.loads((workdir / "compare.json").read_text())["arms"]
     curves = [
         [(row["step"], row["mask_loss"]) for row in each["runs"][0]["evaluations"]]
-        for each in found
+        for each in results
     ]
     assert curves[1] == curves[2]  # the same rows and masks, stopped or not
-    assert [each["runs"][0]["is_finished"] for each in found] == [True] * 3
+    assert [each["runs"][0]["is_finished"] for each in results] == [True] * 3
 
-    kept = {path: path.read_bytes() for path in workdir.rglob("metrics.jsonl")}
+    saved = {path: path.read_bytes() for path in workdir.rglob("metrics.jsonl")}
     again = subprocess.run(command, capture_output=True, **begin)
     assert again.returncode == 0 and again.stderr.count("finished already") == 3
-    assert kept == {path: path.read_bytes() for path in workdir.rglob("metrics.jsonl")}
+    assert saved == {path: path.read_bytes() for path in workdir.rglob("metrics.jsonl")}

@@ -1,7 +1,11 @@
 """Tests of `bertgrow pretrain` in this process: its output files and its errors."""
 
+import contextlib
+import io
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +27,16 @@ def finished(store, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "grown"
     assert pretrain(store, workdir) == 0
     return workdir
+
+
+@pytest.fixture(scope="module")
+def plain(finished, store, tmp_path_factory):
+    """A run of one stage that starts from the weights of `finished`, with a trace."""
+    workdir, output = tmp_path_factory.mktemp("runs") / "plain", io.StringIO()
+    options = [f"--config.init_from={finished}"]
+    with contextlib.redirect_stdout(output):
+        assert pretrain(store, workdir, *options, "--profile=7:9", variant=":plain") == 0
+    return SimpleNamespace(workdir=workdir, options=options, output=output.getvalue())
 
 
 def rows(workdir, split):
@@ -85,41 +99,46 @@ def test_the_recipe_that_began_a_run_must_continue_it(finished, store, capsys):
     assert "config.schedule.peak: 0.001 -> 0.5;" in capsys.readouterr().err
 
 
-def test_extend_lengthens_the_last_stage_and_memory_may_be_saved_from_there(store, tmp_path):
-    assert pretrain(store, tmp_path, variant=":plain") == 0
-    more = "--config.stages[0].steps=10"
-    less = ("--config.model.remat=full", "--config.checkpoint.every=9")
+def test_a_run_starts_from_the_weights_of_another(finished, plain):
+    first = rows(plain.workdir, "train")[0]["mlm_loss"]
 
-    refused = pretrain(store, tmp_path, more, variant=":plain")
-    extended = pretrain(store, tmp_path, more, *less, "--extend", variant=":plain")
-
-    assert (refused, extended) == (2, 0)
-    assert rows(tmp_path, "train")[-1]["step"] == 10
-    changes = [(row["step"], row["field"], row["after"]) for row in rows(tmp_path, "change")]
-    expected = [("checkpoint.every", 9), ("model.remat", "full"), ("stages[0].steps", 10)]
-    assert changes == [(8, *each) for each in expected]
-
-
-def test_a_run_starts_from_the_weights_of_another(finished, store, tmp_path):
-    begun = f"--config.init_from={finished}"
-
-    assert pretrain(store, tmp_path, begun, variant=":plain") == 0
-
-    first = rows(tmp_path, "train")[0]["mlm_loss"]
     assert first < rows(finished, "train")[0]["mlm_loss"]
 
 
+def test_a_profile_of_a_window_writes_a_trace_and_prints_its_path(plain):
+    (path,) = re.findall(r"trace of steps 7 to 8: (.*)", plain.output)
+
+    assert list(Path(path).glob("*.xplane.pb"))
+
+
+def test_extend_lengthens_the_last_stage_and_remat_may_change_from_there(plain, store):
+    more = (*plain.options, "--config.stages[0].steps=10")
+    others = ("--config.model.remat=full", "--config.checkpoint.every=9")
+
+    refused = pretrain(store, plain.workdir, *more, variant=":plain")
+    extended = pretrain(store, plain.workdir, *more, *others, "--extend", variant=":plain")
+
+    assert (refused, extended) == (2, 0)
+    assert rows(plain.workdir, "train")[-1]["step"] == 10
+    changes = [
+        (row["step"], row["field"], row["after"]) for row in rows(plain.workdir, "change")
+    ]
+    expected = [("checkpoint.every", 9), ("model.remat", "full"), ("stages[0].steps", 10)]
+    assert changes == [(8, *change) for change in expected]
+
+
 @pytest.mark.parametrize(
-    "override, said",
+    "override, expected",
     [
         ("--config.optimizer.clpi=1", "clip"),
         ("--config.model.num_heads=3", "num_heads 3 does not divide width 16"),
         ("--config.model.vocab_size=9", "the store's vocabulary has 400"),
         ("--config.stages[1].num_layers=0", "num_layers"),
         ("--config.stages[0].num_layers=3", "layers shrink from 3 to 2"),
-        ("--config.length=64", "above the position table of 32"),
+        ("--config.length=64", "above max_length 32"),
         ("--config.stages[2].ffn_share=3", "ffn_share 3 does not divide ffn_width 32"),
-        ("--config.batch=7", "batch of 7 rows"),
+        ("--config.batch=7", "batch of 7 sequences"),
+        ("--config.batch=65536", "fewer than a batch of 65536"),
         ("--config.model.next_sentence=True", "config.data.rows='pairs'"),
         ("--config.data.rows=sentences", "expected one of packed, pairs"),
         ("--config.growth.width=wide", "uneven"),
@@ -132,42 +151,34 @@ def test_a_run_starts_from_the_weights_of_another(finished, store, tmp_path):
         ("--profile=40:50", "after the last step of the run, 28"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(store, tmp_path, capsys, override, said):
+def test_bad_input_is_one_line_and_exit_code_2(store, tmp_path, capsys, override, expected):
     code = pretrain(store, tmp_path / "run", override)
 
     error = capsys.readouterr().err
     assert code == 2
     assert error.count("\n") == 1
-    assert said in error
+    assert expected in error
 
 
-def test_a_store_is_asked_for_where_none_is_given(tmp_path, capsys):
+def test_a_recipe_without_a_store_names_the_command_that_makes_one(tmp_path, capsys):
     code = cli.main(["pretrain", "--config", RECIPE, "--workdir", str(tmp_path / "run")])
 
     assert code == 2
     assert "bertgrow prepare" in capsys.readouterr().err
 
 
-def test_a_workdir_that_saved_nothing_may_be_used_by_another_recipe(store, tmp_path, capsys):
-    too_many = "--config.batch=65536"  # more rows than the held-out split and corpus have
-    assert pretrain(store, tmp_path, too_many, variant=":plain") == 2
-    assert "fewer than a batch of 65536" in capsys.readouterr().err
-
-    assert pretrain(store, tmp_path, "--config.stages[0].steps=2", variant=":plain") == 0
-
-
-def test_a_corrupt_config_json_is_said_in_one_line(finished, store, capsys):
+def test_a_corrupt_config_json_is_one_line(finished, store, capsys):
     path = finished / "config.json"
-    whole = path.read_text()
-    path.write_text(whole[:100])
+    text = path.read_text()
+    path.write_text(text[:100])
 
     assert pretrain(store, finished) == 2
 
-    path.write_text(whole)
+    path.write_text(text)
     assert "config.json cannot be read" in capsys.readouterr().err
 
 
-def test_a_workdir_that_cannot_be_made_is_said_in_one_line(store, tmp_path, capsys):
+def test_a_workdir_that_cannot_be_made_is_one_line(store, tmp_path, capsys):
     (tmp_path / "file").write_text("")
 
     assert pretrain(store, tmp_path / "file" / "run") == 2

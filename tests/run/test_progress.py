@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """A clock that tests turn by hand."""
+    """A clock whose time the test sets."""
 
     now = 0.0
 
@@ -28,19 +28,19 @@ class Clock:
         return self.now
 
 
-def train(seen, clock, until=20, every=5, seconds=1.0):
+def train(bar, clock, until=20, every=5, seconds=1.0):
     for step in range(1, until + 1):
         clock.now += seconds
         stage = "0" if step <= 10 else "1"
-        seen.step(step, stage, METRICS if step % every == 0 else None)
+        bar.step(step, stage, METRICS if step % every == 0 else None)
 
 
 def test_a_pipe_gets_one_line_an_interval_and_one_an_event():
     file, clock = io.StringIO(), Clock()
 
-    with progress.reporter(STAGES, file=file, clock=clock) as seen:
-        train(seen, clock)
-        seen.event("saved step 20 [bold]")
+    with progress.reporter(STAGES, file=file, clock=clock) as bar:
+        train(bar, clock)
+        bar.event("saved step 20 [bold]")
 
     lines = file.getvalue().splitlines()
     assert [line.split()[1] for line in lines] == ["5/20", "10/20", "15/20", "20/20", "step"]
@@ -52,8 +52,8 @@ def test_a_pipe_gets_one_line_an_interval_and_one_an_event():
 def test_lines_may_be_rarer_than_figures_but_the_last_is_shown():
     file, clock = io.StringIO(), Clock()
 
-    with progress.reporter(STAGES, every=8, file=file, clock=clock) as seen:
-        train(seen, clock)
+    with progress.reporter(STAGES, every=8, file=file, clock=clock) as bar:
+        train(bar, clock)
 
     shown = [line.split()[1] for line in file.getvalue().splitlines()]
     assert shown == ["5/20", "15/20", "20/20"]
@@ -62,22 +62,22 @@ def test_lines_may_be_rarer_than_figures_but_the_last_is_shown():
 def test_time_left_knows_that_later_stages_cost_more():
     file, clock = io.StringIO(), Clock()
 
-    with progress.reporter(STAGES, file=file, clock=clock) as seen:
-        train(seen, clock, until=10)
+    with progress.reporter(STAGES, file=file, clock=clock) as bar:
+        train(bar, clock, until=10)
 
-    # 10 steps of 3 GFLOP at the 1 GFLOP/s seen so far.
+    # 10 steps of 3 GFLOP at the 1 GFLOP/s bar so far.
     assert file.getvalue().splitlines()[-1].endswith("30 s left")
 
 
 def test_compiling_a_stage_does_not_count_as_pace():
     file, clock = io.StringIO(), Clock()
 
-    with progress.reporter(STAGES, file=file, clock=clock) as seen:
-        train(seen, clock, until=10)
+    with progress.reporter(STAGES, file=file, clock=clock) as bar:
+        train(bar, clock, until=10)
         clock.now += 600
         for step in (11, 12, 13):
             clock.now += 1
-            seen.step(step, "1", METRICS)
+            bar.step(step, "1", METRICS)
 
     assert "3 GFLOP/s" in file.getvalue().splitlines()[-1]
 
@@ -85,10 +85,10 @@ def test_compiling_a_stage_does_not_count_as_pace():
 def test_a_run_may_be_resumed_in_a_later_stage():
     file, clock = io.StringIO(), Clock()
 
-    with progress.reporter(STAGES, file=file, clock=clock) as seen:
-        seen.step(17, "1", METRICS)
+    with progress.reporter(STAGES, file=file, clock=clock) as bar:
+        bar.step(17, "1", METRICS)
         clock.now += 1
-        seen.step(18, "1", METRICS)
+        bar.step(18, "1", METRICS)
 
     assert file.getvalue().splitlines()[-1].endswith("3 GFLOP/s  2.0 s left")
 
@@ -98,9 +98,9 @@ def test_a_terminal_gets_a_bar_with_events_above_it(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     file, clock = Terminal(), Clock()
 
-    with progress.reporter(STAGES, file=file, clock=clock) as seen:
-        train(seen, clock)
-        seen.event("saved step 20 [bold]")
+    with progress.reporter(STAGES, file=file, clock=clock) as bar:
+        train(bar, clock)
+        bar.event("saved step 20 [bold]")
 
     shown = file.getvalue()
     assert "━" in shown and "20/20" in shown and "loss 4.321" in shown
@@ -114,8 +114,8 @@ def test_a_bar_is_drawn_only_where_it_can_be(monkeypatch, term, isatty):
     monkeypatch.setenv("FORCE_COLOR", "1")
     file, clock = (Terminal() if isatty else io.StringIO()), Clock()
 
-    with progress.reporter(STAGES, file=file, clock=clock) as seen:
-        train(seen, clock)
+    with progress.reporter(STAGES, file=file, clock=clock) as bar:
+        train(bar, clock)
 
     assert "\x1b" not in file.getvalue() and "step 20/20" in file.getvalue()
 
@@ -125,27 +125,27 @@ def test_a_bar_names_the_phase_and_its_stage_and_is_gone_at_the_end(monkeypatch)
     monkeypatch.setenv("COLUMNS", "120")
     file, clock = Terminal(), Clock()
 
-    with progress.reporter(STAGES, file=file, clock=clock) as seen:
+    with progress.reporter(STAGES, file=file, clock=clock) as bar:
         for phase, stage, shown in [
             ("reading", None, "reading"),
             ("compiling", "0", "stage 1/2  compiling"),
             ("evaluating", "0", "stage 1/2  evaluating"),
             ("growing", "1", "stage 2/2  growing"),
         ]:
-            seen.phase(phase, stage)
+            bar.phase(phase, stage)
             assert file.getvalue().rstrip("\x1b[0m\r").endswith(shown)
-        seen.step(11, "1", METRICS)
+        bar.step(11, "1", METRICS)
 
     assert file.getvalue().endswith("\x1b[1A\x1b[2K")  # up to the bar's line, which is cleared
 
 
-def test_plain_lines_tell_of_long_phases_alone():
+def test_plain_lines_show_long_phases_only():
     file = io.StringIO()
 
-    with progress.reporter(STAGES, file=file) as seen:
-        seen.phase("reading")
-        seen.phase("compiling", "1")
-        seen.phase("saving", "1")
+    with progress.reporter(STAGES, file=file) as bar:
+        bar.phase("reading")
+        bar.phase("compiling", "1")
+        bar.phase("saving", "1")
 
     assert file.getvalue() == "stage 2/2  compiling\n"
 
@@ -169,19 +169,19 @@ def test_steps_between_looks_touch_neither_figures_nor_screen(monkeypatch):
         def get(self, *_):
             raise AssertionError("reading a metric waits for the device")
 
-    with progress.reporter(STAGES, file=file, clock=clock) as seen:
-        seen.step(1, "0")
+    with progress.reporter(STAGES, file=file, clock=clock) as bar:
+        bar.step(1, "0")
         shown = file.getvalue()
         for step in range(2, 10):
             clock.now += progress.REDRAW / 100
-            seen.step(step, "0", Unread(loss=1.0))
+            bar.step(step, "0", Unread(loss=1.0))
         assert file.getvalue() == shown
 
 
 def test_other_processes_stay_silent(capfd):
-    with progress.reporter(STAGES, style="none") as seen:
-        train(seen, Clock())
-        seen.event("saved")
+    with progress.reporter(STAGES, style="none") as bar:
+        train(bar, Clock())
+        bar.event("saved")
 
     assert capfd.readouterr() == ("", "")
 

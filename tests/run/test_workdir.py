@@ -93,6 +93,15 @@ def test_only_the_fields_that_differ_are_named(begun):
     assert "num_layers" not in str(refused.value)
 
 
+def test_a_directory_without_a_checkpoint_may_be_used_by_another_recipe(tmp_path):
+    workdir.open_for(tmp_path, summary())
+
+    workdir.open_for(tmp_path, summary(changed("seed", 1)))
+
+    config = workdir.read(tmp_path)
+    assert config["recipe"]["seed"] == 1 and config["changes"] == []
+
+
 def test_a_refused_start_leaves_config_json_as_it_was(begun):
     before = (begun / "config.json").read_text()
 

@@ -13,7 +13,7 @@ from bertgrow.train import evaluation, sharding
 
 
 def plain_task():
-    """Mean of the numbers in `x` times the parameter, rows with x < 0 not counted."""
+    """Mean of the numbers in `x` times the parameter, sequences with x < 0 not counted."""
 
     def evaluate(params, frozen, batch):
         counts = batch["x"] >= 0
@@ -23,7 +23,7 @@ def plain_task():
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])
-def test_every_row_counts_once(num_devices):
+def test_every_sequence_counts_once(num_devices):
     mesh = sharding.make_mesh(devices=jax.devices()[:num_devices])
     params = jax.device_put(np.float32(10), sharding.replicated(mesh))
     batches = [{"x": np.float32([1, 2, 3, 4])}, {"x": np.float32([6, -1, -1, -1])}]
@@ -38,11 +38,11 @@ def test_a_request_to_stop_ends_it_between_two_batches():
     drawn = []
     batches = ({"x": np.float32([drawn.append(n) or n])} for n in itertools.count())
 
-    found = evaluation.evaluate(
+    figures = evaluation.evaluate(
         plain_task(), params, batches, mesh=mesh, stop=lambda: len(drawn) == 3
     )
 
-    assert found is None and len(drawn) <= 4
+    assert figures is None and len(drawn) <= 4
 
 
 def test_vectors_are_averaged_and_the_greatest_of_uncounted_figures_is_kept():
@@ -55,9 +55,9 @@ def test_vectors_are_averaged_and_the_greatest_of_uncounted_figures_is_kept():
     task = Task(None, None, None, evaluate, None)
     params = jax.device_put(np.float32(1), sharding.replicated(mesh))
 
-    found = evaluation.evaluate(task, params, batches, mesh=mesh)
+    figures = evaluation.evaluate(task, params, batches, mesh=mesh)
 
-    assert found == {"layers": [3.0, 4.0], "peak": [5.0, 9.0]}
+    assert figures == {"layers": [3.0, 4.0], "peak": [5.0, 9.0]}
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])
@@ -83,8 +83,10 @@ def test_slices_give_the_figures_of_the_whole_batch_on_the_devices_that_hold_it(
         for slices in (1, 2)
     ]
 
-    whole, cut = (evaluation.evaluate(task, params, [rows], mesh=mesh, step=s) for s in steps)
-    assert cut == whole
+    whole, sliced = (
+        evaluation.evaluate(task, params, [rows], mesh=mesh, compiled=s) for s in steps
+    )
+    assert sliced == whole
     moves = ("all-gather", "all-to-all", "collective-permute")
     assert not any(name in steps[1].as_text() for name in moves)
 

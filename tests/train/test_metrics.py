@@ -94,15 +94,15 @@ def test_tensorboard_gets_the_same_figures(tmp_path):
     assert b"eval/mask_loss" in events.read_bytes()
 
 
-def test_the_environment_can_be_kept_and_compared():
+def test_the_environment_can_be_stored_and_compared():
     now = environment.describe()
-    kept = json.loads(json.dumps(now))
+    saved = json.loads(json.dumps(now))
 
-    assert environment.differences(kept, now) == []
-    kept["threads"] += 1
-    kept["versions"]["jax"] = "0.1"
-    found = environment.differences(kept, now)
-    assert [line.split(":")[0] for line in found] == ["threads", "versions"]
+    assert environment.differences(saved, now) == []
+    saved["threads"] += 1
+    saved["versions"]["jax"] = "0.1"
+    lines = environment.differences(saved, now)
+    assert [line.split(":")[0] for line in lines] == ["threads", "versions"]
 
 
 def test_threads_of_the_host_do_not_count_on_an_accelerator():

@@ -46,30 +46,30 @@ def test_every_leaf_gets_a_sharding_that_jax_accepts(dims):
 
     spec = sharding.spec_of(shape, names, mesh)
 
-    where = jax.NamedSharding(mesh, spec)
-    assert math.prod(where.shard_shape(shape)) * 8 >= math.prod(shape)
+    leaf_sharding = jax.NamedSharding(mesh, spec)
+    assert math.prod(leaf_sharding.shard_shape(shape)) * 8 >= math.prod(shape)
     assert all(part is None for part, name in zip(spec, names, strict=True) if name == "layers")
 
 
-def test_axes_that_stay_whole_are_listed(mesh):
+def test_axes_that_are_not_sharded_are_listed(mesh):
     axes = {"words": jax.P("vocab", "embed")}
     shapes = {"words": jax.ShapeDtypeStruct((25, 8), jnp.float32)}
 
-    found = sharding.whole(axes, shapes, mesh)
+    unsharded = sharding.unsharded_axes(axes, shapes, mesh)
 
-    assert found == [sharding.Whole("words", "vocab", 25, "tensor", 2)]
-
-
-def test_moments_lie_with_their_weights_and_the_rest_everywhere(mesh):
-    where = sharding.state_shardings(toy_task.task(), toy_task.optimizer(), mesh)
-
-    adam = where.opt_state[1]
-    assert adam.mu == where.params
-    assert adam.nu == where.params
-    assert adam.count.spec == jax.P() == where.step.spec == where.key.spec
+    assert unsharded == [sharding.UnshardedAxis("words", "vocab", 25, "tensor", 2)]
 
 
-def test_rows_are_divided_over_data_and_fsdp(mesh):
+def test_moments_are_sharded_like_their_weights_and_the_rest_is_replicated(mesh):
+    shardings = sharding.state_shardings(toy_task.task(), toy_task.optimizer(), mesh)
+
+    adam = shardings.opt_state[1]
+    assert adam.mu == shardings.params
+    assert adam.nu == shardings.params
+    assert adam.count.spec == jax.P() == shardings.step.spec == shardings.key.spec
+
+
+def test_sequences_are_divided_over_data_and_fsdp(mesh):
     rows = {"tokens": np.arange(16, dtype=np.int32).reshape(8, 2)}
 
     placed = sharding.put(rows, mesh)["tokens"]
@@ -80,7 +80,7 @@ def test_rows_are_divided_over_data_and_fsdp(mesh):
 
 def test_a_batch_that_does_not_divide_is_named(mesh):
     with pytest.raises(
-        errors.InputError, match=r"batch of 30 rows .* 4 devices.*multiple of 4"
+        errors.InputError, match=r"batch of 30 sequences .* 4 devices.*multiple of 4"
     ):
         sharding.check_batch(30, mesh)
 
@@ -91,7 +91,7 @@ def test_slices_of_a_batch_must_divide_too(mesh):
         sharding.check_batch(24, mesh, accumulate=4)
 
 
-def test_minus_one_takes_the_devices_that_are_left():
+def test_minus_one_takes_the_remaining_devices():
     assert dict(sharding.make_mesh({"tensor": 4}).shape) == {"data": 2, "fsdp": 1, "tensor": 4}
 
 

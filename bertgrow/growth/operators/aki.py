@@ -23,8 +23,8 @@ def aki(old, new, fresh=None, seed=0):
         return growth._replace(exact_if="")
     if old.get("layers") == 1:
         raise errors.InputError(
-            "growth: aki takes new units from the layer above and there is one layer alone; "
-            "give the earlier stage num_layers of 2 or more, or choose width 'fpi'"
+            "growth: aki takes new units from the layer above, and there is only one layer; "
+            "set num_layers of the earlier stage to 2 or more, or choose width 'fpi'"
         )
     above = functools.partial(_from_above, changes=growth.changes)
     return growth._replace(

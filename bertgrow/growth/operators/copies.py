@@ -58,7 +58,7 @@ def sources(name, axis, old, new, seed=0):
     return np.where(filled & (units >= new // old * old), -1, units % old)
 
 
-def shares(name, index):
+def fractions(name, index):
     """Returns the fraction of an outgoing weight that each copy keeps, float [new].
 
     For a unit with c copies, an equal split gives each copy 1/c, and an uneven split gives
@@ -66,13 +66,13 @@ def shares(name, index):
     floating point too. A unit that is not a copy keeps the whole weight.
     """
     unit = np.where(index < 0, np.arange(len(index)) + index.max() + 1, index)
-    number = np.bincount(unit)[unit]
+    num_copies = np.bincount(unit)[unit]
     if RULES[name].split == "equal":
-        return 1 / number
+        return 1 / num_copies
     order = np.argsort(unit, kind="stable")
-    nth = np.empty_like(unit)
-    nth[order] = np.arange(len(unit)) - np.searchsorted(unit[order], unit[order])
-    return (2 * nth + 1) / number**2
+    copy = np.empty_like(unit)
+    copy[order] = np.arange(len(unit)) - np.searchsorted(unit[order], unit[order])
+    return (2 * copy + 1) / num_copies**2
 
 
 def take(leaf, dim, index):

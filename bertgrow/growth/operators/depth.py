@@ -35,7 +35,7 @@ def gradual(old, new, fresh=None, seed=0):
 
     Gradual stacking (Reddi et al., 2023), which adds a block of the same size each time.
     """
-    return _topped("gradual", old, new, "Reddi et al. (2023), gradual stacking")
+    return _with_top_copies("gradual", old, new, "Reddi et al. (2023), gradual stacking")
 
 
 def midas(old, new, fresh=None, seed=0):
@@ -64,7 +64,7 @@ def mslt(old, new, fresh=None, seed=0):
     `frozen_layers` in that stage. A last stage trains all layers.
     """
     source = "Yang et al. (2020), Progressively stacking 2.0, section 3"
-    return _topped("mslt", old, new, source)
+    return _with_top_copies("mslt", old, new, source)
 
 
 def random(old, new, fresh=None, seed=0):
@@ -99,7 +99,7 @@ def identity(old, new, fresh=None, seed=0):
         return growth._replace(exact_if=condition)
 
     def weights(params, axes):
-        return _silence(*growth.weights(params, axes), first=old["layers"])
+        return _zero_outputs(*growth.weights(params, axes), first=old["layers"])
 
     claim = "exact" if old.get("norm_order") == "pre" else "no"
     return growth._replace(weights=weights, claim=claim, exact_if=condition)
@@ -109,7 +109,7 @@ def _on_top(name, old, new, fresh, source):
     if fresh is None:
         raise errors.InputError(
             f"growth: depth {name!r} takes its new layers from a freshly initialised model and "
-            "none was given; pass fresh, or choose depth 'stack' or 'interleave'"
+            "fresh is None; pass fresh, or choose depth 'stack' or 'interleave'"
         )
     changes = _changes(old, new)
     append = functools.partial(_append, old=old["layers"], new=new["layers"])
@@ -128,13 +128,13 @@ def _on_top(name, old, new, fresh, source):
     )
 
 
-def _topped(name, old, new, source):
+def _with_top_copies(name, old, new, source):
     """Adds copies of the last layers on top, at most of all old layers."""
     before, added = old["layers"], new["layers"] - old["layers"]
     if added > before:
         raise errors.InputError(
-            f"growth: layers go from {before} to {new['layers']}; {name} copies at most all "
-            f"that there are: set num_layers to at most {2 * before}, or choose depth 'stack'"
+            f"growth: layers go from {before} to {new['layers']}; {name} adds at most {before} "
+            f"layers: set num_layers to at most {2 * before}, or choose depth 'stack'"
         )
     index = [*range(before), *range(before - added, before)]
     return _by_index(name, old, new, index, source)
@@ -176,7 +176,7 @@ def _check_light(name, new, index):
     every = new.get("light", 0)
     if every and np.any(index % every != np.arange(len(index)) % every):
         raise errors.InputError(
-            f"growth: {name} would put layers with light attention where others belong; set "
+            f"growth: {name} would move layers with light attention to other positions; set "
             "light_every of the later stage to 0, or choose depth 'stack'"
         )
 
@@ -205,10 +205,10 @@ def _append(params, axes, *, old, new, source):
         shape = (*leaf.shape[:dim], new, *leaf.shape[dim + 1 :])
         top = jnp.zeros(shape, leaf.dtype) if source is None else source.get(path)
         if top is None or top.shape != shape:
-            found = "nothing" if top is None else f"shape {top.shape}"
+            actual = "nothing" if top is None else f"shape {top.shape}"
             raise errors.InputError(
-                f"growth: {found} at {path} of the fresh model where "
-                f"{shape} was expected; initialise fresh at the sizes of the new stage"
+                f"growth: {path} of the fresh model has {actual}; expected "
+                f"{shape}: initialise fresh at the sizes of the new stage"
             )
         top = jnp.take(top, np.arange(old, new), axis=dim, mode="clip")
         return jnp.concatenate([leaf, top.astype(leaf.dtype)], axis=dim)
@@ -216,13 +216,15 @@ def _append(params, axes, *, old, new, source):
     return named_tree.map_leaves(grow, params, axes), axes
 
 
-def _silence(params, axes, *, first):
+def _zero_outputs(params, axes, *, first):
     """Sets to zero, from layer `first` on, the modules that add to the residual stream."""
     specs = named_tree.by_path(axes, is_leaf=tree.is_spec)
-    writers = {path.rpartition("/")[0] for path, names in specs.items() if _writes(names)}
+    modules = {
+        path.rpartition("/")[0] for path, names in specs.items() if _adds_to_stream(names)
+    }
 
     def at_leaf(leaf, names, path):
-        if path.rpartition("/")[0] not in writers:
+        if path.rpartition("/")[0] not in modules:
             return leaf
         dim = names.index("layers")
         is_old = named_tree.along(np.arange(leaf.shape[dim]) < first, dim, leaf)
@@ -231,7 +233,7 @@ def _silence(params, axes, *, first):
     return named_tree.map_leaves(at_leaf, params, axes), axes
 
 
-def _writes(names):
+def _adds_to_stream(names):
     """Whether `embed` is the output axis of a layer's matrix."""
-    sums = any(name.endswith("_in") for name in names)
-    return sums and "layers" in names and "embed" in names
+    is_matrix = any(name.endswith("_in") for name in names)
+    return is_matrix and "layers" in names and "embed" in names

@@ -29,10 +29,10 @@ def lemon(old, new, fresh=None, seed=0):
     if copies.is_whole(before, after):
         return growth
     fill = functools.partial(_fill, old=before, index=growth.sources["embed"])
-    empty = functools.partial(_empty, index=growth.sources["embed"])
+    zeros = functools.partial(_zero_filled, index=growth.sources["embed"])
     return growth._replace(
         weights=named_tree.then(growth.weights, fill),
-        copies=named_tree.then(growth.copies, empty),
+        copies=named_tree.then(growth.copies, zeros),
     )
 
 
@@ -42,12 +42,12 @@ def _fill(params, axes, *, old, index):
     scale = float(np.sqrt((index >= 0).mean()))  # sqrt(s)
 
     def at_leaf(leaf, names, path):
-        module, _, own = path.rpartition("/")
+        module, _, weight = path.rpartition("/")
         for dim, name in enumerate(names):
             if tree.base(name) != "embed":
                 continue
             if module in norms:
-                leaf = leaf * scale if own == "scale" else _filled(leaf, dim, index, 0)
+                leaf = leaf * scale if weight == "scale" else _filled(leaf, dim, index, 0)
             elif width.is_output(name):
                 tile = jnp.take(leaf, np.arange(old), axis=dim)
                 leaf = _filled(leaf, dim, index, tile.mean(axis=dim, keepdims=True))
@@ -59,7 +59,7 @@ def _fill(params, axes, *, old, index):
     return named_tree.map_leaves(at_leaf, params, axes), axes
 
 
-def _empty(params, axes, *, index):
+def _zero_filled(params, axes, *, index):
     """Sets the optimiser statistics of filled units to zero."""
 
     def at_leaf(leaf, names, path):

@@ -58,7 +58,7 @@ def lengthen(old, new, fresh=None, seed=0):
         )
     if after > new.get("positions", after):
         raise errors.InputError(
-            f"growth: length {after} is above the position table of {new['positions']} rows; "
+            f"growth: length {after} is above max_length {new['positions']}; "
             f"set length to at most {new['positions']}, or max_length to at least {after}"
         )
     return types.Growth(

@@ -69,16 +69,16 @@ def init(key, axes, old, new, *, noise=NOISE):
             index = np.arange(after) % before
         else:
             index = np.arange(after) * before // after
-        rows = np.eye(before, dtype=np.float32)[index]
+        matrix = np.eye(before, dtype=np.float32)[index]
         if side == "in":
-            rows = rows / np.bincount(index, minlength=before)[index][:, None]
-        scale = noise / np.sqrt(before) * np.linalg.norm(rows, axis=1, keepdims=True)
-        number = numbers[tree.path_name(path)]
-        draw = jax.random.normal(jax.random.fold_in(key, number), rows.shape)
-        return rows + scale.astype(np.float32) * draw
+            matrix = matrix / np.bincount(index, minlength=before)[index][:, None]
+        scale = noise / np.sqrt(before) * np.linalg.norm(matrix, axis=1, keepdims=True)
+        key_number = key_numbers[tree.path_name(path)]
+        draw = jax.random.normal(jax.random.fold_in(key, key_number), matrix.shape)
+        return matrix + scale.astype(np.float32) * draw
 
     specs = operator_axes(axes, old, new)
-    numbers = {
+    key_numbers = {
         path: i for i, path in enumerate(named_tree.by_path(specs, is_leaf=tree.is_spec))
     }
     return jax.tree_util.tree_map_with_path(at_leaf, specs, is_leaf=tree.is_spec)
@@ -94,12 +94,12 @@ def operator_axes(axes, old, new):
         if axis not in (*WIDTH, "layers") or new[axis] < old[axis]:
             raise errors.InputError(
                 f"growth: ligo cannot take {axis} from {old[axis]} to {new[axis]}; it enlarges "
-                "width, heads, ffn_width and num_layers: do the rest in a stage of its own"
+                "width, heads, ffn_width and num_layers: change others in a separate stage"
             )
     if not changed:
         raise errors.InputError(
-            "growth: a stage that learns 'ligo' has the sizes of the one before; give it those "
-            "of the model to come"
+            "growth: a stage that learns 'ligo' has the sizes of the stage before; set the "
+            "sizes of the larger model in it"
         )
     sides = {
         axis: {side: jax.P(axis, f"{axis}_in") for side in ("out", "in")}
@@ -125,9 +125,9 @@ def merge(operator, small, axes):
 
     def at_leaf(leaf, names, path):
         for dim, name in enumerate(names):
-            rows = _map_of(operator, name, path)
-            if rows is not None:
-                leaf = jnp.tensordot(rows, leaf, axes=(1, dim), precision="highest")
+            matrix = _map_of(operator, name, path)
+            if matrix is not None:
+                leaf = jnp.tensordot(matrix, leaf, axes=(1, dim), precision="highest")
                 leaf = jnp.moveaxis(leaf, 0, dim)
         return leaf
 
@@ -142,9 +142,9 @@ def flops(operator, small, axes):
         nonlocal total
         shape = list(leaf.shape)
         for dim, name in enumerate(names):
-            rows = _map_of(operator, name, path)
-            if rows is not None:
-                shape[dim], before = rows.shape
+            matrix = _map_of(operator, name, path)
+            if matrix is not None:
+                shape[dim], before = matrix.shape
                 total += 2 * before * int(np.prod(shape))
         return leaf
 

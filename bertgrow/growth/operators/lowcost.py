@@ -31,7 +31,7 @@ def unshare(old, new, fresh=None, seed=0):
     their input is now the layer's own input and not that of the previous layer.
     """
     _check_falls("light", "light_every", old, new)
-    copy = functools.partial(_copy_matched, every=old["light"])
+    copy = functools.partial(_copy_query_keys, every=old["light"])
     return _growth(
         "unshare", "light", old, new, exact=False, low_cost="light_every",
         weights=copy, copies=copy,
@@ -75,17 +75,17 @@ def _merge(params, axes, *, is_empty=False):
     for path in factors:
         module, _, name = path.rpartition("/")
         second = f"{module.removesuffix('_rank')}/{name}"
-        whole = jnp.matmul(leaves[path], leaves[second], precision="highest")
+        product = jnp.matmul(leaves[path], leaves[second], precision="highest")
         names = jax.P(*specs[path][:-1], specs[second][-1])
         params = named_tree.replace(
-            params, second, jnp.zeros_like(whole) if is_empty else whole
+            params, second, jnp.zeros_like(product) if is_empty else product
         )
         axes = named_tree.replace(axes, second, names)
         params, axes = (named_tree.without(nodes, {module}) for nodes in (params, axes))
     return params, axes
 
 
-def _copy_matched(params, axes, *, every):
+def _copy_query_keys(params, axes, *, every):
     """Copies the query and key weights of each light layer from the previous layer."""
 
     def at_leaf(leaf, names, path):

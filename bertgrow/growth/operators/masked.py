@@ -39,7 +39,7 @@ def wider(old, new, fresh=None, seed=0):
     if old.get("embed") != new.get("embed"):
         raise errors.InputError(
             f"growth: embed goes from {old['embed']} to {new['embed']}; msg would have to mask "
-            "every LayerNorm, which this model does not: widen embed by 'uneven' in a stage of "
+            "every LayerNorm, which is not supported: widen embed by 'uneven' in a stage of "
             "its own, or choose width 'uneven' for all"
         )
     sizes = ", ".join(f"{axis} {a} -> {b}" for axis, (a, b) in changes.items())
@@ -57,20 +57,20 @@ def deeper(old, new, fresh=None, seed=0):
     changes = depth.stack(old, new).changes
     if changes and new.get("norm_order") != "pre":
         raise errors.InputError(
-            "growth: msg hides new layers by what they add to the residual stream, which "
-            "takes norm_order 'pre'; choose depth 'stack' for a post-LN model"
+            "growth: msg masks the term that a new layer adds to the residual stream, which "
+            "needs norm_order 'pre'; choose depth 'stack' for a post-norm model"
         )
     return _growth("depth", changes, fresh, f"layers {old['layers']} -> {new['layers']} (msg)")
 
 
-def hide(params, axes, masks, share):
-    """Multiplies the new parts of the parameters by the mask value `share`.
+def mask_params(params, axes, masks, value):
+    """Multiplies the new parts of the parameters by the mask value `value`.
 
     Args:
       params: of the grown model.
       axes: their axis names.
       masks: {axis: bool [size]}, true at new units or layers, as in `Growth.masks`.
-      share: float scalar from 0 (fully masked) to 1 (no mask), traced or not.
+      value: float scalar from 0 (fully masked) to 1 (no mask), traced or not.
     """
     if not masks:
         return params
@@ -80,14 +80,14 @@ def hide(params, axes, masks, share):
             is_summed = name.endswith("_in") and tree.base(name) in masks
             if is_summed or (name == "layers" in masks and _adds(path, axes)):
                 others = [d for d in range(leaf.ndim) if d != dim]
-                factor = jnp.where(masks[tree.base(name)], share, 1).astype(leaf.dtype)
+                factor = jnp.where(masks[tree.base(name)], value, 1).astype(leaf.dtype)
                 leaf = leaf * jnp.expand_dims(factor, others)
         return leaf
 
     return jax.tree_util.tree_map_with_path(at_leaf, axes, params, is_leaf=tree.is_spec)
 
 
-def ramped(task, masks, *, start, ramp):
+def ramp_in(task, masks, *, start, ramp):
     """Returns `task` with the mask value (step - start) / ramp, from 0 to 1.
 
     Args:
@@ -97,11 +97,11 @@ def ramped(task, masks, *, start, ramp):
       ramp: steps until the mask value is 1.
     """
 
-    def view(params, step):
-        share = jnp.clip((step - start) / ramp, 0, 1)
-        return hide(params, task.axes, masks, share)
+    def masked_params(params, step):
+        value = jnp.clip((step - start) / ramp, 0, 1)
+        return mask_params(params, task.axes, masks, value)
 
-    return task._replace(view=view) if masks else task
+    return task._replace(masked_params=masked_params) if masks else task
 
 
 def _adds(path, axes):
@@ -114,12 +114,12 @@ def _adds(path, axes):
 def _growth(dimension, changes, fresh, describe):
     if changes and fresh is None:
         raise errors.InputError(
-            f"growth: {dimension} 'msg' takes what is new from a freshly initialised model and "
-            "none was given; pass fresh, or choose another operator"
+            f"growth: {dimension} 'msg' takes new weights from a freshly initialised model and "
+            "fresh is None; pass fresh, or choose another operator"
         )
     enlarge = functools.partial(_enlarge, changes=changes)
     copies = functools.partial(enlarge, source=None)
-    old_first = {a: np.arange(after) >= before for a, (before, after) in changes.items()}
+    masks = {a: np.arange(after) >= before for a, (before, after) in changes.items()}
     return types.Growth(
         name="msg",
         dimension=dimension,
@@ -133,10 +133,9 @@ def _growth(dimension, changes, fresh, describe):
         describe=describe,
         source=SOURCE,
         sources={
-            axis: np.where(is_new, -1, np.arange(len(is_new)))
-            for axis, is_new in old_first.items()
+            axis: np.where(is_new, -1, np.arange(len(is_new))) for axis, is_new in masks.items()
         },
-        masks=old_first,
+        masks=masks,
     )
 
 
@@ -151,15 +150,15 @@ def _enlarge(params, axes, *, changes, source):
                 named_tree.check_size(path, name, leaf.shape[dim], old)
         if tuple(shape) == leaf.shape:
             return leaf
-        around = jnp.zeros(shape, leaf.dtype)
+        grown = jnp.zeros(shape, leaf.dtype)
         if source is not None:
-            found = source.get(path)
-            if found is None or any(a < b for a, b in zip(found.shape, shape, strict=True)):
+            new = source.get(path)
+            if new is None or any(a < b for a, b in zip(new.shape, shape, strict=True)):
                 raise errors.InputError(
-                    f"growth: 'msg' found no {path} of at least {tuple(shape)} in the fresh "
-                    "model; initialise fresh at the sizes of the new stage"
+                    f"growth: 'msg' needs {path} of shape {tuple(shape)} or larger in the "
+                    "fresh model; initialise fresh at the sizes of the new stage"
                 )
-            around = found[tuple(map(slice, shape))].astype(leaf.dtype)
-        return jax.lax.dynamic_update_slice(around, leaf, [0] * leaf.ndim)
+            grown = new[tuple(map(slice, shape))].astype(leaf.dtype)
+        return jax.lax.dynamic_update_slice(grown, leaf, [0] * leaf.ndim)
 
     return named_tree.map_leaves(grow, params, axes), axes

@@ -89,11 +89,11 @@ def widen(old, new, *, rule, seed=0):
     changes = {a: (old[a], new[a]) for a in AXES if a in old and old[a] != new[a]}
     for axis, (before, after) in changes.items():
         check(axis, before, after, rule)
-    how = copies.RULES[rule]
+    spec = copies.RULES[rule]
     index = {axis: copies.sources(rule, axis, *pair, seed) for axis, pair in changes.items()}
     grow = functools.partial(_spread, index=index, changes=changes, rule=rule)
     is_exact = "embed" not in changes or copies.is_whole(*changes["embed"])
-    has_dual = is_exact and (how.split == "equal" or "embed" not in changes)
+    has_dual = is_exact and (spec.split == "equal" or "embed" not in changes)
     return types.Growth(
         name=rule,
         dimension="width",
@@ -103,10 +103,10 @@ def widen(old, new, *, rule, seed=0):
         gradients=functools.partial(grow, split=is_output) if has_dual else None,
         copies=functools.partial(grow, split=lambda name: False),
         describe=", ".join(f"{a} {b} -> {c}" for a, (b, c) in changes.items()) + f" ({rule})",
-        source=how.paper,
+        source=spec.paper,
         sources=index,
-        exact_if=WHOLE_EMBED if how.ratios == "any" else "",
-        low_cost=how.low_cost,
+        exact_if=WHOLE_EMBED if spec.ratios == "any" else "",
+        low_cost=spec.low_cost,
     )
 
 
@@ -122,13 +122,13 @@ def check(axis, before, after, rule):
         return
     if axis == "embed":
         raise errors.InputError(
-            f"growth: embed goes from {before} to {after}; LayerNorm stays exact only where "
-            f"every unit is copied equally often: set {field} to a multiple of {before}"
+            f"growth: embed goes from {before} to {after}; LayerNorm stays exact only if "
+            f"every unit has equally many copies: set {field} to a multiple of {before}"
         )
     if ratios == "whole":
         raise errors.InputError(
-            f"growth: {axis} goes from {before} to {after}; {rule} copies every unit equally "
-            f"often: set {field} to a multiple of {before}, or choose width 'uneven'"
+            f"growth: {axis} goes from {before} to {after}; {rule} gives every unit equally "
+            f"many copies: set {field} to a multiple of {before}, or choose width 'uneven'"
         )
 
 
@@ -149,8 +149,8 @@ def _spread(params, axes, *, index, changes, rule, split):
             units = np.where(index[axis] < 0, np.arange(new) % old, index[axis])
             leaf = copies.take(leaf, dim, units)
             if split(name):
-                share = jnp.asarray(copies.shares(rule, index[axis]), leaf.dtype)
-                leaf = leaf * named_tree.along(share, dim, leaf)
+                fraction = jnp.asarray(copies.fractions(rule, index[axis]), leaf.dtype)
+                leaf = leaf * named_tree.along(fraction, dim, leaf)
         return leaf
 
     return named_tree.map_leaves(grow, params, axes), axes

@@ -14,14 +14,9 @@ import sys
 import threading
 import time
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
 from bertgrow.core import errors
 
 STOPPED = 75  # exit code of a run that was stopped early, with everything saved
-BOUND = 5.0  # seconds (or one step if longer) until all processes get a request
 DAY = 86_400.0  # seconds
 CLEAR_LINE, SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"
 ONE_REQUEST = 0.5  # seconds; supervisors often send a signal twice, which counts as one
@@ -53,10 +48,10 @@ class StopRequest:
     ):  # fmt: skip
         self.resume, self.reason = resume, None
         self._start = start
-        self._exits = []  # functions that restore the terminal
+        self._exit_calls = []  # functions that restore the terminal
         self._signals = signals
-        self._limit = time_limit
-        self._first = None  # time of the first signal
+        self._time_limit = time_limit
+        self._first_signal = None  # time, seconds
         self._section = None  # function to call before exit, inside an uninterruptible section
         self._lock = threading.Lock()
 
@@ -67,19 +62,19 @@ class StopRequest:
     def __enter__(self):
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
-        self._before = {}
+        self._old_handlers = {}
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, _pass) for each in self._signals}
-            self._fd_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+            self._old_handlers = {n: signal.signal(n, _ignore) for n in self._signals}
+            self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._watcher = threading.Thread(target=self._watch, name="stop", daemon=True)
         self._watcher.start()
         return self
 
     def __exit__(self, *_):
-        if self._before:
-            signal.set_wakeup_fd(self._fd_before)
-            for each, handler in self._before.items():
-                signal.signal(each, handler)
+        if self._old_handlers:
+            signal.set_wakeup_fd(self._old_fd)
+            for number, handler in self._old_handlers.items():
+                signal.signal(number, handler)
         os.write(self._write, b"\0")
         self._watcher.join()
         os.close(self._read)
@@ -113,11 +108,11 @@ class StopRequest:
     def calls_at_exit(self, function):
         """Calls `function`, e.g. to remove a progress bar, if another thread ends the process
         inside this context."""
-        self._exits.append(function)
+        self._exit_calls.append(function)
         try:
             yield
         finally:
-            self._exits.remove(function)
+            self._exit_calls.remove(function)
 
     def message(self):
         """Returns one line with the reason for the stop and the command that continues."""
@@ -126,16 +121,16 @@ class StopRequest:
 
     def _watch(self):
         start = time.monotonic() if self._start is None else self._start
-        end = None if self._limit is None else start + self._limit
+        end = None if self._time_limit is None else start + self._time_limit
         while True:
-            left = None if end is None else max(0, end - time.monotonic())
-            wait = None if left is None else min(left, DAY)  # select rejects very long timeouts
+            rest = None if end is None else max(0, end - time.monotonic())
+            wait = None if rest is None else min(rest, DAY)  # select rejects very long timeouts
             ready, _, _ = select.select([self._read], [], [], wait)
-            if not ready and left > DAY:
+            if not ready and rest > DAY:
                 continue
             if not ready:
                 end = None
-                self._request(f"time limit of {self._limit:g} s")
+                self._request(f"time limit of {self._time_limit:g} s")
                 continue
             for number in os.read(self._read, 64):
                 if number == 0:
@@ -143,13 +138,13 @@ class StopRequest:
                 if number in self._signals:
                     self._on_signal(signal.Signals(number))
 
-    def _on_signal(self, each):
+    def _on_signal(self, number):
         now = time.monotonic()
-        if self._first is not None and now - self._first > ONE_REQUEST:
-            self._end_output(f"{each.name} again: leaving at once")
-            os._exit(128 + each)
-        self._first = self._first or now
-        self._request(each.name)
+        if self._first_signal is not None and now - self._first_signal > ONE_REQUEST:
+            self._end_output(f"{number.name} again: leaving at once")
+            os._exit(128 + number)
+        self._first_signal = self._first_signal or now
+        self._request(number.name)
 
     def _request(self, reason):
         if self.requested:
@@ -162,7 +157,7 @@ class StopRequest:
     def _leave(self):
         """Ends the process from the watcher thread; the main thread may be inside C++ code."""
         # A second signal can still end the process during a long wait for the save.
-        threading.Thread(target=self._watch_again, daemon=True).start()
+        threading.Thread(target=self._watch_second, daemon=True).start()
         try:
             self._section()
         except BaseException as error:  # noqa: BLE001 - the process ends here on any error
@@ -180,72 +175,25 @@ class StopRequest:
         lock of the terminal. The line goes to `sys.__stderr__`, because a progress bar replaces
         `sys.stderr` by a stream that breaks lines.
         """
-        ending = threading.Thread(target=self._call_exits, daemon=True)
-        ending.start()
-        ending.join(timeout=1.0)
+        thread = threading.Thread(target=self._run_exit_calls, daemon=True)
+        thread.start()
+        thread.join(timeout=1.0)
         stream = sys.__stderr__ or sys.stderr
         if stream.isatty():
             stream.write(CLEAR_LINE + SHOW_CURSOR)
         print(message, file=stream, flush=True)
 
-    def _call_exits(self):
-        for call in self._exits:
+    def _run_exit_calls(self):
+        for call in self._exit_calls:
             call()
         sys.stdout.flush()
 
-    def _watch_again(self):
+    def _watch_second(self):
         while True:
             for number in os.read(self._read, 64):
                 if number in self._signals:
                     self._on_signal(signal.Signals(number))
 
 
-class Agreement:
-    """Stops all processes at the same step, within `BOUND` seconds of the first request.
-
-    Processes exchange their requests only at some steps, because the exchange waits until the
-    devices have finished all earlier steps. The interval between two exchanges is computed
-    from the step time of process 0, which is sent with the requests, so it is equal in all
-    processes. A single process exchanges nothing and does not wait.
-
-    Args:
-      processes: number of processes; by default `jax.process_count()`.
-      gather: function (float64 [2] of this process) -> float64 [processes, 2].
-      clock: function that returns the time in seconds.
-    """
-
-    def __init__(self, processes=None, *, gather=None, clock=time.monotonic):
-        self.processes = processes or jax.process_count()
-        self._gather = gather or multihost_utils.process_allgather
-        self._clock = clock
-        self.begin(0)
-
-    def begin(self, step):
-        """Schedules an exchange after the next step: each stage has its own step time."""
-        self._last, self._next, self._mark = step, step + 1, self._clock()
-
-    def stops(self, step, requested, arrays=()):
-        """Returns whether to stop after this step; the result is equal in all processes.
-
-        Args:
-          step: int, step of the run; call this method after every step.
-          requested: whether this process has a stop request.
-          arrays: arrays that the step computes; the step time is measured when they are ready.
-        """
-        if self.processes == 1:
-            return requested
-        if step < self._next:
-            return False
-        jax.block_until_ready(arrays)
-        seconds = (self._clock() - self._mark) / (step - self._last)
-        rows = np.asarray(self._gather(np.array([requested, seconds])))
-        wanted = int(BOUND / 2 / max(float(rows[0, 1]), 1e-6))  # half: steps may get slower
-        # At most twice the measured number of steps: one step is a rough measurement.
-        count = max(1, min(wanted, 2 * (step - self._last)))
-        self.begin(step)
-        self._next = step + count
-        return bool(rows[:, 0].any())
-
-
-def _pass(*_):
+def _ignore(*_):
     """Empty handler that replaces the default action; the wakeup pipe delivers the signal."""

@@ -10,19 +10,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from bertgrow.core import errors
-from bertgrow.train import signals
+from bertgrow.core import errors, signals
 
 ROOT = Path(__file__).parents[2]
 HEAD = f"""
 import os, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from bertgrow.train import signals
+from bertgrow.core import signals
 """
 
 
@@ -42,14 +39,14 @@ def start(body):
 def send(process, *numbers, pause=1.0):
     """Sends signals; returns exit code, stderr and seconds since the first."""
     began = time.monotonic()
-    for sent, number in enumerate(numbers):
-        time.sleep(pause if sent else 0)
+    for i, number in enumerate(numbers):
+        time.sleep(pause if i else 0)
         process.send_signal(number)
     _, output = process.communicate(timeout=60)
     return process.returncode, output, time.monotonic() - began
 
 
-DEAF = """
+LONG_COMPILATION = """
 import jax, jax.numpy as jnp
 def long(x):
     for i in range(6000):
@@ -67,7 +64,7 @@ with signals.StopRequest(resume="continue me") as stop:
 
 @pytest.mark.slow
 def test_sigterm_is_acted_on_during_a_long_compilation():
-    code, output, seconds = send(start(DEAF), signal.SIGTERM)
+    code, output, seconds = send(start(LONG_COMPILATION), signal.SIGTERM)
 
     assert code == signals.STOPPED, output
     assert seconds < 10
@@ -124,13 +121,13 @@ with signals.StopRequest() as stop:
 """
 
 
-def test_elsewhere_the_request_is_only_noted():
+def test_outside_such_a_section_the_request_is_only_recorded():
     code, output, _ = send(start(STEPS), signal.SIGINT)
 
     assert (code, output) == (0, "SIGINT\n")
 
 
-def test_handlers_are_given_back():
+def test_handlers_are_restored():
     before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
 
     with signals.StopRequest():
@@ -152,17 +149,17 @@ def test_a_time_limit_is_the_same_request():
 
 
 def test_outside_the_main_thread_handlers_stay():
-    before, seen = signal.getsignal(signal.SIGTERM), []
+    before, states = signal.getsignal(signal.SIGTERM), []
 
     def enter():
         with signals.StopRequest() as stop:
-            seen.append((signal.getsignal(signal.SIGTERM), stop.requested))
+            states.append((signal.getsignal(signal.SIGTERM), stop.requested))
 
     thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
 
-    assert seen == [(before, False)]
+    assert states == [(before, False)]
 
 
 def test_a_time_limit_counts_from_when_the_command_began():
@@ -186,8 +183,8 @@ BAR = """
 from bertgrow.run import progress
 stages = [{"name": "0", "start": 0, "end": 9, "flops_per_step": 1.0}]
 with signals.StopRequest(resume="bertgrow " + "word " * 40) as stop:
-    with progress.reporter(stages) as seen, stop.calls_at_exit(seen.close):
-        seen.phase("compiling", "0")
+    with progress.reporter(stages) as reporter, stop.calls_at_exit(reporter.close):
+        reporter.phase("compiling", "0")
         with stop.uninterruptible():
             print("ready", flush=True)
             time.sleep(30)
@@ -195,7 +192,7 @@ with signals.StopRequest(resume="bertgrow " + "word " * 40) as stop:
 
 
 def test_a_stop_on_a_terminal_leaves_a_cursor_no_bar_and_a_command_in_one_line():
-    ours, terminal = pty.openpty()
+    master, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", HEAD + BAR], stdout=terminal, stderr=terminal,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
@@ -203,10 +200,10 @@ def test_a_stop_on_a_terminal_leaves_a_cursor_no_bar_and_a_command_in_one_line()
     os.close(terminal)
     shown = b""
     while b"ready" not in shown:
-        shown += os.read(ours, 4096)
+        shown += os.read(master, 4096)
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(OSError):  # Linux says so at the end of a terminal
-        while part := os.read(ours, 4096):
+        while part := os.read(master, 4096):
             shown += part
     process.wait()
 
@@ -216,83 +213,3 @@ def test_a_stop_on_a_terminal_leaves_a_cursor_no_bar_and_a_command_in_one_line()
     last = after.rsplit("\x1b[?25h", 1)[1]
     assert last.strip().endswith("continue with: bertgrow " + "word " * 39 + "word")
     assert len(last.strip().splitlines()) == 1
-
-
-class Processes:
-    """Two processes in step with each other: what each asks for is fed in by hand."""
-
-    def __init__(self, seconds=0.1):
-        self.now, self.seconds, self.gathered = 0.0, seconds, []
-        self.sent = {}
-        self.each = [
-            signals.Agreement(2, gather=self._gather(0), clock=lambda: self.now),
-            signals.Agreement(2, gather=self._gather(1), clock=lambda: 3 * self.now),
-        ]
-
-    def _gather(self, number):
-        def gather(row):
-            self.sent[number] = row
-            return np.stack([self.sent.get(0, row), self.sent.get(1, row)])
-
-        return gather
-
-    def step(self, step, requested):
-        """What both answer. The second asks first, so that both rows are there."""
-        self.now += self.seconds
-        self.sent = {1: np.array([requested[1], 3 * self.seconds])}
-        first = self.each[0].stops(step, requested[0])
-        if 0 in self.sent:
-            self.gathered.append(step)
-        second = self.each[1].stops(step, requested[1])
-        return first, second
-
-
-def test_processes_compare_requests_every_few_seconds_and_stop_at_the_same_step():
-    two = Processes(seconds=0.125)
-
-    answers = {step: two.step(step, (False, step >= 60)) for step in range(1, 72)}
-
-    # Twice as many steps each time, up to 2.5 seconds by the clock of the first process.
-    assert two.gathered == [1, 3, 7, 15, 31, 51, 71]
-    stopped = [step for step, answer in answers.items() if answer == (True, True)]
-    assert stopped == [71]
-    assert set(answers.values()) == {(False, False), (True, True)}
-
-
-def test_steps_longer_than_the_bound_are_compared_each():
-    two = Processes(seconds=9.0)
-
-    assert [two.step(step, (step == 3, False))[0] for step in (1, 2, 3)] == [0, 0, 1]
-
-
-def test_a_step_takes_until_the_devices_have_ended_it():
-    clock = SimpleNamespace(now=0.0)
-
-    def wait():
-        clock.now += 4.0  # sent at once, ended after four seconds
-
-    def gather(row):
-        return np.stack([row, row])
-
-    agreement = signals.Agreement(2, gather=gather, clock=lambda: clock.now)
-    array = SimpleNamespace(block_until_ready=wait)
-
-    answers = [agreement.stops(step, step == 2, array) for step in (1, 2)]
-
-    assert answers == [False, True]  # too long to go two steps without comparing
-
-
-def test_another_stage_measures_its_own_steps():
-    two = Processes(seconds=0.1)
-    two.step(1, (False, False))
-
-    for agreement in two.each:
-        agreement.begin(10)
-
-    assert two.step(11, (True, False)) == (True, True)
-
-
-def test_one_process_compares_nothing():
-    alone = signals.Agreement(1, gather=None)
-
-    assert [alone.stops(step, step == 2) for step in (1, 2)] == [False, True]

@@ -24,10 +24,10 @@ def teacher(store, tmp_path_factory):
     return workdir
 
 
-def resolved(folder, variant="", **known):
-    given = [f"--config.transfer.teacher={folder}", "--config.model.vocab_size=400"]
-    recipe = load.read(f"{distilling.RECIPE}:{variant}".rstrip(":"), given)
-    return resolve.resolve(recipe, **known)
+def resolved(folder, variant="", **options):
+    overrides = [f"--config.transfer.teacher={folder}", "--config.model.vocab_size=400"]
+    recipe = load.read(f"{distilling.RECIPE}:{variant}".rstrip(":"), overrides)
+    return resolve.resolve(recipe, **options)
 
 
 def digest(folder, step):
@@ -41,7 +41,7 @@ def digest(folder, step):
         ("", ["progressive", "distill"]),
         ("untaught", ["progressive"]),
         ("grow", ["progressive", "distill"]),
-        ("teacher", ["masked_lm"]),  # a student that nothing teaches, for comparison
+        ("teacher", ["masked_lm"]),  # a student without a teacher, for comparison
     ],
 )
 def test_a_teacher_that_is_there_is_not_trained_again_whatever_the_command(variant, tasks):
@@ -51,7 +51,7 @@ def test_a_teacher_that_is_there_is_not_trained_again_whatever_the_command(varia
     assert stages[0].start == 0
 
 
-def test_a_run_begins_with_the_newest_checkpoint_and_writes_down_which(store, teacher):
+def test_a_run_begins_with_the_newest_checkpoint_and_records_it(store, teacher):
     settings = resolved(teacher, vocab=store.vocab)
 
     summary = job.make(settings, [store]).summary
@@ -60,9 +60,9 @@ def test_a_run_begins_with_the_newest_checkpoint_and_writes_down_which(store, te
     assert summary["lent"] == {str(teacher): which}
 
 
-def test_a_later_start_takes_the_same_checkpoint_though_there_is_a_newer_one(store, teacher):
+def test_a_later_start_uses_the_pinned_checkpoint_and_not_a_newer_one(store, teacher):
     which = {"step": 3, "digest": digest(teacher, 3)}
-    settings = resolved(teacher, vocab=store.vocab, lent={str(teacher): which})
+    settings = resolved(teacher, vocab=store.vocab, pinned={str(teacher): which})
 
     source = teachers.find(StageContext(families.find("mobilebert"), settings, 0, store.vocab))
 
@@ -71,54 +71,60 @@ def test_a_later_start_takes_the_same_checkpoint_though_there_is_a_newer_one(sto
 
 
 @pytest.mark.parametrize(
-    "which, said",
+    "which, message",
     [
-        ({"step": 5, "digest": "feed" * 16}, "its checkpoint 5, feedfeedfeed, which is gone"),
-        ({"step": 3, "digest": "feed" * 16}, "3, feedfeedfeed, which now is {now}; bring"),
+        (
+            {"step": 5, "digest": "feed" * 16},
+            "its checkpoint 5, feedfeedfeed, which is missing",
+        ),
+        (
+            {"step": 3, "digest": "feed" * 16},
+            "3, feedfeedfeed, which now is {present}; restore",
+        ),
     ],
 )
-def test_a_checkpoint_that_is_gone_or_another_ends_a_later_start(
-    store, teacher, tmp_path, capsys, which, said
+def test_a_missing_or_changed_checkpoint_ends_a_later_start(
+    store, teacher, tmp_path, capsys, which, message
 ):
     (tmp_path / "checkpoints" / "checksums").mkdir(parents=True)
     config = dict(lent={str(teacher): which}, recipe={}, stages=[], store={})
     (tmp_path / "config.json").write_text(json.dumps(config))
 
-    given = f"--config.transfer.teacher={teacher}"
-    code = distilling.distil(store, tmp_path, given, variant="untaught")
+    option = f"--config.transfer.teacher={teacher}"
+    code = distilling.distil(store, tmp_path, option, variant="untaught")
 
     error = capsys.readouterr().err
     assert code == 2 and error.count("\n") == 1
-    assert said.format(now=digest(teacher, 3)[:12]) in error
+    assert message.format(present=digest(teacher, 3)[:12]) in error
 
 
-def test_a_teacher_that_has_still_to_grow_is_refused(teacher, tmp_path):
+def test_a_teacher_before_its_last_stage_is_refused(teacher, tmp_path):
     shutil.copytree(teacher, tmp_path / "young")
     path = tmp_path / "young" / "config.json"
-    known = json.loads(path.read_text())
-    known["recipe"]["stages"] *= 2
-    path.write_text(json.dumps(known))
+    config = json.loads(path.read_text())
+    config["recipe"]["stages"] *= 2
+    path.write_text(json.dumps(config))
 
     with pytest.raises(InputError, match="at step 6, .* last stage, which begins at 6"):
         teacher_checkpoint.find(str(tmp_path / "young"), 400)
 
 
 @pytest.mark.slow
-def test_a_student_killed_while_its_teacher_trains_on_ends_as_if_both_had_waited(
+def test_a_student_killed_while_its_teacher_trains_on_ends_with_equal_metrics(
     store, teacher, tmp_path, monkeypatch
 ):
     shutil.copytree(teacher, tmp_path / "teacher")
-    given = f"--config.transfer.teacher={tmp_path / 'teacher'}"
-    assert distilling.distil(store, tmp_path / "quiet", given, variant="untaught") == 0
+    option = f"--config.transfer.teacher={tmp_path / 'teacher'}"
+    assert distilling.distil(store, tmp_path / "quiet", option, variant="untaught") == 0
     distilling.crash_at(monkeypatch, 5)
     with pytest.raises(RuntimeError, match="power"):
-        distilling.distil(store, tmp_path / "killed", given, variant="untaught")
+        distilling.distil(store, tmp_path / "killed", option, variant="untaught")
     longer = ["--extend", "--config.stages[0].steps=9"]
     distilling.distil(
         store, tmp_path / "teacher", *longer, variant="teacher", command="pretrain"
     )
     assert teacher_checkpoint.newest(str(tmp_path / "teacher"))[0] == 9
-    assert distilling.distil(store, tmp_path / "killed", given, variant="untaught") == 0
+    assert distilling.distil(store, tmp_path / "killed", option, variant="untaught") == 0
 
-    found = [metrics.read(tmp_path / run / "metrics.jsonl") for run in ("quiet", "killed")]
-    assert metrics.differences(*found) == []
+    both = [metrics.read(tmp_path / run / "metrics.jsonl") for run in ("quiet", "killed")]
+    assert metrics.differences(*both) == []

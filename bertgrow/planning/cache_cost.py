@@ -49,8 +49,8 @@ def compare(read, ask):
       `read_seconds`, `ask_seconds`, and `pays_from`, the number of students from which the
       cache is cheaper; None if it never is.
     """
-    pays = math.floor((ask + read) / (ask - read)) + 1 if ask > read else None
-    return dict(read_seconds=read, ask_seconds=ask, pays_from=pays)
+    students = math.floor((ask + read) / (ask - read)) + 1 if ask > read else None
+    return dict(read_seconds=read, ask_seconds=ask, pays_from=students)
 
 
 def findings(plan):
@@ -58,8 +58,8 @@ def findings(plan):
     if "cache_bytes" not in plan:
         return
     rows = [row for row in plan["stages"] if "cache" in row]
-    each = ", ".join(f"stage {r['name']} {units.si(r['cache']['bytes'], 'B')}" for r in rows)
-    yield f"--cache would take {units.plain(plan['cache_bytes'] / 1e9)} GB ({each})"
+    sizes = ", ".join(f"stage {r['name']} {units.si(r['cache']['bytes'], 'B')}" for r in rows)
+    yield f"--cache would take {units.plain(plan['cache_bytes'] / 1e9)} GB ({sizes})"
     if "device" not in plan:
         yield "whether caching or recomputing is cheaper depends on the device: add --device"
     for row in rows:
@@ -69,10 +69,10 @@ def findings(plan):
 
 def words(*, read_seconds, ask_seconds, pays_from, **_):
     """Formats the result of `compare` as a sentence."""
-    told = (
+    times = (
         f"reading targets takes {units.short(read_seconds)} a step, the teacher's forward "
         f"pass {units.short(ask_seconds)}"
     )
     if pays_from is None:
-        return f"{told}: recomputing is cheaper"
-    return f"{told}: caching is cheaper from {pays_from} students on"
+        return f"{times}: recomputing is cheaper"
+    return f"{times}: caching is cheaper from {pays_from} students on"
