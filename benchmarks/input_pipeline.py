@@ -89,17 +89,19 @@ def prepared(text, store, folder, args):
     vocab, size = store.folder / store.meta["vocab"]["file"], text.stat().st_size / 1e6
     tokenizer = rival_tokenizer(store).backend_tokenizer
 
-    def ours():
+    def prepare_store():
         shutil.rmtree(folder, ignore_errors=True)
         prepare.prepare([str(text)], folder, vocab=vocab)
         return size
 
-    def theirs():
+    def encode_lines():
         for begin in range(0, len(lines), 1000):
             tokenizer.encode_batch(lines[begin : begin + 1000], add_special_tokens=False)
         return size
 
-    rates = rounds.alternate({"prepare": ours, "encode_batch": theirs}, args.rounds)
+    rates = rounds.alternate(
+        {"prepare": prepare_store, "encode_batch": encode_lines}, args.rounds
+    )
     rounds.show("text to token store", rates, "MB/s")
     value = rounds.ratio(rates, "prepare", "encode_batch")
     rounds.show_ratio("prepare / encode_batch alone", value, TARGETS["prepare"])
@@ -111,18 +113,18 @@ def masked_batches(store, args):
     import torch
 
     loader = Loader(store, args)
-    sides = {"ours": Ours(store, args).advance}
+    sides = {"bertgrow": MaskedBatches(store, args).advance}
     sides["collator"] = loader.advance
     rates = rounds.alternate(sides, args.rounds + 1)
     rates = {name: values[1:] for name, values in rates.items()}  # the first round is a warm-up
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     rounds.show(f"batches of {args.batch} rows of {args.length}, masked", rates, "tokens/s")
-    value = rounds.ratio(rates, "ours", "collator")
-    rounds.show_ratio("batches: ours / collator", value, TARGETS["batches"])
+    value = rounds.ratio(rates, "bertgrow", "collator")
+    rounds.show_ratio("batches: bertgrow / collator", value, TARGETS["batches"])
     return dict(tokens_per_second=rounds.medians(rates), ratio=value)
 
 
-class Ours:
+class MaskedBatches:
     """Packed, shuffled sequences, read as in a run and masked as in its train step."""
 
     def __init__(self, store, args):

@@ -27,9 +27,9 @@ def alternate(sides, rounds, rest=0.5):
     return rates
 
 
-def ratio(rates, ours, theirs):
-    """Median over rounds of the rate of `ours` divided by that of `theirs`."""
-    return statistics.median(a / b for a, b in zip(rates[ours], rates[theirs], strict=True))
+def ratio(rates, first, second):
+    """Median over rounds of the rate of `first` divided by that of `second`."""
+    return statistics.median(a / b for a, b in zip(rates[first], rates[second], strict=True))
 
 
 def medians(rates):
@@ -46,7 +46,7 @@ def show(title, rates, unit):
 
 
 def show_ratio(name, value, target=None):
-    """Prints a named ratio, e.g. `tiny: ours / stock ... 2.71x   (target 2.5x: met)`."""
+    """Prints a named ratio, e.g. `tiny: bertgrow / stock ... 2.71x   (target 2.5x: met)`."""
     verdict = "" if target is None else "met" if value >= target else "missed"
     print(f"{name} ... {value:.2f}x" + (f"   (target {target}x: {verdict})" if target else ""))
 

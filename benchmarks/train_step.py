@@ -78,7 +78,7 @@ def configuration(model, length, args):
     )  # fmt: skip
 
 
-class Ours:
+class TrainStep:
     """A train state, a batch and the compiled train step."""
 
     def __init__(self, config, length, batch):
@@ -120,7 +120,7 @@ def against_hugging_face(model, config, length, batch, args):
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     masked = masked_rows(length, batch)
     trained = {
-        "ours": Ours(config, length, batch),
+        "bertgrow": TrainStep(config, length, batch),
         "Hugging Face, stock": hugging_face.Trainer(config, masked, gathered=False),
         "Hugging Face, gathered head": hugging_face.Trainer(config, masked, gathered=True),
     }
@@ -130,10 +130,10 @@ def against_hugging_face(model, config, length, batch, args):
     figures = dict(rows_per_second=rounds.medians(rates))
     for rival in list(sides)[1:]:
         is_stock = rival.endswith("stock") and length == 128
-        value = rounds.ratio(rates, "ours", rival)
-        name = f"{model} {length}: ours / {rival}"
+        value = rounds.ratio(rates, "bertgrow", rival)
+        name = f"{model} {length}: bertgrow / {rival}"
         rounds.show_ratio(name, value, TARGETS.get(model) if is_stock else None)
-        figures[f"ours / {rival}"] = value
+        figures[f"bertgrow / {rival}"] = value
     return figures
 
 
@@ -154,8 +154,8 @@ def turn(side, batch, steps):
 def share_of_peak(model, config, length, batch, args):
     """Model FLOP/s by formula, and the fraction of the FLOP/s of a matmul timed alternately."""
     dtype = layers.compute_dtype(config)
-    ours = Ours(config, length, batch)
-    sides = {"train step": turn(ours, batch, args.steps), "matmul": matmul(dtype)}
+    train_step = TrainStep(config, length, batch)
+    sides = {"train step": turn(train_step, batch, args.steps), "matmul": matmul(dtype)}
     rates = rounds.alternate(sides, args.rounds)
     max_predictions = MaskingConfig().num_predictions(length)
     per_row = flops.train_step_flops(config, length, max_predictions, 1)

@@ -10,6 +10,7 @@ import ast
 import errno
 import importlib.util
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -138,7 +139,11 @@ def _of_system(error):
     where = f"{name}: " if name else ""
     if error.errno not in FULL:
         return f"{where}{error.strerror}"
-    folder = os.path.dirname(os.path.abspath(name))
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if error.errno == errno.EFBIG and limit != resource.RLIM_INFINITY:
+        limit = units.si(limit, "B")
+        return f"{where}{error.strerror}; a file may have {limit}, raise that with ulimit -f"
+    folder = name if os.path.isdir(name) else os.path.dirname(os.path.abspath(name))
     try:
         free = units.si(shutil.disk_usage(folder).free, "B")
     except OSError:

@@ -66,10 +66,10 @@ def begin(minutes, drive=DRIVE, kaggle=KAGGLE) -> Session:
         earlier = sorted((kaggle / "input").glob(f"**/{NAME}/"))
     else:
         session, earlier = Session(Path.cwd() / NAME, None, end), []
-    found = next((folder for folder in earlier if folder.is_dir()), None)
-    if found and not session.folder.exists():
-        shutil.copytree(found, session.folder)
-        print(f"continues from {found}")
+    source = next((folder for folder in earlier if folder.is_dir()), None)
+    if source and not session.folder.exists():
+        shutil.copytree(source, session.folder)
+        print(f"continues from {source}")
     session.folder.mkdir(parents=True, exist_ok=True)
     return session
 

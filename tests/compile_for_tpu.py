@@ -39,8 +39,8 @@ def main(topology, recipe, *fields):
     chips = topologies.get_topology_desc(topology, "tpu").devices
     mesh = sharding.make_mesh(vars(settings.mesh), devices=chips)
     for stage in todo:
-        found = compiled(stage, mesh, vocab.size, settings.accumulate)
-        print(json.dumps(dict(stage=stage.name) | found), flush=True)
+        figures = compiled(stage, mesh, vocab.size, settings.accumulate)
+        print(json.dumps(dict(stage=stage.name) | figures), flush=True)
 
 
 def compiled(stage, mesh, vocab_size, accumulate):

@@ -1,15 +1,27 @@
 """Test setup: strict JAX, eight simulated devices, fixed threads, paths of real data."""
 
 import os
+import tempfile
+from importlib import metadata
 from pathlib import Path
 
 # Bits on a CPU depend on the number of threads; tests of bits need it fixed.
 os.environ.setdefault("PJRT_NPROC", "2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-# Compiling takes most of the time of these tests; unoptimised code halves it. Child processes
-# inherit this.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# Compiling takes most of the time of these tests. These flags cut it to a fifth: the compiler
+# does not optimise, and fusions use the older code generator, which is faster. XLA stops at a
+# flag it does not know, and jax 0.12 has only the newer one. Child processes inherit them.
+COMPILE_FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+if metadata.version("jaxlib").startswith("0.10."):
+    COMPILE_FAST += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", COMPILE_FAST)
+# One compilation cache for the session and its child processes, removed at the end. JAX reads
+# the settings as it is imported.
+COMPILED = tempfile.TemporaryDirectory(prefix="bertgrow-compiled-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

@@ -1,6 +1,5 @@
 """Runs `bertgrow` in child processes and compares their results."""
 
-import os
 import subprocess
 import sys
 import time
@@ -11,30 +10,24 @@ from bertgrow.train import metrics
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def launcher(command, recipe, *, store, compiled, program=("-m", "bertgrow"), **variables):
+def launcher(command, recipe, *, store, program=("-m", "bertgrow")):
     """A function `start(workdir, *extra) -> Popen` for a command on a recipe.
 
-    What it says is added to WORKDIR.log. The number of threads is fixed, since runs are
-    compared to the bit, and compilations are remembered.
+    What it says is added to WORKDIR.log. The number of threads and the compilation cache are
+    those of the session.
 
     Args:
       command: "pretrain" or "distill".
       recipe: FILE:VARIANT.
       store: opened.
-      compiled: a folder for the compilations.
       program: what Python runs; it takes the arguments of `bertgrow`.
-      variables: of the environment.
     """
-    variables |= dict(JAX_COMPILATION_CACHE_DIR=str(compiled), JAX_PLATFORMS="cpu")
-    variables |= dict(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", PJRT_NPROC="2")
 
     def start(workdir, *extra):
         words = [sys.executable, *program, command, "--config", recipe]
         words += [f"--config.data.store={store.folder}", "--workdir", str(workdir), *extra]
         with open(f"{workdir}.log", "a") as log:
-            return subprocess.Popen(
-                words, env=os.environ | variables, stdout=log, stderr=log, cwd=ROOT
-            )
+            return subprocess.Popen(words, stdout=log, stderr=log, cwd=ROOT)
 
     return start
 
@@ -45,9 +38,9 @@ def run_undisturbed(start, folder):
     began = time.monotonic()
     assert start(folder / "warm").wait() == 0, said(folder / "warm")
     seconds = time.monotonic() - began
-    found = [metrics.read(folder / name / "metrics.jsonl") for name in ("cold", "warm")]
-    assert metrics.differences(*found) == []
-    return found[0], seconds
+    runs = [metrics.read(folder / name / "metrics.jsonl") for name in ("cold", "warm")]
+    assert metrics.differences(*runs) == []
+    return runs[0], seconds
 
 
 def finish_and_compare(start, workdir, expected):

@@ -27,8 +27,8 @@ def compare(folder):
     text = stdlib_prose.write(folder / "stdlib.txt")
     store = prepare.prepare([str(text)], folder / "store", vocab_size=200, held_out=0.15)
     arms = [f"scratch={RECIPE}:scratch", f"grown={RECIPE}:grown"]
-    given = [f"--config.data.store={store.folder}", "--workdir", str(folder / "arms")]
-    assert cli.main(["compare", "--arms", *arms, *given]) == 0
+    options = [f"--config.data.store={store.folder}", "--workdir", str(folder / "arms")]
+    assert cli.main(["compare", "--arms", *arms, *options]) == 0
     arms = json.loads((folder / "arms" / "compare.json").read_text())["arms"]
     against = arms[1]["against_first"]
     return {
@@ -42,17 +42,18 @@ def compare(folder):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_growing_gains_a_third_of_what_the_calibration_gained_or_more(tmp_path):
+def test_growing_gains_a_third_of_what_the_calibration_gained_or_more(tmp_path, monkeypatch):
     calibrated = json.loads(CALIBRATION.read_text())["found"]
+    monkeypatch.delenv("XLA_FLAGS")  # a step of optimised code takes a third of the time
 
-    found = compare(tmp_path)
+    comparison = compare(tmp_path)
 
     # Another processor or Python (its docstrings are the text) takes another path down, so
     # the figures of the calibration are not repeated to the digit. Its seed gained 88 %,
     # another one 63 %; a third of 88 lies well below both.
-    assert not found["obstacle"]
-    gained = found["speed_up"]["flops"] - 1
-    assert gained >= (calibrated["speed_up"]["flops"] - 1) / 3, found
+    assert not comparison["obstacle"]
+    gained = comparison["speed_up"]["flops"] - 1
+    assert gained >= (calibrated["speed_up"]["flops"] - 1) / 3, comparison
 
 
 if __name__ == "__main__":

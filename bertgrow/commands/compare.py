@@ -48,7 +48,7 @@ def add_arguments(parser):
 
 def main(args) -> int:
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
-        results, chosen, folder = _train(args) if args.arms else _read(args)
+        results, chosen, folder = _train(args) if args.arms else read(args)
     if args.json:
         print(json.dumps(comparison.as_json(results, folder, chosen), indent=2))
         return 0
@@ -81,7 +81,8 @@ def _train(args):
     return results, chosen, folder
 
 
-def _read(args):
+def read(args):
+    """Reads the runs of the arguments: results, the `Baseline`, and the output folder."""
     folders = [*args.runs, *(word for word in args.overrides if not word.startswith("-"))]
     for word in args.overrides:
         if word.startswith("-"):

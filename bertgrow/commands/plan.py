@@ -66,9 +66,21 @@ def add_arguments(parser):
 
 
 def main(args):
-    recipe = load.read(args.config, args.overrides)
     if not args.calibrate:  # keeps the accelerator free for a run that may use it
         jax.config.update("jax_platforms", "cpu")
+    plan = make(args)
+    if args.json:
+        print(json.dumps(plan, indent=2))
+    else:
+        table.show(plan)
+    if args.cache is not None:  # after the output, so that the plan is printed in any case
+        cache.check_free_disk(args.cache, plan.get("cache_bytes", 0))
+    return 0
+
+
+def make(args):
+    """The plan of parsed arguments, as `--json` prints it."""
+    recipe = load.read(args.config, args.overrides)
     device, chips = _device(args)
     stores = token_stores.open_all(recipe) if recipe.data.store else []
     settings = estimate.in_dtype(
@@ -86,13 +98,7 @@ def main(args):
     plan = dict(recipe=args.config, **plan)
     if stores:
         store_epochs.add(plan, stores, token_stores.weights(settings, stores))
-    if args.json:
-        print(json.dumps(plan, indent=2))
-    else:
-        table.show(plan)
-    if args.cache is not None:  # after the output, so that the plan is printed in any case
-        cache.check_free_disk(args.cache, plan.get("cache_bytes", 0))
-    return 0
+    return plan
 
 
 def _resolve(recipe, stores):

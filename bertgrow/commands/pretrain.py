@@ -29,6 +29,11 @@ def add_arguments(parser):
         help="allow more steps in the last stage than the run was started with",
     )
     parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew; moves the files of an earlier run into WORKDIR/aside-TIME",
+    )
+    parser.add_argument(
         "--time-limit", type=_minutes, metavar="MINUTES",
         help="save and stop this many minutes after the start of the command",
     )  # fmt: skip

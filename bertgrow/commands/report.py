@@ -4,7 +4,7 @@ import json
 
 from etils import epath
 
-from bertgrow.core import errors
+from bertgrow.core import errors, system_files
 from bertgrow.reporting import baseline, report_page, summary, table
 from bertgrow.run import records
 
@@ -22,16 +22,7 @@ def add_arguments(parser):
 
 
 def main(args) -> int:
-    read = records.read_all([args.workdir, *args.others])
-    path = epath.Path(args.output) if args.output else read[0].folder / "report.html"
-    stages = {run.name: run.stages for run in read}
-    chosen = baseline.choose(stages, args.baseline, "named first")
-    read = baseline.first(read, chosen, lambda run: run.name)
-    arms = summary.summary(read)
-    try:
-        path.write_text(report_page.page(read, arms, chosen), encoding="utf-8")
-    except OSError as error:
-        raise errors.InputError(f"{path} cannot be written: {error}; try --output") from error
+    path, arms, chosen = write(args)
     if args.json:
         printed = {"baseline": baseline.as_json(chosen), "arms": table.as_json(arms)}
         print(json.dumps({**printed, "report": str(path)}, indent=2))
@@ -39,3 +30,17 @@ def main(args) -> int:
         table.show(arms, chosen)
         print(f"report: {path}")
     return 0
+
+
+def write(args):
+    """Writes the page; returns its path, the summaries of the runs and the `Baseline`."""
+    read = records.read_all([args.workdir, *args.others])
+    path = epath.Path(args.output) if args.output else read[0].folder / "report.html"
+    stages = {run.name: run.stages for run in read}
+    chosen = baseline.choose(stages, args.baseline, "named first")
+    read = baseline.first(read, chosen, lambda run: run.name)
+    arms = summary.summary(read)
+    if not path.parent.is_dir():
+        raise errors.InputError(f"the folder of {path} is missing; make it, or change --output")
+    system_files.write_atomically(path, report_page.page(read, arms, chosen))
+    return path, arms, chosen

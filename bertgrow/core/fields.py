@@ -91,7 +91,10 @@ def check(cls, settings, prefix=""):
         if name not in known:
             raise InputError(f"{path} is no field of a recipe; {nearest(name, known)}")
         if not allows(known[name], value):
-            raise InputError(f"{path} is {value!r}; expected {known[name].expected()}")
+            too_large = isinstance(value, int | float) and abs(value) > LARGEST
+            limit = f", at most {LARGEST:,}" if too_large else ""
+            expected = known[name].expected() + limit
+            raise InputError(f"{path} is {value!r}; expected {expected}")
 
 
 def allows(known, value):

@@ -7,7 +7,7 @@
     json_files.read(path, dict[str, Entry], hint="prepare the store again")
 
 A declaration is a type that msgspec knows: `TypedDict`, `list`, `dict`, `Literal`, unions, and
-`Annotated` types with limits. Keys that a declaration does not name are ignored.
+`Annotated` types with limits. Keys that a declaration does not name may have any value.
 """
 
 import re
@@ -17,6 +17,7 @@ import msgspec
 
 from bertgrow.core.errors import InputError
 
+NOT_EMPTY = msgspec.Meta(min_length=1)
 Size = Annotated[int, msgspec.Meta(ge=0)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -46,13 +47,21 @@ def read(path, kind, *, hint):
 def parse(text, kind):
     """Parses JSON text, `str` or `bytes`; ValueError with the reason in one line."""
     try:
-        return msgspec.json.decode(text, type=kind)
-    except msgspec.ValidationError as error:
-        raise ValueError(_plain(error)) from None
+        value = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
         raise ValueError(f"it is not JSON ({error})") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    return check(value, kind)
+
+
+def check(value, kind):
+    """Returns `value` if it is of the declared type; ValueError with the reason in one line."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(_plain(error)) from None
+    return value
 
 
 def _plain(error):

@@ -39,17 +39,21 @@ class StopRequest:
       time_limit: seconds after which to stop; None for no limit.
       start: `time.monotonic()` value from which the limit counts; by default the time of
         entering the context.
-      signals: signals to handle; () in a notebook, where the interrupt button sends SIGINT.
+      signals: signals to handle, except those that the caller ignores, as `nohup` does; () in
+        a notebook, where the interrupt button sends SIGINT.
+
+    An exception in another thread is a stop request, too; see `stopped`.
     """
 
     def __init__(
         self, *, resume="", time_limit=None, start=None,
-        signals=(signal.SIGTERM, signal.SIGINT),
+        signals=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
     ):  # fmt: skip
         self.resume, self.reason = resume, None
         self._start = start
         self._exit_calls = []  # functions that restore the terminal
-        self._signals = signals
+        self._signals = [n for n in signals if signal.getsignal(n) is not signal.SIG_IGN]
+        self._error = None  # exception of another thread
         self._time_limit = time_limit
         self._first_signal = None  # time, seconds
         self._section = None  # function to call before exit, inside an uninterruptible section
@@ -66,11 +70,13 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._old_handlers = {n: signal.signal(n, _ignore) for n in self._signals}
             self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._old_hook, threading.excepthook = threading.excepthook, self._on_thread_error
         self._watcher = threading.Thread(target=self._watch, name="stop", daemon=True)
         self._watcher.start()
         return self
 
     def __exit__(self, *_):
+        threading.excepthook = self._old_hook
         if self._old_handlers:
             signal.set_wakeup_fd(self._old_fd)
             for number, handler in self._old_handlers.items():
@@ -97,7 +103,7 @@ class StopRequest:
             self._section = None if self.requested else finish
         if self._section is None:
             finish()
-            raise errors.Stopped(self.message())
+            raise self.stopped()
         try:
             yield
         finally:
@@ -113,6 +119,10 @@ class StopRequest:
             yield
         finally:
             self._exit_calls.remove(function)
+
+    def stopped(self):
+        """Returns the exception to raise once all is saved: Stopped, or a thread's error."""
+        return self._error or errors.Stopped(self.message())
 
     def message(self):
         """Returns one line with the reason for the stop and the command that continues."""
@@ -137,6 +147,13 @@ class StopRequest:
                     return
                 if number in self._signals:
                     self._on_signal(signal.Signals(number))
+
+    def _on_thread_error(self, args):
+        """`threading.excepthook`: no thread that others wait for ends without notice."""
+        if args.exc_value is None or args.exc_type is SystemExit:
+            return
+        self._error = self._error or args.exc_value
+        self._request(f"{args.exc_type.__name__} in a thread: {args.exc_value}")
 
     def _on_signal(self, number):
         now = time.monotonic()
@@ -164,7 +181,7 @@ class StopRequest:
             message = f"stopped early, and the last save failed: {error}"
             code = 2 if isinstance(error, errors.InputError) else 1
         else:
-            message, code = self.message(), STOPPED
+            message, code = self.message(), 1 if self._error else STOPPED
         self._end_output(message)
         os._exit(code)
 

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+BATCH_AXES = ("data", "fsdp")  # axes of the mesh that divide the sequences of a batch
+
 
 class Vocab(NamedTuple):
     """Properties of a vocabulary that a training step uses."""
@@ -29,12 +31,14 @@ class Network(NamedTuple):
 
     Inputs:
       tokens, types: int32 [batch, length].
+      mask: bool [batch, length], false at padding; by default, at the tokens `pad_id`.
       positions: int32 [batch, max_predictions], masked positions, ascending where their
         weights are above 0.
       weights: float32 [batch, max_predictions], 0 at padding predictions.
 
     Outputs:
       hidden: [batch, length, width]; pooling shortens `length`.
+      mask: bool, false where `hidden` is of padding.
       first_token: [batch, width], pooled for the next-sentence head.
       layer_max: float32 [layers], the largest magnitude of each layer's outputs.
       mlm_logits: float32 [batch, max_predictions, vocab].
@@ -225,6 +229,7 @@ class Family(NamedTuple):
     `sizes(config) -> {axis: size}`, with `norm_order` if growth claims depend on it.
     `flops(config, length, predictions) -> {part: forward FLOPs of one sequence}`.
     `objectives` are its training objectives besides masked language modelling, by name.
+    `layouts` is its `bertgrow.core.layouts.Layouts`, for import and export.
     `sections` are the frozen dataclasses of the recipe sections that they read, by name.
     `stages(recipe) -> list` returns the stages to run from a recipe as plain data. It omits
     the stages that train a teacher if the teacher's checkpoint is given.
@@ -234,6 +239,7 @@ class Family(NamedTuple):
     network: Callable
     sizes: Callable
     flops: Callable
+    layouts: Any
     objectives: dict = {}
     sections: dict = {}
     stages: Callable = lambda recipe: recipe["stages"]

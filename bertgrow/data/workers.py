@@ -36,6 +36,8 @@ def pool(number):
         yield map
         return
     context = multiprocessing.get_context("spawn")  # fork is unsafe: JAX uses threads
+    # A process that tracks semaphores warns when a signal ends this one; it takes this option.
+    sys.warnoptions.append("ignore:resource_tracker")
     executor = concurrent.futures.ProcessPoolExecutor(
         number, context, initializer=_begin, initargs=(os.getpid(),)
     )
@@ -43,7 +45,8 @@ def pool(number):
     def run(function, items):
         waiting = collections.deque()
         for item in items:
-            waiting.append(executor.submit(function, item))
+            with _signals_blocked():  # it may start a worker, which inherits the mask
+                waiting.append(executor.submit(function, item))
             if len(waiting) >= number + 2:
                 yield waiting.popleft().result()
         while waiting:
@@ -55,8 +58,21 @@ def pool(number):
         executor.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _signals_blocked():
+    """Blocks the signals that end a process: workers leave them to their parent.
+
+    A terminal or a job scheduler sends them to all processes of a group.
+    """
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _begin(parent):
     die_with_parent(parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     # There is one worker per core, so extra threads in a worker would only compete.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

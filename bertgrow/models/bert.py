@@ -50,7 +50,7 @@ class Bert(nn.Module):
         config, positions = self.config, inputs.get("positions")
         seeds = layers.dropout_seeds(key, 1 + 3 * config.num_layers, len(inputs["tokens"]))
         embedding_seed, layer_seeds = (None, None) if key is None else (seeds[0], seeds[1:])
-        mask = inputs["tokens"] != config.pad_id
+        mask = layers.attention_mask(inputs, config)
 
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], embedding_seed)
@@ -65,6 +65,7 @@ class Bert(nn.Module):
             hidden = layers.layer_norm(final["final_norm"], hidden)
 
         outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
+        outputs["mask"] = streams[1]
         outputs["first_token"] = Pooler(config, name="pooler")(hidden[:, 0])
         if config.next_sentence:
             outputs["nsp_logits"] = NextSentence(config, name="nsp")(outputs["first_token"])

@@ -43,7 +43,7 @@ class Embeddings(nn.Module):
         is_pre = config.norm_order == "pre"
         table = WEIGHTS if is_pre else WEIGHTS | NORM
         weights = layers.declare(self, table, **initializers(config))
-        hidden = weights["words"][tokens] + weights["positions"][None, :length]
+        hidden = layers.look_up(weights["words"], tokens) + weights["positions"][None, :length]
         hidden = hidden + look_up_types(weights["types"], types)
         if not is_pre:
             hidden = layers.layer_norm(weights["norm"], hidden)

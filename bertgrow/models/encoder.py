@@ -64,6 +64,7 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, seeds=N
     No gradient reaches the frozen layers or the modules below them. Frozen layers have a
     separate scan, so that it has no backward pass and stores no residuals.
     """
+    hidden = layers.shard_batch(hidden)
     if seeds is not None:
         seeds = seeds.reshape(config.num_layers, 3, *seeds.shape[1:])
     size, parts, outputs = config.light_every or 1, [(weights, seeds)], []
@@ -78,6 +79,7 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, seeds=N
         (first, first_seeds), parts[0] = _at(parts[0], 0), _at(parts[0], slice(1, None))
         first_step = apply_remat(step, config.remat, prevent_cse=True)
         hidden, output = first_step(first, hidden, mask, memory, memory_mask, first_seeds)
+        hidden = layers.shard_batch(hidden)
         outputs.append((output[None], largest(output)[None]))
 
     # In a scan, XLA cannot merge the recomputation with the forward pass, so the barriers of
@@ -87,6 +89,7 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, seeds=N
     def body(hidden, step_weights):
         weights, seeds = step_weights
         hidden, output = scanned_step(weights, hidden, mask, None, None, seeds)
+        hidden = layers.shard_batch(hidden)
         return hidden, (output, largest(output))
 
     for part in parts:

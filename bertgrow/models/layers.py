@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from bertgrow.core import errors, tree
+from bertgrow.core.types import BATCH_AXES
 
 EPSILON = 1e-12
 ACTIVATIONS = {
@@ -82,6 +83,30 @@ def norm(axes):
     return {"scale": axes, "bias": axes}
 
 
+def shard_batch(x):
+    """Keeps the activations `x` [batch, ...] sharded along their batch alone.
+
+    Without this, XLA would shard the residual stream like the weights under `fsdp`, and move
+    activations between devices instead of weights. It acts where a mesh is set by
+    `jax.set_mesh`.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES))
+
+
+def look_up(table, tokens):
+    """Looks up rows of a table [vocab, width] by tokens, int [batch, length].
+
+    Under `fsdp` the rows are gathered first, like every other weight at its use. Otherwise XLA
+    would look up parts of rows and move the activations.
+    """
+    if not jax.sharding.get_abstract_mesh().empty:
+        whole_rows = jax.P(jax.P.UNCONSTRAINED, None)
+        table = jax.lax.with_sharding_constraint(table, whole_rows)
+    return shard_batch(table[tokens])
+
+
 def dense(weights, x, dims=1):
     """Dense layer: contracts the last `dims` axes of `x` with the kernel's first axes."""
     kernel, bias = (weights[name].astype(x.dtype) for name in ("kernel", "bias"))
@@ -123,16 +148,20 @@ float32_einsum.defvjp(_float32_einsum_forward, _float32_einsum_backward)
 float32_matmul = functools.partial(float32_einsum, "ij,jk->ik")
 
 
-@functools.partial(jax.checkpoint, prevent_cse=False)
-def layer_norm(weights, x):
+def layer_norm(weights, x, epsilon=EPSILON):
     """Layer normalisation over the last axis in float32, returned in the dtype of `x`.
 
     The backward pass stores only `x`. Otherwise it would store three float32 copies.
     """
+    return _layer_norm(weights, x, epsilon)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=2)
+def _layer_norm(weights, x, epsilon):
     x32 = x.astype(jnp.float32)
     centred = x32 - x32.mean(axis=-1, keepdims=True)
     variance = jnp.square(centred).mean(axis=-1, keepdims=True)
-    normal = centred * jax.lax.rsqrt(variance + EPSILON)
+    normal = centred * jax.lax.rsqrt(variance + epsilon)
     return (normal * _add_axes(weights["scale"], x) + _add_axes(weights["bias"], x)).astype(
         x.dtype
     )
@@ -197,6 +226,12 @@ def has_bfloat16(device):
         return False
     major = str(getattr(device, "compute_capability", "")).partition(".")[0]
     return not major.isdigit() or int(major) >= 8
+
+
+def attention_mask(inputs, config):
+    """The input `mask`, bool [batch, length]; without it, true where no token is `pad_id`."""
+    mask = inputs.get("mask")
+    return inputs["tokens"] != config.pad_id if mask is None else mask.astype(bool)
 
 
 def check_length(length, config):

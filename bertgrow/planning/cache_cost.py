@@ -53,7 +53,7 @@ def compare(read, ask):
     return dict(read_seconds=read, ask_seconds=ask, pays_from=students)
 
 
-def findings(plan):
+def summary(plan):
     """Summary lines for `planning.table`."""
     if "cache_bytes" not in plan:
         return

@@ -21,7 +21,7 @@ def add(plan, stores, weights):
         plan["stores"].append(dict(store=str(store.folder), tokens=size, epochs=epochs))
 
 
-def findings(plan):
+def summary(plan):
     """Summary lines for `planning.table`."""
     for row in plan.get("stores", ()):
         yield (

@@ -1,4 +1,4 @@
-"""Prints a plan as four tables of at most 80 columns, with findings and assumptions."""
+"""Prints a plan as four tables of at most 80 columns, with a summary and assumptions."""
 
 import shutil
 import sys
@@ -24,7 +24,7 @@ def show(plan, file=None):
             console.print(rich.text.Text(line))
         console.print()
     width = min(shutil.get_terminal_size((96, 24)).columns, 100)
-    for line in findings(plan):
+    for line in summary(plan):
         console.print(rich.text.Text(_wrap(line, width)))
     console.print("\nassumed:")
     for line in plan["assumptions"]:
@@ -46,7 +46,7 @@ def tables(plan):
     yield "peak memory, and disk of a checkpoint", *_peaks(plan)
 
 
-def findings(plan):
+def summary(plan):
     """Yields the summary lines below the tables."""
     if len(plan["stages"]) > 1 and "plain" in plan:
         line = f"predicted speed-up: {plan['speedup_percent']:+.1f} % in FLOPs"
@@ -59,8 +59,8 @@ def findings(plan):
         line = f"{duration} {name} on {plan['chips']} x {device}"
         yield line + (f", cost {plan['cost']:,.2f}" if plan["cost"] is not None else "")
     yield f"checkpoints take at most {units.si(plan['disk_bytes'], 'B')} of disk"
-    yield from store_epochs.findings(plan)
-    yield from cache_cost.findings(plan)
+    yield from store_epochs.summary(plan)
+    yield from cache_cost.summary(plan)
     yield from _not_fitting(plan)
     for before, row in zip(plan["stages"], plan["stages"][1:], strict=False):
         if row["task"] != before["task"]:

@@ -6,7 +6,7 @@ A folder of runs is read in the order of its compare.json.
 import contextlib
 import json
 
-from bertgrow.core import errors
+from bertgrow.core import system_files
 from bertgrow.reporting import baseline, compare_page, seeds, table
 
 FILES = ("compare.json", "compare.svg", "compare.html")
@@ -74,13 +74,7 @@ def _write(results, folder, chosen):
         compare_page.page(results, chosen),
     )
     for name, content in zip(FILES, contents, strict=True):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(content, encoding="utf-8")
-        except OSError as error:
-            raise errors.InputError(
-                f"{folder / name} cannot be written: {error}; give another --workdir"
-            ) from error
+        system_files.write_atomically(folder / name, content)
 
 
 def _arm(result, folder):

@@ -57,7 +57,7 @@ def _lines(run, name):
     """Lines of the layers of each stage, without values that are zero or not finite."""
     lines = []
     for rows in curves.segments(run):
-        rows = [row for row in rows if name in row]
+        rows = [row for row in rows if isinstance(row.get(name), list)]
         for layer in range(max((len(row[name]) for row in rows), default=0)):
             points = [
                 (row["step"], row[name][layer], _tip(layer, row, name))

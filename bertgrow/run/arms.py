@@ -140,7 +140,8 @@ class _Relay:
         self.received, self._child = None, None
 
     def __enter__(self):
-        signals = (signal.SIGTERM, signal.SIGINT)
+        signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        signals = [n for n in signals if signal.getsignal(n) is not signal.SIG_IGN]
         self._old_handlers = {n: signal.signal(n, self._pass_on) for n in signals}
         return self
 

@@ -12,10 +12,11 @@ from bertgrow.core import keys
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import store
 from bertgrow.data.sequences import pipeline, streams
+from bertgrow.interop import conversion
 from bertgrow.models import families
 from bertgrow.objectives import stages
 from bertgrow.recipes import token_stores
-from bertgrow.run import trainer, workdir
+from bertgrow.run import trainer, weights, workdir
 from bertgrow.teacher_cache import cache
 from bertgrow.train import sharding
 from bertgrow.train.checkpoints import checkpoint
@@ -76,33 +77,20 @@ def make(settings, stores, *, command="", cached_in=None):
         unigram=store.unigram_cross_entropy(stores[0]),
         first=lambda state, shardings: _first(settings, state, shardings, stores[0]),
         command=command,
+        tokenizer=stores[0].tokenizer,
     )
 
 
 def summary(settings, family, run_stages, stores):
     """Contents of config.json: recipe, stage sizes, store, teacher checkpoints, versions."""
-    table = []
-    for config, stage in zip(settings.stages, run_stages, strict=True):
-        table.append(
-            dict(
-                name=config.name,
-                task=config.task,
-                start=config.start,
-                end=config.end,
-                batch=config.batch,
-                length=config.length,
-                **families.shape(family, config.model),
-                parameters=sum(families.parameters(family, config.model).values()),
-                flops_per_step=stage.flops,
-            )  # fmt: skip
-        )
+    pairs = zip(settings.stages, run_stages, strict=True)
+    table = [stage_row(family, config, flops=stage.flops) for config, stage in pairs]
     frozen = [stage.frozen for stage in run_stages if stage.frozen]
     pinned = {
         folder: checkpoint
         for source in frozen
         for folder, checkpoint in (source.pinned or {}).items()
     }
-    packages = ("bertgrow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
     return dict(
         recipe=settings.recipe,
         stages=table,
@@ -112,10 +100,32 @@ def summary(settings, family, run_stages, stores):
             documents=sum(len(opened.train) for opened in stores),
             tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
         ),
+        tokenizer=weights.entry(stores[0].tokenizer),
         lent=pinned,
         numerics=keys.VERSION,
-        versions={name: importlib.metadata.version(name) for name in packages},
+        versions=versions(),
     )
+
+
+def stage_row(family, config, *, flops):
+    """A row of `stages` in config.json; `config` is a `StageConfig`."""
+    return dict(
+        name=config.name,
+        task=config.task,
+        start=config.start,
+        end=config.end,
+        batch=config.batch,
+        length=config.length,
+        **families.shape(family, config.model),
+        parameters=sum(families.parameters(family, config.model).values()),
+        flops_per_step=flops,
+    )
+
+
+def versions():
+    """{package: version} of the packages that determine the figures of a run."""
+    packages = ("bertgrow", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain")
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def _first(settings, state, shardings, opened):
@@ -131,4 +141,5 @@ def _first(settings, state, shardings, opened):
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             state.params, shardings.params,
         )  # fmt: skip
-        return state._replace(params=saves.restore_params(step, target))
+        params = saves.restore_params(step, target, ignore=conversion.HEADS)
+        return state._replace(params=params)

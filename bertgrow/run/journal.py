@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from bertgrow.core import system_files
+from bertgrow.run import files
 from bertgrow.run import workdir as workdirs
 from bertgrow.train import metrics
-from bertgrow.train.checkpoints import checksums
 
 AHEAD = 2  # steps in flight on the devices before the loop waits for the oldest
 
@@ -63,9 +64,11 @@ class Journal:
             setattr(self, name, record.get(name, getattr(self, name)))
         self._saved = step or None
         if self._writes:
+            if record.get("metrics"):
+                metrics.check_unchanged(self.path, record["metrics"], step)
             metrics.cut(self.path, step)
             self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
-        rows = metrics.read(self.path) if self.path.exists() else []
+        rows = metrics.read(self.path, files.Row)
         self._evaluated = {(r["step"], r["stage"]) for r in rows if r["split"] == "eval"}
         self._write_changes(changes, rows)
         for certificate in self.certificates:
@@ -83,6 +86,7 @@ class Journal:
         return dict(
             position=self.position, tokens=self.tokens, seconds=self.seconds,
             certificates=self.certificates,
+            metrics=self.writer.digest() if self.writer else None,
         )  # fmt: skip
 
     def stage(self, index):
@@ -204,7 +208,7 @@ class Journal:
         if not self._writes:
             return
         path = self.workdir / "growth" / f"{certificate['transition']}.json"
-        checksums.write_atomically(path, json.dumps(certificate, indent=2) + "\n")
+        system_files.write_atomically(path, json.dumps(certificate, indent=2) + "\n")
 
     def close(self):
         if self.writer:

@@ -6,11 +6,18 @@ import jax
 
 from bertgrow.core import signals, system_files
 from bertgrow.recipes import resolve, token_stores
-from bertgrow.run import job, profiling, trainer, workdir
+from bertgrow.run import claim, job, profiling, trainer, weights, workdir
 
 
 def launch(args, recipe, *, command, cache=None):
-    """Starts or continues the run of a recipe.
+    """Starts or continues the run of a recipe, see `steps`; returns the exit code 0."""
+    for _ in steps(args, recipe, command=command, cache=cache):
+        pass
+    return 0
+
+
+def steps(args, recipe, *, command, cache=None):
+    """Starts or continues the run of a recipe; yields a `StepInfo` after each step.
 
     Args:
       args: parsed command-line arguments.
@@ -21,13 +28,16 @@ def launch(args, recipe, *, command, cache=None):
     remember_compilations()
     resume = _resume(command, args, cache)
     limit = args.time_limit and args.time_limit * 60
-    with signals.StopRequest(resume=resume, time_limit=limit, start=args.start) as stop:
+    with (
+        signals.StopRequest(resume=resume, time_limit=limit, start=args.start) as stop,
+        claim.claim(args.workdir, restart=args.restart) as path,
+    ):
         with stop.uninterruptible():
             made = _job(args, recipe, resume, cache)
             profiling.check(args.profile, made.settings.stages[-1].end)
-            path = workdir.open_for(args.workdir, made.summary, extend=args.extend)
-        trainer.run(made, path, stop=stop, profile=args.profile)
-    return 0
+            workdir.open_for(path, made.summary, extend=args.extend)
+            weights.write_vocabulary(path, made.tokenizer)
+        yield from trainer.steps(made, path, stop=stop, profile=args.profile)
 
 
 def _job(args, recipe, resume, cache):

@@ -1,14 +1,12 @@
 """Reads the working directory of a run, finished or not; docs/report.md lists its files."""
 
-import json
 from typing import NamedTuple
 
 from etils import epath
 
-from bertgrow.core import errors
-
-STAGE = ("name", "start", "end", "flops_per_step")
-ROW = ("step", "tokens", "flops", "seconds")
+from bertgrow.core import errors, json_files
+from bertgrow.run import files, workdir
+from bertgrow.train import metrics
 
 
 class Run(NamedTuple):
@@ -56,59 +54,18 @@ def read_all(folders):
 
 
 def read(folder, name=None):
-    """Reads one working directory."""
+    """Reads one working directory; InputError if a file of it is damaged."""
     folder = epath.Path(folder)
+    growth = folder / "growth"
     try:
-        if not (folder / "config.json").exists():
-            raise errors.InputError(
-                f"{folder} is not a working directory: it has no config.json; "
-                "give the --workdir of a `bertgrow pretrain`"
-            )
-        config = _parse(folder / "config.json")
-        if not _has_stages(config):
-            raise errors.InputError(
-                f"{folder / 'config.json'} does not list a run's stages with {', '.join(STAGE)}"
-            )
-        growth, metrics = folder / "growth", folder / "metrics.jsonl"
-        certificates = [_parse(p) for p in growth.glob("*.json")] if growth.exists() else []
-        if not all(isinstance(certificate, dict) for certificate in certificates):
-            raise errors.InputError(f"{growth} has a certificate that is no JSON object")
-        rows = _parse_lines(metrics) if metrics.exists() else []
+        config = workdir.read(folder)
+        rows = metrics.read(folder / "metrics.jsonl", files.Row)
+        certificates = [
+            json_files.read(path, files.Certificate, hint=workdir.HINT)
+            for path in (sorted(growth.iterdir()) if growth.exists() else ())
+            if path.name.endswith(".json")
+        ]
     except OSError as error:
         raise errors.InputError(f"{folder} cannot be read: {error}") from error
-    certificates.sort(key=lambda c: (c.get("step", 0), str(c.get("transition", ""))))
+    certificates.sort(key=lambda certificate: certificate.get("step", 0))
     return Run(name or folder.name, folder, config, rows, certificates)
-
-
-def _parse(path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise errors.InputError(f"{path} is not valid JSON: {error}") from error
-
-
-def _has_stages(config):
-    stages = config.get("stages") if isinstance(config, dict) else None
-    return isinstance(stages, list) and bool(stages) and all(_has(s, STAGE) for s in stages)
-
-
-def _has(value, fields):
-    return isinstance(value, dict) and all(field in value for field in fields)
-
-
-def _parse_lines(path):
-    """Parses metrics.jsonl; the last line may be incomplete while a run writes it."""
-    rows = []
-    lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise errors.InputError(f"{path} line {number} is not JSON: {error}") from error
-        if not _has(row, ROW):
-            missing = [field for field in ROW if not _has(row, [field])]
-            raise errors.InputError(f"{path} line {number} lacks {', '.join(missing)}")
-        rows.append(row)
-    return rows

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bertgrow.core import signals
-from bertgrow.core.errors import Stopped
+from bertgrow.core import signals, units
+from bertgrow.core.errors import InputError
 from bertgrow.core.types import Stage
 from bertgrow.data.sequences import pipeline
 from bertgrow.growth import certificate as certificates
 from bertgrow.recipes.schema import RunConfig
-from bertgrow.run import journal, profiling, progress, stage_entry, workdir
+from bertgrow.run import files, journal, profiling, progress, stage_entry, workdir
 from bertgrow.teacher_cache import cache
 from bertgrow.train import environment, evaluation, loop, sharding
 from bertgrow.train.agreement import Agreement
@@ -40,6 +40,7 @@ class Job(NamedTuple):
     unigram: float  # cross-entropy (nat) of the held-out split under training token frequencies
     first: Callable  # (random initial state, shardings) -> first state, e.g. of `init_from`
     command: str  # shell command that continues the run
+    tokenizer: Any = None  # of the stores, copied into the working directory
     caches: dict = {}  # {stage index: `cache.Cache`} of stages with cached teacher outputs
 
 
@@ -58,7 +59,16 @@ class Session(NamedTuple):
 
 
 def run(job, path, *, stop=None, profile=None):
-    """Trains a job in its working directory until its last stage ends; continues if begun.
+    """Trains a job in its working directory until its last stage ends, see `steps`."""
+    for _ in steps(job, path, stop=stop, profile=profile):
+        pass
+
+
+def steps(job, path, *, stop=None, profile=None):
+    """Trains a job in its working directory, and yields a `StepInfo` after each step.
+
+    A run that has begun continues from its last checkpoint. Whoever stops the loop early loses
+    the steps after that.
 
     Args:
       job: `Job`.
@@ -79,7 +89,7 @@ def run(job, path, *, stop=None, profile=None):
             stage_session, state = stage_entry.prepare(
                 session, index, state, index > first or is_new
             )
-            state = _train(stage_session, index, state)
+            state = yield from _train(stage_session, index, state)
         session.saves.wait()
         session.reporter.event(f"finished at step {int(state.step)}: {path}")
 
@@ -93,8 +103,12 @@ def _session(job, path, stop, profile):
         stop = stop or stack.enter_context(signals.StopRequest(resume=job.command))
         saves = stack.enter_context(
             checkpoint.Checkpoints(
-                path / "checkpoints", stage_ends=ends, keep=settings.checkpoint.keep
-            )
+                path / "checkpoints",
+                stage_ends=ends,
+                keep=settings.checkpoint.keep,
+                record_type=files.Record,
+                on_complete=lambda: workdir.mark_saved(path),
+            )  # fmt: skip
         )
         style = "auto" if is_first else "none"
         rows = job.summary["stages"]
@@ -106,8 +120,20 @@ def _session(job, path, stop, profile):
         trace = stack.enter_context(profiling.Trace(profile, path / "profile", reporter.event))
         mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
         shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
+        _check_memory(max(map(disk.state_bytes, shapes)))
         disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))
         yield Session(job, path, mesh, saves, stop, log, reporter, Agreement(), trace)
+
+
+def _check_memory(needed):
+    """Raises InputError if a state surely does not fit: the system would end the process."""
+    available = environment.memory()
+    if needed > available:
+        raise InputError(
+            f"parameters and optimizer state need {units.si(needed, 'B')}, and the devices "
+            f"have {units.si(available, 'B')}: lower config.model, or give more devices; "
+            "`bertgrow plan` estimates the memory of each stage"
+        )
 
 
 def _begin(session):
@@ -121,6 +147,7 @@ def _begin(session):
     is_first = jax.process_index() == 0
     changes = workdir.settle_changes(session.workdir, step or 0, write=is_first)
     if step is None:
+        _check_saved_nothing(session)
         task, optimizer = job.stages[0].task, job.stages[0].optimizer
         shardings = sharding.state_shardings(task, optimizer, session.mesh)
         key = jax.random.key(job.settings.seed)
@@ -143,8 +170,21 @@ def _begin(session):
     return index, state, False
 
 
+def _check_saved_nothing(session):
+    """Raises InputError if the run has completed a checkpoint before, which is gone now."""
+    if not workdir.read(session.workdir).get("saved"):
+        return
+    damaged = session.saves.damaged.items()
+    states = "; ".join(f"checkpoint {step}: {reason}" for step, reason in damaged)
+    raise InputError(
+        f"--workdir {session.workdir} has no usable checkpoint, and has saved one before "
+        f"({states or 'its folder checkpoints is empty or missing'}): restore one from a copy, "
+        f"or {workdir.RESTART}"
+    )
+
+
 def _train(session, index, state):
-    """Trains one stage to its end; returns its last state."""
+    """Trains one stage to its end, yields each `StepInfo`; returns the last state."""
     log, stage = session.log, session.job.stages[index]
     step, until = int(state.step), session.job.settings.stages[index].end
     log.stage(index)
@@ -167,6 +207,7 @@ def _train(session, index, state):
             log.take(info)
             _after_step(session, index, info, evaluate)
             session.trace.after(info.step, info.metrics)
+            yield info
     return state
 
 
@@ -193,7 +234,7 @@ def _after_step(session, index, info, evaluate):
         _save(session, index, info)
     if is_stopped:
         session.saves.wait()
-        raise Stopped(session.stop.message())
+        raise session.stop.stopped()
 
 
 def _count_ties_if_due(session, index, info):

@@ -4,9 +4,12 @@ import json
 import re
 from pathlib import Path
 
+from etils import epath
+
+from bertgrow.core import json_files, system_files
 from bertgrow.core.differences import differences
 from bertgrow.core.errors import InputError
-from bertgrow.train.checkpoints import checksums
+from bertgrow.run import files
 
 # Fields that may change in the middle of a run. They change results by rounding at most, or
 # the dropout masks (`accumulate`), or which steps and sequences are reported.
@@ -16,6 +19,9 @@ _FREE = re.compile(
 )
 MAX_FIELDS = 8  # maximum number of fields in an error
 NUMERICS = "numerics"  # field of config.json: `keys.VERSION` of the run; 1 where it is absent
+VERSION = 1  # of the files of a working directory
+RESTART = "begin anew with --restart, which moves the old files to another folder"
+HINT = "give the working directory of a run, or restore the file from a copy"
 
 
 def is_free(field):
@@ -35,16 +41,11 @@ def open_for(path, summary, *, extend=False):
       InputError: the directory cannot be used, or it belongs to another run; the message
         names the fields that differ.
     """
-    path, changes = Path(path), []
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if _has_begun(path):
-            saved = read(path)
-            changes = saved.get("changes", []) + _changes(path, saved, summary, extend)
-        summary = summary | dict(changes=changes)
-        checksums.write_atomically(path / "config.json", json.dumps(summary, indent=2) + "\n")
-    except OSError as error:
-        raise InputError(f"--workdir {path} cannot be used: {error}") from error
+    path, begun = Path(path), begun_config(path) or {}
+    changes = begun.get("changes", [])
+    if begun:
+        changes = changes + _changes(path, begun, summary, extend)
+    _write(path, summary | dict(changes=changes, saved=begun.get("saved", False)))
     return path
 
 
@@ -68,35 +69,75 @@ def settle_changes(path, step, *, write=True):
         for change in summary.get("changes", [])
     ]
     if write and changes != summary.get("changes", []):
-        text = json.dumps(summary | dict(changes=changes), indent=2) + "\n"
-        checksums.write_atomically(Path(path) / "config.json", text)
+        _write(path, summary | dict(changes=changes))
     return changes
+
+
+def mark_saved(path):
+    """Records in config.json that the run has completed a checkpoint.
+
+    Without a usable checkpoint such a run does not begin again by itself.
+    """
+    summary = read(path)
+    if not summary.get("saved"):
+        _write(path, summary | dict(saved=True))
 
 
 def pinned_teachers(path):
     """Pinned teacher checkpoints of the run begun in this directory, see `Frozen.pinned`."""
-    return read(path).get("lent", {}) if _has_begun(path) else {}
+    return (begun_config(path) or {}).get("lent", {})
 
 
-def _has_begun(path):
-    """Whether the run has a checkpoint; before the first, any recipe may begin."""
-    return (Path(path) / "checkpoints" / "checksums").exists()
+def begun_config(path):
+    """config.json of the run that has begun in a directory; None if any recipe may begin there.
+
+    Raises:
+      InputError: files of a run are there, and config.json is missing or damaged.
+    """
+    path, traces = Path(path), _traces(path)
+    file = path / "config.json"
+    if traces and not file.exists():
+        raise InputError(
+            f"--workdir {path} has {traces[0]} and no config.json: restore it from a copy, or "
+            f"{RESTART}"
+        )
+    # A damaged file is an error, too: it may be the trace that is left.
+    config = read(path) if file.exists() else {}
+    return config if traces or config.get("saved") else None
 
 
 def read(path):
-    """Reads config.json of a working directory; InputError if it cannot be read."""
+    """Reads config.json of a working directory; InputError if it is missing or damaged."""
+    file = epath.Path(path) / "config.json"
+    if not file.exists():
+        raise InputError(f"{path} is no working directory of a run: it has no config.json")
+    return json_files.read(file, files.Config, hint=HINT)
+
+
+def _traces(path):
+    """Names of the files that show that a run has begun, in a working directory.
+
+    config.json alone is no trace: before the first row of metrics and the first checkpoint any
+    recipe may begin.
+    """
+    path = Path(path)
+    metrics = path / "metrics.jsonl"
+    names = ["metrics.jsonl"] if metrics.exists() and metrics.stat().st_size else []
+    for folder in ("checkpoints", "growth"):
+        names += [f"{folder}/{name.name}" for name in _entries(path / folder)]
+    return names
+
+
+def _entries(folder):
     try:
-        config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is no working directory of a run: config.json cannot be read ({error})"
-        ) from error
-    sections = ("recipe", "stages", "store")
-    if not isinstance(config, dict) or any(name not in config for name in sections):
-        raise InputError(
-            f"{path} is no working directory of a run: config.json has no {', '.join(sections)}"
-        )
-    return config
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _write(path, config):
+    text = json.dumps({"version": VERSION} | config, indent=2) + "\n"
+    system_files.write_atomically(Path(path) / "config.json", text)
 
 
 def check_vocabulary(path, vocab, field):
@@ -107,7 +148,7 @@ def check_vocabulary(path, vocab, field):
       vocab: `Vocab` of the store of this run.
       field: recipe field that contains `path`.
     """
-    source = read(path)["store"]["vocabulary"]
+    source = read(path)["store"].get("vocabulary", "")
     if source != vocab.hash:
         raise InputError(
             f"{field} {path} has vocabulary {source[:12]}, the store has {vocab.hash[:12]}; "
@@ -158,7 +199,7 @@ def _changes(path, saved, summary, extend):
 
 
 def _is_allowed(field, before, after, saved, extend):
-    last = len(saved["recipe"]["stages"]) - 1
+    last = len(saved["recipe"].get("stages", [])) - 1
     is_longer = field == f"stages[{last}].steps" and isinstance(after, int) and after > before
     return is_free(field) or (extend and is_longer)
 

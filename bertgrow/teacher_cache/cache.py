@@ -8,17 +8,26 @@ them in one pass over the same sequences with the same masks as in training.
 import hashlib
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from bertgrow.core import keys, units
+from bertgrow.core import json_files, keys, units
 from bertgrow.core.differences import differences
 from bertgrow.core.errors import InputError
 from bertgrow.teacher_cache import entries
 from bertgrow.train.checkpoints import disk
 
 HINT = "choose another --cache, cache less (docs/cache.md) or leave --cache away"
+
+
+class Identity(TypedDict):
+    """What the files of a stage are computed from: an entry of `cache.json`."""
+
+    teacher: str  # digest of the frozen weights
+    store: str  # hash
+    recipe: json_files.Sha256  # of `made_of`
+    made_of: dict[str, Any]  # recipe fields
 
 
 class Cache(NamedTuple):
@@ -53,7 +62,7 @@ class Cache(NamedTuple):
         return [part for part in parts if not (self.folder / part.name).exists()]
 
     def identity(self, teacher):
-        """Entry of the stage in `cache.json`; `teacher`: digest of the frozen weights."""
+        """`Identity` of the stage; `teacher` is None before its weights are trained."""
         text = json.dumps(self.recipe, sort_keys=True)
         recipe = hashlib.sha256(text.encode()).hexdigest()
         return dict(teacher=teacher, store=self.store, recipe=recipe, made_of=self.recipe)
@@ -165,9 +174,10 @@ def check(cache, teacher):
     for name in ("teacher", "store", "recipe") if recorded else ():
         if expected[name] in (None, recorded[name]):
             continue
+        changes = differences(recorded["made_of"], expected["made_of"])
         change = ""
-        if name == "recipe":
-            field, old, new = next(differences(recorded["made_of"], expected["made_of"]))
+        if name == "recipe" and (first := next(changes, None)):
+            field, old, new = first
             change = f": {field} was {old!r} and is {new!r}"
         raise InputError(
             f"--cache {cache.root} was made for {name} {recorded[name][:12]} in {cache.name}, "
@@ -176,12 +186,9 @@ def check(cache, teacher):
 
 
 def read(root):
-    """Reads `cache.json`: {name of a stage: its identity}; empty if there is no file."""
-    try:
-        return json.loads((root / "cache.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    """Reads `cache.json`: {name of a stage: `Identity`}; empty if there is no file."""
+    path = root / "cache.json"
+    if not path.exists():
         return {}
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"--cache {root}: cache.json cannot be read ({error}); give another --cache"
-        ) from error
+    hint = "give another --cache, or remove this one"
+    return json_files.read(path, dict[str, Identity], hint=hint)

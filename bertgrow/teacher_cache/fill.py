@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.teacher_cache import cache as caches
 from bertgrow.teacher_cache import entries
 from bertgrow.train import sharding
-from bertgrow.train.checkpoints import checksums, disk
+from bertgrow.train.checkpoints import disk
 
 AT_ONCE = 2**16  # sequences skipped at a time
 
@@ -46,12 +47,11 @@ def fill(cache, stage, stream, position, *, mesh, teacher, say):
     with _locked(cache.folder):
         identities = caches.read(cache.root) | {cache.name: cache.identity(teacher)}
         text = json.dumps(identities, indent=2) + "\n"
-        checksums.write_atomically(cache.root / "cache.json", text)
+        system_files.write_atomically(cache.root / "cache.json", text)
         written = _parts(cache, missing, stage, stream, position, mesh)
         for number, (part, records) in enumerate(written):
-            if number * 10 // len(missing) > (number - 1) * 10 // len(
-                missing
-            ):  # at every tenth
+            tenth, before = (at * 10 // len(missing) for at in (number, number - 1))
+            if tenth > before:
                 say(f"cache {cache.folder}: writing file {number + 1} of {len(missing)}")
             entries.write(cache.folder / part.name, records)
 
@@ -78,7 +78,7 @@ def _parts(cache, missing, stage, stream, position, mesh):
         addresses, position = stream.take(position, index - first)
         step = cache.start + part.phase * (stage.steps // cache.layout.phases)
         slices = [addresses[i : i + size] for i in range(0, len(addresses), size)]
-        outputs = _outputs(targets, stage.task.frozen, map(stream.rows, slices), step, mesh)
+        outputs = _outputs(targets, stage.task.frozen, map(stream.read, slices), step, mesh)
         records = (entries.records(arrays, cache.layout.fields) for arrays in outputs)
         yield part, itertools.islice(itertools.chain.from_iterable(records), part.count)
 

@@ -29,6 +29,14 @@ def describe(mesh=None):
     }
 
 
+def memory():
+    """Bytes of memory of all devices together; of the host where they are CPUs."""
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in jax.devices()]
+    if all(limits):
+        return sum(limits)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def differences(saved, current):
     """Lists the differences as text, e.g. `threads: 2 then, 1 now`.
 

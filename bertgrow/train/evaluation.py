@@ -79,7 +79,8 @@ def compile_evaluation(task, params, batch, mesh, *, accumulate=1):
         in_shardings=(*shardings, sharding.batch_sharding(mesh), sharding.replicated(mesh)),
         out_shardings=sharding.replicated(mesh),
     )
-    return jitted.lower(params, frozen, batch, np.int32(0)).compile()
+    with jax.set_mesh(mesh):  # for `layers.shard_batch`
+        return jitted.lower(params, frozen, batch, np.int32(0)).compile()
 
 
 def _merge(sums, counts):

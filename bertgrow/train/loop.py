@@ -137,7 +137,8 @@ def compile_step(task, optimizer, state, batch, mesh, *, accumulate=1):
         out_shardings=(shardings[0], sharding.replicated(mesh)),
         donate_argnums=0,
     )
-    return jitted.lower(state, frozen, batch).compile()
+    with jax.set_mesh(mesh):  # for `layers.shard_batch`
+        return jitted.lower(state, frozen, batch).compile()
 
 
 def initial_state(task, optimizer, key, shardings):

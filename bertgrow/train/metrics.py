@@ -1,11 +1,14 @@
 """Reads and writes `metrics.jsonl`, one JSON object per line; also writes TensorBoard."""
 
+import hashlib
 import json
 import math
 import os
+import time
+from pathlib import Path
+from typing import TypedDict
 
-from bertgrow.core import errors
-from bertgrow.train.checkpoints import checksums
+from bertgrow.core import errors, json_files, system_files
 
 # Metrics that may differ between two equal runs.
 WALL_CLOCK = (
@@ -20,21 +23,33 @@ WALL_CLOCK = (
 CHANGE = "change"  # `split` of a row that records a changed field of the recipe
 
 
+Value = float | str | list[float]  # of a field of a row
+
+
+class Digest(TypedDict):
+    """Size and sha256 of the bytes of a file up to a row."""
+
+    bytes: json_files.Size
+    sha256: json_files.Sha256
+
+
 class Writer:
     """Appends rows of metrics to a file, and to TensorBoard if a folder is given.
 
     Before saving the checkpoint of step s, write all rows up to s and call `sync`. A restart
     cuts the file at s and continues from there, so rows that were missing stay missing.
+
+    All methods raise OSError with the name of the file.
     """
 
     def __init__(self, path, *, tensorboard=None):
         self.path = os.fspath(path)
-        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
-        self._board = None
-        if tensorboard is not None:
-            import tensorboardX  # slow to import, and used only here
-
-            self._board = tensorboardX.SummaryWriter(os.fspath(tensorboard))
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        self._size, self._sha256 = 0, hashlib.sha256()
+        with open(self.path, "rb") as rows:
+            while block := rows.read(1 << 20):
+                self._count(block)
+        self._board = None if tensorboard is None else _Board(os.fspath(tensorboard))
 
     def __enter__(self):
         return self
@@ -44,31 +59,82 @@ class Writer:
 
     def write(self, row):
         """Writes {"step": ..., "split": ..., name: number, ...} and flushes the line."""
-        line = json.dumps(row, default=lambda value: value.item())
-        self._file.write(line + "\n")
-        self._file.flush()
+        text = json.dumps(row, default=lambda value: value.item())
+        line = (text + "\n").encode()
+        with system_files.named(self.path):
+            try:
+                system_files.write_all(self._file, line)
+            except OSError:
+                self._file.truncate(self._size)  # leaves no incomplete line
+                raise
+        self._count(line)
         if self._board is not None and row.get("split") != CHANGE:
-            row = json.loads(line)
-            for name, value in _figures(row):
-                self._board.add_scalar(
-                    f"{row.get('split', 'train')}/{name}", value, row["step"]
-                )
+            self._board.write(json.loads(text))
 
     def sync(self):
         """Flushes all rows to disk, so that they survive a power failure."""
-        os.fsync(self._file.fileno())
+        with system_files.named(self.path):
+            os.fsync(self._file.fileno())
         if self._board is not None:
             self._board.flush()
+
+    def digest(self):
+        """Returns the `Digest` of all rows so far, see `check_unchanged`."""
+        return {"bytes": self._size, "sha256": self._sha256.hexdigest()}
 
     def close(self):
         self._file.close()
         if self._board is not None:
             self._board.close()
 
+    def _count(self, data):
+        self._size += len(data)
+        self._sha256.update(data)
 
-def read(path):
-    """Reads the rows of a file; skips a last line that a killed process left incomplete."""
-    return list(_rows(path))
+
+class _Board:
+    """Writes rows for TensorBoard in the calling thread.
+
+    `tensorboardX.SummaryWriter` writes in a thread of its own. When a disk is full that thread
+    ends without notice, and the writer then waits for it for ever.
+    """
+
+    def __init__(self, folder):
+        from tensorboardX import event_file_writer, summary  # slow to import
+        from tensorboardX.proto import event_pb2
+
+        self._folder, self._scalar, self._event = folder, summary.scalar, event_pb2.Event
+        os.makedirs(folder, exist_ok=True)
+        with system_files.named(folder):
+            self._events = event_file_writer.EventsWriter(os.path.join(folder, "events"))
+
+    def write(self, row):
+        with system_files.named(self._folder):
+            for name, value in _figures(row):
+                scalar = self._scalar(f"{row.get('split', 'train')}/{name}", value)
+                event = self._event(wall_time=time.time(), step=row["step"], summary=scalar)
+                self._events.write_event(event)
+
+    def flush(self):
+        with system_files.named(self._folder):
+            self._events.flush()
+
+    def close(self):
+        with system_files.named(self._folder):
+            self._events.close()
+
+
+def read(path, kind=dict):
+    """Reads the rows of a file; skips a last line that a killed process left incomplete.
+
+    Args:
+      path: file; a missing one has no rows.
+      kind: declared type of a row, see `json_files`.
+
+    Raises:
+      InputError: a line is not JSON, or a row is of another type.
+    """
+    return [row for _, row in _rows(path, kind)]
 
 
 def cut(path, step):
@@ -77,10 +143,36 @@ def cut(path, step):
     Used at a restart from the checkpoint of that step; training then writes the rows again.
     Does nothing if the file does not exist.
     """
-    if not os.path.exists(path):
-        return
-    lines = [json.dumps(row) + "\n" for row in _rows(path) if row["step"] <= step]
-    checksums.write_atomically(path, "".join(lines))
+    path = Path(path)
+    if path.exists():
+        lines = [line for line, row in _rows(path, _Numbered) if row["step"] <= step]
+        system_files.write_atomically(path, b"".join(lines))
+
+
+def check_unchanged(path, digest, step):
+    """Raises InputError if the rows that a checkpoint was saved with are not in the file.
+
+    Args:
+      path: file.
+      digest: `Digest` that `Writer.digest` returned at the save.
+      step: int, step of the checkpoint.
+    """
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(digest["bytes"])
+    except FileNotFoundError:
+        state = "is missing"
+    else:
+        if hashlib.sha256(start).hexdigest() == digest["sha256"]:
+            return
+        state = "was changed"
+        if len(start) < digest["bytes"]:
+            state = f"has {len(start)} bytes"
+    raise errors.InputError(
+        f"{path} {state}, and checkpoint {step} was saved with {digest['bytes']} bytes of it: "
+        "restore the file from a copy, or begin anew with --restart, which moves the old files "
+        "to another folder"
+    )
 
 
 def differences(one, other):
@@ -139,14 +231,23 @@ def _figures(row):
             yield name, value
 
 
-def _rows(path):
-    with open(path, encoding="utf-8", errors="replace") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.endswith("\n"):
-                return  # the process was killed while it wrote this line
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise errors.InputError(
-                    f"{path}, line {number}, is not JSON: restore the file or remove the line"
-                ) from error
+class _Numbered(TypedDict):
+    step: int
+
+
+def _rows(path, kind):
+    """Yields (bytes of the line, row)."""
+    if not path.exists():
+        return
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            return  # a process writes this line, or was killed while it did
+        try:
+            row = json_files.check(json.loads(line), kind)  # json: figures may be NaN
+            if row.get("split") != CHANGE:
+                json_files.check(row, dict[str, Value])
+        except (ValueError, RecursionError) as error:
+            raise errors.InputError(
+                f"{path}, line {number}, is damaged: {error}; restore the file from a copy"
+            ) from None
+        yield line, row

@@ -9,7 +9,7 @@ import optax
 from jax.sharding import NamedSharding
 
 from bertgrow.core import errors, tree
-from bertgrow.core.types import TrainState
+from bertgrow.core.types import BATCH_AXES, TrainState
 
 MESH = {"data": -1, "fsdp": 1, "tensor": 1}  # -1: all remaining devices
 
@@ -23,7 +23,7 @@ RULES = {
     "heads": "tensor",
     "mlp": "tensor",
 }
-BATCH = jax.P(("data", "fsdp"))
+BATCH = jax.P(BATCH_AXES)
 
 
 def make_mesh(spec=None, devices=None):

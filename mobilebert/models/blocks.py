@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from bertgrow.models import encoder, layers
 
+LOOSE = 1e-5  # epsilon of Hugging Face's norms of the embeddings and of the last FFN
 FFN = ("up", "down", "mlp_norm")  # weights stacked along `ffn` too
 
 
@@ -74,23 +75,37 @@ def block(weights, hidden, mask, dropout_seeds=None, *, config, hook=None):
     attended = dense(weights["out"], context, dims=2)
     narrow = norm(weights.get("attention_norm"), attended + narrow)
 
-    def ffn(narrow, weights):
+    def ffn(narrow, weights, is_loose=False):
         inner = layers.activation(config)(dense(weights["up"], narrow))
-        return norm(weights.get("mlp_norm"), dense(weights["down"], inner) + narrow), None
+        summed = dense(weights["down"], inner) + narrow
+        return norm(weights.get("mlp_norm"), summed, is_loose=is_loose), None
 
     stack = {name: weights[name] for name in FFN if name in weights}
+    if config.loose_norms:
+        last = jax.tree.map(lambda leaf: leaf[-1], stack)
+        stack = jax.tree.map(lambda leaf: leaf[:-1], stack)
     narrow, _ = jax.lax.scan(ffn, narrow, stack)
+    if config.loose_norms:
+        narrow, _ = ffn(narrow, last, is_loose=True)
     changed = layers.dropout(dense(weights["expand"], narrow), output_seed, config.dropout)
     if config.norm == "folded":
         hidden = hidden * weights["expand_norm"]["scale"][None, None]
     return norm(weights["expand_norm"], changed + hidden), hook_output
 
 
-def normalise(weights, x, config):
+def normalise(weights, x, config, is_loose=False):
     """Applies the norm of `config`: LayerNorm, or scale and shift alone ("NoNorm").
+
+    Args:
+      weights: scale and bias; None if the norm is folded.
+      x: [batch, length, channels].
+      config: `MobileBertConfig`.
+      is_loose: whether it is one of the norms that `config.loose_norms` changes.
 
     Returns `x` if `mobilebert.models.fold` has merged scale and shift into the dense layers.
     """
+    if config.norm == "layer" and is_loose and config.loose_norms:
+        return layers.layer_norm(weights, x, LOOSE)
     if config.norm == "layer":
         return layers.layer_norm(weights, x)
     if config.norm == "folded":

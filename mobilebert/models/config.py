@@ -64,6 +64,7 @@ class MobileBertConfig:
         True, "adds the next-sentence head and loss; needs data.rows = 'pairs'"
     )
     pad_id: int = 0  # of the store's vocabulary
+    loose_norms: bool = False  # the LayerNorms of `blocks.LOOSE` as Hugging Face has them
     dtype: str = option(
         "auto",
         "of activations; auto: bfloat16 on a TPU, and on a GPU of compute capability 8.0 or "

@@ -31,11 +31,12 @@ class Embeddings(nn.Module):
         table = table if config.norm == "folded" else WEIGHTS
         weights = layers.declare(self, table, **embeddings.initializers(config))
 
-        words = trigrams(weights["words"][tokens].astype(layers.compute_dtype(config)))
+        words = layers.look_up(weights["words"], tokens)
+        words = trigrams(words.astype(layers.compute_dtype(config)))
         summed = layers.dense(weights["trigram"], words, dims=2)
         summed = summed + weights["positions"][None, :length]
         summed = summed + embeddings.look_up_types(weights["types"], types)
-        hidden = blocks.normalise(weights.get("norm"), summed, config)
+        hidden = blocks.normalise(weights.get("norm"), summed, config, is_loose=True)
         hidden = hidden.astype(blocks.stream_dtype(config))
         return layers.dropout(hidden, dropout_seed, config.dropout), weights["words"]
 

@@ -64,8 +64,10 @@ class Encoder(nn.Module):
         def step(hidden, layer):
             weights, seeds, hook_input = layer
             hidden, hook_output = run_layer(weights, hidden, mask, seeds, hook_input)
+            hidden = layers.shard_batch(hidden)
             return hidden, (hidden, encoder.largest(hidden), hook_output)
 
+        hidden = layers.shard_batch(hidden)
         stacked_inputs = (weights, dropout_seeds, hook_inputs)
         hidden, (stacked, layer_max, hook_outputs) = jax.lax.scan(step, hidden, stacked_inputs)
         return hidden, stacked, layer_max, hook_outputs
@@ -101,9 +103,10 @@ def run_to(active, weights, hidden, mask, *, config, hook, hook_inputs=NO_MAPS):
 
     def step(hidden, layer):
         weights, is_below = layer
-        return iteration(weights, hidden, is_below), None
+        return layers.shard_batch(iteration(weights, hidden, is_below)), None
 
     is_below = jnp.arange(config.num_layers) < active
+    hidden = layers.shard_batch(hidden)
     hidden, _ = jax.lax.scan(step, hidden, (weights, is_below))
     pick = functools.partial(jax.lax.dynamic_index_in_dim, index=active, keepdims=False)
     last = encoder.apply_remat(_layer(config, hook), config.remat, prevent_cse=True)

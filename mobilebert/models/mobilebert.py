@@ -59,12 +59,12 @@ def with_hook(config: MobileBertConfig):
         if active is None:
             model = MobileBert(config)
             return model.apply({"params": params}, inputs, None, hook, hook_inputs)
-        mask = inputs["tokens"] != config.pad_id
-        layers, hook_outputs = encoder.run_to(
+        mask = layers.attention_mask(inputs, config)
+        output, hook_outputs = encoder.run_to(
             active, params["layers"], embeddings(params, inputs), mask,
             config=config, hook=hook, hook_inputs=hook_inputs,
         )  # fmt: skip
-        return {"layers": layers, "hook_outputs": hook_outputs}
+        return {"layers": output, "hook_outputs": hook_outputs}
 
     return run
 
@@ -91,7 +91,7 @@ class MobileBert(nn.Module):
         config, positions = self.config, inputs.get("positions")
         seeds = layers.dropout_seeds(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
         embeddings_seed, layer_seeds = (None, None) if key is None else (seeds[0], seeds[1:])
-        mask = inputs["tokens"] != config.pad_id
+        mask = layers.attention_mask(inputs, config)
 
         embeddings = Embeddings(config, name="embeddings")
         hidden, words = embeddings(inputs["tokens"], inputs["types"], embeddings_seed)
@@ -101,6 +101,7 @@ class MobileBert(nn.Module):
         )
 
         outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
+        outputs["mask"] = mask
         outputs["first_token"] = hidden[:, 0]
         if hook is not None:
             outputs["hook_outputs"] = hook_outputs

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sequence_plans import num_tokens
 
 from bertgrow.data.sequences import pairs, streams
 
@@ -22,7 +23,7 @@ def test_segments_are_ranges_of_one_document_and_fit(documents, seed):
     plan = pairs.pair(lengths, [len(d) for d in documents], length=32, seed=seed)
 
     assert len(plan) >= len(documents)
-    assert (plan.fill() <= 32).all() and (plan.size > 0).all()
+    assert (num_tokens(plan) <= 32).all() and (plan.size > 0).all()
     first, last = owner[plan.source], owner[plan.source + plan.size - 1]
     assert (first == last).all()
     first = first.reshape(-1, 2)
@@ -43,7 +44,7 @@ def test_one_document_in_ten_has_short_rows():
     plan = pairs.pair([5] * 200_000, [100] * 2000, length=128, seed=0)
     owner = plan.source[::2] // 500
     longest = np.zeros(2000)
-    np.maximum.at(longest, owner, plan.fill())
+    np.maximum.at(longest, owner, num_tokens(plan))
 
     # A target under 105 shows: no sequence of the document is longer than it by a sentence.
     short = (longest < 110).mean()
@@ -87,7 +88,7 @@ def test_padding_of_pairs_of_an_encyclopedia_is_that_of_bert(real_data, tmp_path
 
     def padding(length):
         plan = pairs.pair(store.train.sentences, counts, length=length, seed=0)
-        return 1 - plan.fill().mean() / length
+        return 1 - num_tokens(plan).mean() / length
 
     # About 8 and 23 % in BERT; articles differ in length, and one in ten draws a short target.
     assert padding(128) == pytest.approx(0.08, abs=0.02)

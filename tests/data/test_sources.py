@@ -84,10 +84,10 @@ def test_a_very_long_document_is_cut_at_a_line_end(tmp_path, monkeypatch):
 def test_a_document_that_is_not_utf8_is_told_with_its_line_and_left_out(tmp_path):
     path = tmp_path / "bad.txt"
     path.write_bytes(b"Good.\n\nAlso good\nbut \xff here.\n\nLast.\n")
-    told = []
+    warnings = []
 
-    assert documents(path, bad=told.append) == ["Good.", "Last."]
-    assert len(told) == 1 and f"{path}:4: " in told[0]
+    assert documents(path, bad=warnings.append) == ["Good.", "Last."]
+    assert len(warnings) == 1 and f"{path}:4: " in warnings[0]
 
 
 @pytest.mark.parametrize(

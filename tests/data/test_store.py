@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bertgrow.core.errors import InputError
-from bertgrow.data.corpus import store
+from bertgrow.data.corpus import metadata, store
 
 
 @pytest.fixture
@@ -85,9 +85,10 @@ def test_another_version_or_format_is_refused(copy, change, message):
 
 
 def test_a_vocabulary_that_does_not_match_is_told_with_both_hashes(copy):
-    tokens = (copy / "vocab.txt").read_text("utf-8").split("\n")
-    tokens[10], tokens[11] = tokens[11], tokens[10]  # the size stays
-    (copy / "vocab.txt").write_text("\n".join(tokens), "utf-8")
+    meta = json.loads((copy / "store.json").read_text())
+    meta["vocab"]["hash"] = "0" * 64
+    meta["checksum"] = metadata.checksum(meta)
+    (copy / "store.json").write_text(json.dumps(meta))
     opened = store.Store(copy)
 
     with pytest.raises(InputError, match="hash [0-9a-f]{12}, .* made with [0-9a-f]{12}"):

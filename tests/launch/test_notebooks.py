@@ -78,6 +78,7 @@ def test_a_notebook_trains_shows_its_report_and_continues(name, text_file, tmp_p
     assert "The session's time is over" in printed(first)
     assert "tokens in the vocabulary" not in printed(second)
     assert printed(second).count("finished at step") == 2
+    assert "[MASK]" in printed(second)
     for heading in ("Held-out loss", "Stages"):
         assert heading in page(second)
     assert page(second).count("&lt;svg") > 5

@@ -1,4 +1,7 @@
-"""Recipes of teacher and student that run in seconds: each strategy, a growing teacher."""
+"""Recipes of teacher and student that run in seconds.
+
+Each strategy, a growing teacher, and (`cached...`) a short run for tests of the teacher cache.
+"""
 
 from bertgrow.recipes.build import constant, linear, stages
 from mobilebert import recipe
@@ -22,6 +25,13 @@ def transfer(task, steps, learning_rate=3e-4):
     return dict(task=task, steps=steps, schedule=constant(learning_rate))
 
 
+CACHED_TEACHER = recipe.teacher(
+    **SIZES, steps=4, batch=8, body_width=16, ffn_width=32, schedule=constant(1e-2)
+)
+CACHED_STUDENT = (
+    dict(task="progressive", steps=8, length=16, schedule=constant(2e-2)),
+    dict(task="distill", steps=4),
+)
 STAGES = {
     "": (teacher(), transfer("progressive", 6), dict(task="distill", steps=6)),
     "teacher": (teacher(),),
@@ -40,6 +50,12 @@ STAGES = {
         *(transfer(name, 6) for name in ("progressive", "joint", "distill", "auxiliary")),
     ),
     "long": (teacher(60), transfer("progressive", 60), dict(task="distill", steps=60)),
+    "cached": (CACHED_TEACHER, *CACHED_STUDENT),
+    "cached_teacher": (CACHED_TEACHER,),
+    "cached_student": CACHED_STUDENT,
+    "cached_progressive": CACHED_STUDENT[:1],
+    "cached_joint": (dict(task="joint", steps=4),),
+    "cached_auxiliary": (dict(task="auxiliary", steps=4),),
 }
 
 
@@ -57,5 +73,9 @@ def get_config(variant=""):
         config.checkpoint.update(every=10, keep=2)
     if variant == "grow":
         config.eval.every = 40  # the end of each layer's phase
+    if variant.startswith("cached"):
+        config.seed, config.model.num_ffns = 0, 1
+        config.eval.every = config.checkpoint.every = 100
+        config.transfer.update(cache_dtype="float32", cache_top_k=400)
     config.stages = stages(*STAGES[variant])
     return config

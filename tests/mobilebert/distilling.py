@@ -12,11 +12,16 @@ from bertgrow.train.checkpoints import checkpoint
 RECIPE = Path(__file__).with_name("distillations.py")
 
 
-def distil(store, workdir, *options, variant="", command="distill"):
+def call(command, store, *options, variant=""):
+    """The exit code of a command on the recipe."""
+    name = f"{RECIPE}:{variant}".rstrip(":")
     return cli.main(
-        [command, "--config", f"{RECIPE}:{variant}".rstrip(":"), "--workdir", str(workdir)]
-        + [f"--config.data.store={store.folder}", *options]
+        [command, "--config", name, f"--config.data.store={store.folder}", *options]
     )
+
+
+def distil(store, workdir, *options, variant="", command="distill"):
+    return call(command, store, "--workdir", str(workdir), *options, variant=variant)
 
 
 def made(store, variant="", *options):
@@ -37,9 +42,18 @@ def certificate(workdir, name="0-1"):
     return json.loads((workdir / "growth" / f"{name}.json").read_text())
 
 
-def rows(workdir, split, stage):
-    metrics_rows = metrics.read(workdir / "metrics.jsonl")
-    return [row for row in metrics_rows if (row["split"], row["stage"]) == (split, stage)]
+def rows(workdir, split, stage=None):
+    """The metrics of a split, of one stage or of all."""
+    return [
+        row
+        for row in metrics.read(workdir / "metrics.jsonl")
+        if row["split"] == split and stage in (None, row["stage"])
+    ]
+
+
+def losses(workdir):
+    """The training loss of every step."""
+    return [row["loss"] for row in rows(workdir, "train")]
 
 
 def crash_at(monkeypatch, *steps):

@@ -46,12 +46,12 @@ def hugging_face(config, params):
     model = transformers.MobileBertForPreTraining(
         hf_mobilebert.sized(config, transformers)
     ).eval()
-    theirs = dict(model.named_parameters())
-    ends = np.cumsum([weight.numel() for weight in theirs.values()])
+    hf_params = dict(model.named_parameters())
+    ends = np.cumsum([weight.numel() for weight in hf_params.values()])
     # Numbers in the place of weights show where each of ours belongs.
     numbers = {
         name: np.arange(end - weight.numel(), end).reshape(weight.shape)
-        for (name, weight), end in zip(theirs.items(), ends, strict=True)
+        for (name, weight), end in zip(hf_params.items(), ends, strict=True)
     }
     places, flat = hf_mobilebert.params(numbers, config), np.zeros(ends[-1], np.float32)
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -60,7 +60,7 @@ def hugging_face(config, params):
             place = place[key.key]
         flat[place.ravel()] = np.asarray(leaf).ravel()
     with torch.no_grad():
-        for name, weight in theirs.items():
+        for name, weight in hf_params.items():
             weight.copy_(torch.tensor(flat[numbers[name]]))
     for module in model.modules():
         if isinstance(module, torch.nn.LayerNorm):
@@ -80,11 +80,11 @@ def batches(settings, store):
     return {"held out": held_out, "training": training}
 
 
-def passes(model, given, settings, vocab):
+def passes(model, dataset, settings, vocab):
     """Mean loss of the hidden tokens, and how many rows have a logit that is not finite."""
-    loss, count, lost = 0.0, 0.0, 0
+    loss, count, infinite = 0.0, 0.0, 0
     max_predictions = settings.masking.num_predictions(settings.stages[-1].length)
-    for batch in given:
+    for batch in dataset:
         tokens, positions, targets, weights = masking.mask_tokens(
             batch["tokens"], batch["ids"],
             keys.derive(jax.random.key(settings.seed), keys.Purpose.MASKS),
@@ -103,20 +103,22 @@ def passes(model, given, settings, vocab):
         picked = torch.arange(len(tokens))[:, None], positions.long(), targets.long()
         loss -= float((logits.log_softmax(dim=-1)[picked] * weights).sum())
         count += float(weights.sum())
-        lost += int((~torch.isfinite(logits)).any(dim=-1).any(dim=-1).sum())
-    return loss / count, lost
+        infinite += int((~torch.isfinite(logits)).any(dim=-1).any(dim=-1).sum())
+    return loss / count, infinite
 
 
 def main():
     for folder in sys.argv[1:]:
         settings, store, params = trained(folder)
         model = hugging_face(settings.stages[-1].model, params)
-        for name, given in batches(settings, store).items():
+        for name, dataset in batches(settings, store).items():
             for dtype in (torch.float32, torch.float16):
-                loss, lost = passes(
-                    copy.deepcopy(model).to(dtype), given, settings, store.vocab
+                loss, infinite = passes(
+                    copy.deepcopy(model).to(dtype), dataset, settings, store.vocab
                 )
-                print(f"{folder}  {name}  {dtype}  loss {loss:.3f}  not finite {lost}/{ROWS}")
+                print(
+                    f"{folder}  {name}  {dtype}  loss {loss:.3f}  not finite {infinite}/{ROWS}"
+                )
 
 
 if __name__ == "__main__":

@@ -100,24 +100,24 @@ def params(state, config):
 
 def _layer(state, config, index):
     prefix, heads = PREFIX.format(index), config.num_heads
-    found = {
+    outputs = {
         part: _either(state, prefix + name)
         for part, name in PARTS.items()
         if f"{prefix}{name}.weight" in state
     }
     for part in ("query", "key", "value"):
-        found[part] = {
+        outputs[part] = {
             leaf: weight.reshape(*weight.shape[:-1], heads, -1)
-            for leaf, weight in found[part].items()
+            for leaf, weight in outputs[part].items()
         }
-    kernel = found["out"]["kernel"]
-    found["out"]["kernel"] = kernel.reshape(heads, -1, kernel.shape[-1])
+    kernel = outputs["out"]["kernel"]
+    outputs["out"]["kernel"] = kernel.reshape(heads, -1, kernel.shape[-1])
     places = [*(f"{prefix}ffn.{i}." for i in range(config.num_ffns - 1)), prefix]
     ffns = [
         {part: _either(state, place + name) for part, name in STACKED.items()}
         for place in places
     ]
-    return found | _stack(ffns)
+    return outputs | _stack(ffns)
 
 
 def _stack(trees):

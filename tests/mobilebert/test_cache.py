@@ -2,15 +2,23 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import damage
+import distilling
 import numpy as np
 import pytest
-from taught_runs import call, distil, losses
+from distilling import call, losses
+from hypothesis import given
 
 from bertgrow.data.sequences import streams
 from bertgrow.teacher_cache import cache as caches
 from bertgrow.teacher_cache import entries
 from bertgrow.train.checkpoints import disk
+
+
+def distil(store, workdir, *options, variant="cached"):
+    return distilling.distil(store, workdir, *options, variant=variant)
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +114,13 @@ def test_a_cache_beyond_the_free_disk_is_refused_before_anything_is_written(
 
     message = capsys.readouterr().err
     assert code == 2
-    assert "targets of the teacher need 0.10 GB" in message and "has 0.02 GB" in message
+    assert "targets of the teacher need 96.9 MB" in message and "has 20 MB" in message
     assert not (tmp_path / "cache").exists()
 
 
 def test_files_without_an_entry_in_cache_json_are_refused(tmp_path):
     """Without `cache.json` the teacher of the files is unknown."""
-    cache = caches.Cache(
-        tmp_path, "0-joint", layout=None, start=0, first=0, batch=1, slices=1, store="s",
-        recipe={},
-    )  # fmt: skip
+    cache = one_stage(tmp_path)
     caches.check(cache, teacher="t")
     cache.folder.mkdir()
     (cache.folder / "000-00000.array_record").touch()
@@ -127,7 +132,7 @@ def test_files_without_an_entry_in_cache_json_are_refused(tmp_path):
 def test_a_cache_for_a_recipe_without_a_teacher_is_refused(store, tmp_path, capsys):
     options = ["--cache", str(tmp_path / "cache")]
 
-    assert distil(store, tmp_path / "workdir", *options, variant="teacher") == 2
+    assert distil(store, tmp_path / "workdir", *options, variant="cached_teacher") == 2
     assert "no stage of the recipe has a teacher" in capsys.readouterr().err
 
 
@@ -137,7 +142,7 @@ def test_the_plan_counts_the_bytes_that_are_written(store, cached, capsys, monke
     options = ["--config.data.vocab_size=400", "--device", "v5e", "--json"]
     capsys.readouterr()
 
-    assert call("plan", store, *options) == 0
+    assert call("plan", store, *options, variant="cached") == 0
 
     plan = json.loads(capsys.readouterr().out)
     written = [path.stat().st_size for path in cached.glob("cache/*/*.array_record")]
@@ -182,3 +187,31 @@ def test_rows_and_masks_repeat_after_so_many_epochs(store):
     for name in first:
         np.testing.assert_array_equal(later[name], first[name])
     assert (other["tokens"] != first["tokens"]).any()
+
+
+def one_stage(root):
+    return caches.Cache(
+        root, "0-joint", layout=None, start=0, first=0, batch=1, slices=1, store="s", recipe={}
+    )
+
+
+IDENTITIES = {"0-joint": one_stage(Path("cache")).identity("t")}
+
+
+@given(damage.of(json.dumps(IDENTITIES, indent=2) + "\n"))
+def test_a_damaged_cache_json_is_one_line_or_says_the_same(tmp_path_factory, content):
+    cache = one_stage(tmp_path_factory.mktemp("cache"))
+    (cache.root / "cache.json").write_bytes(content)
+    (cache.folder).mkdir()
+    (cache.folder / "000-00000.array_record").touch()
+
+    try:
+        caches.check(cache, teacher="t")
+    except entries.InputError as error:
+        assert "\n" not in str(error)
+    else:
+        identity = caches.read(cache.root)[cache.name]
+        compared = ("teacher", "store", "recipe")
+        assert [identity[name] for name in compared] == [
+            IDENTITIES[cache.name][name] for name in compared
+        ]

@@ -2,7 +2,7 @@
 
 import processes
 import pytest
-from taught_runs import RECIPE
+from distilling import RECIPE
 
 from bertgrow.train import metrics
 
@@ -17,13 +17,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def launch(store, taught_by, tmp_path_factory):
+def launch(store, taught_by):
     """Starts a student in a process of its own."""
     start = processes.launcher(
-        "distill", f"{RECIPE}:student", store=store, program=("-c", PROGRAM),
-        compiled=tmp_path_factory.mktemp("compiled"),
-        JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # which compiles sooner
-    )  # fmt: skip
+        "distill", f"{RECIPE}:cached_student", store=store, program=("-c", PROGRAM)
+    )
     steps = [f"--config.stages[{stage}].steps={STEPS}" for stage in (0, 1)]
 
     def student(workdir, cache, *options):

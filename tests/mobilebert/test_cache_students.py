@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from taught_runs import RECIPE, distil, losses, rows
+from distilling import RECIPE, distil, losses, rows
 
 from bertgrow.data.corpus import prepare, shards
 from bertgrow.recipes import load, resolve
@@ -27,7 +27,7 @@ def few(store, text_file, tmp_path_factory):
         )
 
 
-def live_and_cached(store, folder, *options, variant="student"):
+def live_and_cached(store, folder, *options, variant="cached_student"):
     """The working directories of both runs; the cache is in `folder / "cache"`."""
     cache = ["--cache", str(folder / "cache")]
     for name, extra in (("live", []), ("cached", cache)):
@@ -38,8 +38,8 @@ def live_and_cached(store, folder, *options, variant="student"):
 @pytest.mark.parametrize(
     "variant, options",
     [
-        ("joint", []),
-        ("auxiliary", ["--config.accumulate=2", "--config.batch=16"]),
+        ("cached_joint", []),
+        ("cached_auxiliary", ["--config.accumulate=2", "--config.batch=16"]),
     ],
 )
 def test_other_strategies_and_slices_of_a_batch_learn_the_same(
@@ -53,7 +53,7 @@ def test_other_strategies_and_slices_of_a_batch_learn_the_same(
 def test_a_phase_longer_than_its_epochs_reads_its_entries_again(few, taught_by, tmp_path):
     options = ["--config.data.mask_epochs=2", "--config.stages[0].steps=18", taught_by]
 
-    live, cached = live_and_cached(few, tmp_path, *options, variant="progressive")
+    live, cached = live_and_cached(few, tmp_path, *options, variant="cached_progressive")
 
     np.testing.assert_allclose(losses(cached), losses(live), rtol=1e-5)
     layout = made(few, tmp_path / "cache", *options).layout
@@ -61,8 +61,8 @@ def test_a_phase_longer_than_its_epochs_reads_its_entries_again(few, taught_by, 
 
 
 def made(store, folder, *options):
-    """The `Cache` of the first stage of `:progressive`."""
-    recipe = load.read(f"{RECIPE}:progressive", list(options))
+    """The `Cache` of the first stage of `:cached_progressive`."""
+    recipe = load.read(f"{RECIPE}:cached_progressive", list(options))
     settings = resolve.resolve(recipe, vocab=store.vocab)
     return job.make(settings, [store], cached_in=folder).caches[0]
 
@@ -125,7 +125,7 @@ def test_another_student_of_a_complete_cache_does_not_ask_the_teacher(
     monkeypatch.setattr(journal.Journal, "take", looking)
     options = [taught_by, *DEFAULTS, "--cache", str(cache)]
 
-    assert distil(store, tmp_path, *options, variant="student") == 0
+    assert distil(store, tmp_path, *options, variant="cached_student") == 0
 
     assert losses(tmp_path) == losses(default / "cached")
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == written

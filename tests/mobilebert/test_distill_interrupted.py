@@ -22,10 +22,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
-def launch(store, tmp_path_factory):
+def launch(store):
     """Starts `bertgrow distill` in a process of its own."""
-    compiled = tmp_path_factory.mktemp("compiled")
-    return processes.launcher("distill", RECIPE, store=store, compiled=compiled)
+    return processes.launcher("distill", RECIPE, store=store)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def plan():
 
 
 def test_a_run_of_teacher_and_student_is_compared_with_no_plain_recipe(plan):
-    words = " ".join([*table.findings(plan), *plan["assumptions"]])
+    words = " ".join([*table.summary(plan), *plan["assumptions"]])
 
     assert "plain" not in plan and "speed-up" not in words
     assert "change of task 0-1: masked_lm to progressive" in words
@@ -53,7 +53,7 @@ def test_the_plan_says_by_seconds_whether_caching_or_recomputing_is_cheaper(plan
     maps, labels = 2 * (512 * 512 + 4 * 512 * 512), (2 + 2) * 76 * 64
     costs = [row["cache"] for row in plan["stages"][1:]]
 
-    lines = list(cache_cost.findings(plan))
+    lines = list(cache_cost.summary(plan))
 
     assert [cost["entry_bytes"] for cost in costs] == [maps, labels]
     # 325 GFLOP a row forward at 256 x 79 TFLOP/s; in the phases 25 / 48 of the blocks.
@@ -97,5 +97,5 @@ def test_a_plan_is_told_before_a_cache_is_refused_and_asks_for_a_device(
     assert code == 2
     assert "--cache would take 0.489 GB (stage 1 421 MB, stage 2 67.9 MB)" in printed.out
     assert "whether caching or recomputing is cheaper depends on the device: add" in printed.out
-    assert "targets of the teacher need 0.49 GB" in printed.err and "has 0.00 GB" in printed.err
+    assert "targets of the teacher need 489 MB" in printed.err and "has 1 MB" in printed.err
     assert printed.err.count("\n") == 1

@@ -61,8 +61,8 @@ def test_encoders_cost_what_matrix_products_cost(preset, gigaflops):
 
     parts = [flops.forward(config, length, 20) for length in (128, 384, 512)]
 
-    found = [(each["embeddings"] + each["layers"]) / 1e9 for each in parts]
-    np.testing.assert_allclose(found, gigaflops, rtol=0.001)  # as rounded there
+    actual = [(each["embeddings"] + each["layers"]) / 1e9 for each in parts]
+    np.testing.assert_allclose(actual, gigaflops, rtol=0.001)  # as rounded there
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -93,9 +93,9 @@ def test_axis_names_and_sizes_agree_with_the_parameters(form):
     config = small.form(form)
     net, params = small.built(config)
 
-    found = tree.sizes(params, net.axes)
+    actual = tree.sizes(params, net.axes)
 
-    assert found == mobilebert.sizes(config) | {"classes": 2}
+    assert actual == mobilebert.sizes(config) | {"classes": 2}
 
 
 @pytest.mark.parametrize("form", ["student", "tiny", "teacher"])
@@ -146,10 +146,10 @@ def test_attention_on_the_input_is_that_on_a_shared_bottleneck_that_changes_noth
     shared = kept | {"shared": through, "shared_norm": same}
     expected = net.apply({**params, "layers": shared}, inputs)
     straight = network(small.config(**sizes, attention_input="input"))
-    found = jax.jit(straight.apply)({**params, "layers": kept}, inputs)
+    actual = jax.jit(straight.apply)({**params, "layers": kept}, inputs)
 
     for name in ("hidden", "mlm_logits"):
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(actual[name], expected[name], rtol=1e-5, atol=1e-5)
 
 
 def test_the_word_before_padding_sees_that_padding_follows():
@@ -233,9 +233,13 @@ def test_recomputing_changes_nothing(remat):
 
     kept, again = gradients("none"), gradients(remat)
 
-    # Another fusion of the same float32 operations.
+    # Another fusion of the same float32 operations. Gradients of key biases are sums that
+    # cancel to zero, so the tolerance of a leaf is relative to the largest gradient of all.
+    largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(kept))
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(a).max()), kept, again
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6 * largest),
+        kept,
+        again,
     )
 
 

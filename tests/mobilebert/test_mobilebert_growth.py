@@ -72,8 +72,8 @@ def test_gradients_of_stacked_ffns_grow_by_the_dual():
     expected, _ = growth.gradients(gradients(old, params), net.axes)
 
     # Twice as many terms in each sum; the gradients reach 10.
-    near = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
-    jax.tree.map(near, gradients(new, grown), expected)
+    assert_near = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+    jax.tree.map(assert_near, gradients(new, grown), expected)
 
 
 @pytest.mark.parametrize(

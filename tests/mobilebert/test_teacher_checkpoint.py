@@ -87,7 +87,8 @@ def test_a_missing_or_changed_checkpoint_ends_a_later_start(
     store, teacher, tmp_path, capsys, which, message
 ):
     (tmp_path / "checkpoints" / "checksums").mkdir(parents=True)
-    config = dict(lent={str(teacher): which}, recipe={}, stages=[], store={})
+    stages = [dict(name="0", start=0, end=1, flops_per_step=1.0)]
+    config = dict(lent={str(teacher): which}, recipe={}, stages=stages, store=dict(hash="a"))
     (tmp_path / "config.json").write_text(json.dumps(config))
 
     option = f"--config.transfer.teacher={teacher}"

@@ -188,7 +188,7 @@ def test_each_store_of_a_mixture_is_read_by_its_weight():
     store_epochs.add(plan, stores, [1, 3])
 
     assert [row["epochs"] for row in plan["stores"]] == [2.5, 15]
-    assert list(store_epochs.findings(plan)) == [
+    assert list(store_epochs.summary(plan)) == [
         "at most 2.5 epochs of s100, which has 100 training tokens",
         "at most 15 epochs of s50, which has 50 training tokens",
     ]
@@ -222,7 +222,7 @@ def test_a_t4_is_planned_in_float32():
     device = hardware.TABLE["t4"]
 
     assert (device.peak, device.dtype) == (8.1e12, "float32")
-    assert "config.model.dtype=float32" in device.source
+    assert "dtype 'auto' is float32" in device.source
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,14 @@ def stages(request):
     child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     assert child.returncode == 0, child.stderr[-4000:]
-    found = [json.loads(line) for line in child.stdout.splitlines()]
-    for stage in found:
+    stages = [json.loads(line) for line in child.stdout.splitlines()]
+    for stage in stages:
         print(
             f"mesh {request.param}, stage {stage['stage']}: {stage['total'] / 2**30:.2f} GiB a "
             f"chip ({stage['arguments'] / 2**30:.2f} of arguments, "
             f"{stage['temporary'] / 2**30:.2f} temporary), {stage['seconds']:.0f} s"
         )
-    return found
+    return stages
 
 
 def test_every_stage_fits_on_its_chips(stages):

@@ -98,12 +98,12 @@ def test_runs_outside_of_the_results_are_named_as_they_were_given(
 ):
     monkeypatch.chdir(tmp_path)
 
-    given = ["full-seed0", "results/../fast-seed0"]
+    folders = ["full-seed0", "results/../fast-seed0"]
     (tmp_path / "results").mkdir()
-    assert cli.main(["compare", *given, "--workdir", "results/of/today", "--json"]) == 0
+    assert cli.main(["compare", *folders, "--workdir", "results/of/today", "--json"]) == 0
 
     printed = json.loads(capsys.readouterr().out)
-    assert [run["folder"] for arm in printed["arms"] for run in arm["runs"]] == given
+    assert [run["folder"] for arm in printed["arms"] for run in arm["runs"]] == folders
 
 
 def test_the_page_and_the_picture_stand_alone(tmp_path):
@@ -152,7 +152,7 @@ def test_runs_that_have_only_begun_can_be_compared(tmp_path):
         ([], "give --arms to train, or working directories"),
         (["RUN", "--seeds", "2"], "give --arms to train, or working directories"),
         (["RUN", "--config.seed=1"], "goes with --arms only"),
-        (["/nowhere"], "is not a working directory"),
+        (["/nowhere"], "is no working directory"),
         (["RUN", "--baseline", "RUM"], "expected one of RUN; did you mean RUN?"),
         (
             ["--arms", "a=x.py", "full=x.py", "--workdir", "W", "--baseline", "ful"],

@@ -27,11 +27,11 @@ def run(**figures):
 
 
 def test_a_figure_of_lists_has_a_line_a_layer_between_two_colours():
-    given = run(transfer_hidden=[0.5, 0.05, 0.005])
+    a_run = run(transfer_hidden=[0.5, 0.05, 0.005])
 
-    (chart,) = layers.charts(given)
+    (chart,) = layers.charts(a_run)
 
-    assert layers.figures(given) == ["transfer_hidden"]
+    assert layers.figures(a_run) == ["transfer_hidden"]
     shades = re.findall(r'class="line run0" style="--run: color-mix\(.*? (\d+)%', chart)
     assert shades == ["0", "50", "100"]
     assert "layer 3, step 20: 0.005" in chart

@@ -8,25 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from small_runs import RECIPE, pretrain
 
 from bertgrow import cli
 from bertgrow.train import metrics
-
-RECIPE = str(Path(__file__).resolve().parents[1].joinpath("small_recipe.py"))
-
-
-def pretrain(store, workdir, *overrides, variant=":"):
-    return cli.main(
-        ["pretrain", "--config", RECIPE + variant.rstrip(":"), "--workdir", str(workdir)]
-        + [f"--config.data.store={store.folder}", *overrides]
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(store, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "grown"
-    assert pretrain(store, workdir) == 0
-    return workdir
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +120,7 @@ def test_extend_lengthens_the_last_stage_and_remat_may_change_from_there(plain, 
         ("--config.model.vocab_size=9", "the store's vocabulary has 400"),
         ("--config.stages[1].num_layers=0", "num_layers"),
         ("--config.stages[0].num_layers=3", "layers shrink from 3 to 2"),
-        ("--config.length=64", "above max_length 32"),
+        ("--config.length=64", "above the position table of 32 positions"),
         ("--config.stages[2].ffn_share=3", "ffn_share 3 does not divide ffn_width 32"),
         ("--config.batch=7", "batch of 7 sequences"),
         ("--config.batch=65536", "fewer than a batch of 65536"),
@@ -175,7 +160,7 @@ def test_a_corrupt_config_json_is_one_line(finished, store, capsys):
     assert pretrain(store, finished) == 2
 
     path.write_text(text)
-    assert "config.json cannot be read" in capsys.readouterr().err
+    assert "config.json is damaged" in capsys.readouterr().err
 
 
 def test_a_workdir_that_cannot_be_made_is_one_line(store, tmp_path, capsys):

@@ -17,8 +17,10 @@ def test_growth_that_takes_its_time_runs_from_end_to_end(store, tmp_path):
     assert cli.main([*command, f"--config.data.store={store.folder}"]) == 0
 
     growth = {p.stem: json.loads(p.read_text()) for p in (tmp_path / "run/growth").iterdir()}
-    told = {name: [row["operator"] for row in each["rows"]] for name, each in growth.items()}
-    assert told == {"0-1": ["mslt"], "1-2": ["msg"], "2-3": ["ligo"], "3-4": ["ligo"]}
+    operators = {
+        name: [row["operator"] for row in each["rows"]] for name, each in growth.items()
+    }
+    assert operators == {"0-1": ["mslt"], "1-2": ["msg"], "2-3": ["ligo"], "3-4": ["ligo"]}
     assert growth["1-2"]["rows"][0]["holds"] is True
     rows = metrics.read(tmp_path / "run/metrics.jsonl")
     losses = {(r["step"], r["stage"]): r["mask_loss"] for r in rows if r["split"] == "eval"}

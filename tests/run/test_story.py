@@ -1,6 +1,5 @@
 """Tests of training a recipe in this process: devices, micro-batches, README example."""
 
-import re
 from pathlib import Path
 
 import jax
@@ -48,12 +47,3 @@ def test_one_device_equals_micro_batches_on_eight(store, on_one_device):
 
     # Sums over shards and slices add the same numbers in another order.
     np.testing.assert_allclose(on_eight, on_one_device, rtol=1e-5)
-
-
-def test_the_notebook_example_of_the_readme_runs(store, monkeypatch, capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    monkeypatch.chdir(ROOT)
-
-    exec(example.replace('"STORE"', repr(str(store.folder))).replace("until=20", "until=2"), {})
-
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]

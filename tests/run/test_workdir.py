@@ -147,7 +147,7 @@ def test_a_run_of_the_same_random_keys_has_no_change(tmp_path):
 def test_a_config_json_of_no_run_is_refused_in_one_line(begun, text):
     (begun / "config.json").write_text(text)
 
-    with pytest.raises(errors.InputError, match="is no working directory") as refused:
+    with pytest.raises(errors.InputError, match="config.json is damaged: ") as refused:
         workdir.open_for(begun, summary())
 
     assert "\n" not in str(refused.value)

@@ -1,30 +1,9 @@
-"""One compilation cache of the session and its child processes; a state and checkpoints."""
+"""A state of the toy task, and checkpoints of it."""
 
-import os
-
-import jax
 import pytest
 import toy_task
 
 from bertgrow.train.checkpoints import checkpoint
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("xla"))
-    settings = {
-        "jax_compilation_cache_dir": folder,
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-        os.environ[name.upper()] = str(value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-        os.environ.pop(name.upper())
 
 
 @pytest.fixture(scope="module")

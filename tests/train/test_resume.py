@@ -113,4 +113,5 @@ def test_leaving_without_close_never_exits_0_with_a_lost_save(tmp_path):
     code, output = finish(child(tmp_path, 2, leave=1))
 
     kept = checkpoint.Checkpoints(tmp_path / "checkpoints").latest()
+    assert "step 2" in output
     assert code != 0 or kept == 2, output

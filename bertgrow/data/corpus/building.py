@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import types
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +14,10 @@ import numpy as np
 
 from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
-from bertgrow.data.corpus import progress, shards, store
+from bertgrow.data.corpus import metadata, progress, shards
 
 UNFINISHED = "unfinished"
+WORK_VERSION = 2  # of the files in a working folder
 
 
 @contextlib.contextmanager
@@ -41,8 +43,14 @@ def lock(output):
 
 def work_folder(output, made_from):
     """Returns the working folder of this store; deletes working folders of other stores."""
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    content = json.dumps([WORK_VERSION, made_from], sort_keys=True)
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
     work = output / UNFINISHED / key
+    others = sorted(path.name for path in output.iterdir())
+    if others and UNFINISHED not in others:
+        raise InputError(
+            f"--output {output} contains other files, such as {others[0]}; give a new folder"
+        )
     if work.exists():
         progress.log(f"continuing the unfinished store in {output}")
     elif work.parent.exists():
@@ -60,8 +68,8 @@ def write(work, run, plan, paths, tokenizer):
     (built / tokenizer.file_name).write_bytes(tokenizer.content)
     size = tokenizer.vocab.size
     return {
-        "format": store.FORMAT,
-        "version": store.VERSION,
+        "format": metadata.FORMAT,
+        "version": metadata.VERSION,
         "vocab": {
             "file": tokenizer.file_name,
             "kind": tokenizer.kind,
@@ -73,8 +81,8 @@ def write(work, run, plan, paths, tokenizer):
             split: _write_split(built, split, run, shard_places, paths, size)
             for split, shard_places in plan.shards.items()
         },
-        "words": plan.words,
-        "left_out": {"duplicates": plan.duplicates, "without_tokens": plan.empty},
+        "words": plan.counts.words,
+        "left_out": {"duplicates": plan.duplicates, "without_tokens": plan.counts.empty},
     }
 
 
@@ -94,7 +102,9 @@ def _write_split(built, split, run, shard_places, paths, size):
         "unigrams": np.sum(unigrams, axis=0),
     }
     for name, array in index.items():
-        np.save(built / f"{split}.{name}.npy", array)
+        with open(built / f"{split}.{name}.npy", "wb") as file:
+            # Given the file itself, NumPy reports a full disk without an error number.
+            np.save(types.SimpleNamespace(write=file.write), array)
     return {
         "documents": len(index["documents"]) - 1,
         "sentences": len(index["sentences"]),
@@ -119,15 +129,18 @@ def _write_shard(task):
 
 def finish(output, work, meta):
     """Moves the files into `output`, writes store.json last, and removes the working folder."""
-    for pattern in ("vocab.*", *(f"{split}[.-]*" for split in shards.SPLITS)):
-        for path in output.glob(pattern):
+    indexes = [f"{split}.*.npy" for split in shards.SPLITS]
+    records = [f"{split}-*-of-*.array_record" for split in shards.SPLITS]
+    for pattern in ("vocab.txt", "vocab.model", *indexes, *records):
+        for path in output.glob(pattern):  # of an earlier call that ended in this function
             path.unlink()
     built = work / "store"
     meta["files"] = {
-        path.name: {"bytes": path.stat().st_size, "sha256": store.file_digest(path)}
+        path.name: {"bytes": path.stat().st_size, "sha256": system_files.sha256(path)}
         for path in sorted(built.iterdir())
     }
-    meta["hash"] = store.content_hash(meta["files"])
+    meta["hash"] = metadata.content_hash(meta["files"])
+    meta["checksum"] = metadata.checksum(meta)
     for name in meta["files"]:
         system_files.sync(built / name)
         (built / name).rename(output / name)

@@ -1,14 +1,25 @@
 """Tokenises chunks of documents into parts on disk, the first half of `bertgrow prepare`."""
 
 import hashlib
-import shutil
-from pathlib import Path
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
 
+from bertgrow.core.errors import InputError
+
 DIGEST = np.dtype([("place", "<u8"), ("side", "<u8")])  # 128 bits of a document's hash
+LONG_LINE = 2**16  # characters; a longer line is no sentence or paragraph
 ENCODE_AT_ONCE = 512  # sentences; the tokenizer's result objects are far larger than the ids
+
+
+class Counts(NamedTuple):
+    """Sums over documents; an int64 [4] in a part."""
+
+    words: int
+    empty: int  # documents without tokens
+    characters: int
+    in_long_lines: int  # characters in lines of more than `LONG_LINE`
 
 
 class Part(NamedTuple):
@@ -18,7 +29,7 @@ class Part(NamedTuple):
     sentences: np.ndarray  # int32 [documents], number of sentences in each
     lengths: np.ndarray  # int32 [all sentences], number of tokens in each
     tokens: np.ndarray  # uint16 or uint32 [all tokens]
-    counts: np.ndarray  # int64 [2]: words, documents without tokens
+    counts: np.ndarray  # int64 [4], `Counts`
 
 
 def digest(text):
@@ -44,13 +55,19 @@ def tokenise(texts, tokenizer, language):
     owner = np.repeat(np.arange(len(split)), [len(document) for document in split])
     owner = owner[lengths > 0]  # a sentence of control characters has no token
     counts = np.bincount(owner, minlength=len(split)).astype(np.int32)
-    words = sum(len(text.split()) for _, text in documents)
+    lines = [len(line) for _, text in documents for line in text.split("\n")]
+    total = Counts(
+        words=sum(len(text.split()) for _, text in documents),
+        empty=int((counts == 0).sum()),
+        characters=sum(lines),
+        in_long_lines=sum(size for size in lines if size > LONG_LINE),
+    )
     return Part(
         digests=np.array([d for d, _ in documents], DIGEST)[counts > 0],
         sentences=counts[counts > 0],
         lengths=lengths[lengths > 0],
         tokens=ids.astype(id_type(tokenizer.vocab.size)),
-        counts=np.array([words, int((counts == 0).sum())]),
+        counts=np.array(total),
     )
 
 
@@ -60,18 +77,23 @@ def id_type(size):
 
 
 def write(part, path):
-    """Writes a part atomically: the folder exists only once the part is complete."""
+    """Writes a part atomically: the file exists only once the part is complete."""
+    path.parent.mkdir(exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    for name, array in part._asdict().items():
-        np.save(unfinished / f"{name}.npy", array)
+    with open(unfinished, "wb") as file:
+        np.savez(file, **part._asdict())  # a zip archive: it has checksums
     unfinished.rename(path)
 
 
 def read(path):
-    """Reads the part in a folder."""
-    return Part(**{name: np.load(Path(path) / f"{name}.npy") for name in Part._fields})
+    """Reads a part; InputError if it is damaged."""
+    try:
+        with np.load(path) as arrays:
+            return Part(**arrays)
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is damaged: {error}; remove it and run the same command again"
+        ) from None
 
 
 def _encode(sentences, tokenizer):

@@ -1,16 +1,18 @@
-"""Trains a vocabulary and builds a token store from text."""
+"""Builds a token store from text, in parts that an interrupted run reuses."""
 
 import contextlib
-import errno
 import time
+from collections.abc import Callable
 from concurrent.futures import process
 from pathlib import Path
 from typing import NamedTuple
 
+from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.data import workers as processes
 from bertgrow.data.corpus import (
     building,
+    checks,
     chunks,
     progress,
     shards,
@@ -22,65 +24,6 @@ from bertgrow.data.corpus import (
 
 SAMPLE_PER_TOKEN = 2048  # characters of training text per token of the vocabulary ...
 SAMPLE_LIMIT = 2**24  # ... up to this limit: training needs about 50 bytes per character
-
-EPILOG = """example:
-  bertgrow prepare --input 'wiki/*.txt.xz' --vocab vocab.txt --output stores/wiki
-  bertgrow prepare --vocab-size 2000 --output stores/docs     # the default corpus
-
-formats: .txt has one paragraph or sentence per line and a blank line between documents;
-.jsonl and .parquet have a field "text"; each may end in .gz, .xz or .zst."""
-
-
-def add_arguments(parser):
-    add = parser.add_argument
-    add("--input", nargs="+", default=["docs"], metavar="PATH",
-        help="files, globs, tfds:NAME[:split], or docs: the documentation of the installed "
-        "Python packages (default: docs)")  # fmt: skip
-    add("--output", required=True, metavar="FOLDER", help="folder of the token store")
-    add(
-        "--vocab",
-        metavar="FILE",
-        help="vocabulary to use: vocab.txt (WordPiece) or a SentencePiece .model",
-    )
-    add("--vocab-size", type=int, default=8000, metavar="N",
-        help="size of the vocabulary to train if --vocab is not given "
-        "(default: %(default)s)")  # fmt: skip
-    add("--vocab-kind", choices=vocabulary_training.KINDS, default="unigram",
-        help="method of training the vocabulary (default: %(default)s)")  # fmt: skip
-    add("--cased", action="store_true", help="keep upper case and accents in the vocabulary")
-    add("--held-out", type=float, default=0.01, metavar="FRACTION",
-        help="fraction of the documents to hold out for evaluation; more if the smoke recipes "
-        "need more (default: %(default)s)")  # fmt: skip
-    add(
-        "--language",
-        default="en",
-        help="language of the sentence splitter (default: %(default)s)",
-    )
-    add("--on-bad-bytes", choices=("stop", "skip"), default="stop",
-        help="what to do with a document that is not UTF-8: stop, or skip and count it "
-        "(default: %(default)s)")  # fmt: skip
-    add(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="number of worker processes (default: one per core)",
-    )
-
-
-def main(args):
-    prepare(
-        args.input,
-        args.output,
-        vocab=args.vocab,
-        vocab_size=args.vocab_size,
-        vocab_kind=args.vocab_kind,
-        cased=args.cased,
-        held_out=args.held_out,
-        language=args.language,
-        on_bad_bytes=args.on_bad_bytes,
-        workers=args.workers,
-    )
-    return 0
 
 
 def prepare(
@@ -94,25 +37,30 @@ def prepare(
     held_out=0.01,
     language="en",
     on_bad_bytes="stop",
+    strict=False,
     workers=None,
+    on_saved=lambda: None,
 ):
     """Builds the token store in `output` and opens it.
 
     A finished store of the same inputs and options is opened, and not built again. The
     arguments are the flags of `bertgrow prepare`. A repeated call continues an interrupted
-    one and reuses its finished parts.
+    one and reuses its finished parts; `on_saved` is called, perhaps more than once, when
+    there are some.
     """
     begin = time.monotonic()
-    if not 0 < held_out < 1:
-        raise InputError(f"--held-out {held_out}: expected a fraction between 0 and 1")
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers {workers}: expected at least 1")
+    _check_numbers(held_out, workers)
     output = Path(output)
-    tokenizer = vocabulary.load(vocab, cased=cased) if vocab else None
+    warn = checks.Warnings(strict)
+    checks.check_language(language, warn)
+    tokenizer, training = None, dict(size=vocab_size, kind=vocab_kind)
+    if vocab:
+        tokenizer = vocabulary.load(vocab, cased=cased)
+        checks.check_vocabulary(tokenizer, f"--vocab {vocab}", warn)
+    else:
+        vocabulary_training.check_options(vocab_size, vocab_kind)
     texts = sources.find([inputs] if isinstance(inputs, str) else inputs)
-    options = {"size": vocab_size, "kind": vocab_kind}
-    if tokenizer:
-        options = {"vocab": tokenizer.hash}
+    options = {"vocab": tokenizer.hash} if tokenizer else training
     made_from = {
         "options": {**options, "cased": cased, "held_out": held_out, "language": language,
                     "on_bad_bytes": on_bad_bytes},
@@ -120,20 +68,36 @@ def prepare(
     }  # fmt: skip
     with _errors_reported(output), building.lock(output):
         if (output / "store.json").exists():
-            return _existing(output, made_from)
+            return _existing(output, made_from, warn)
         work = building.work_folder(output, made_from)
-        job = _Job(work, texts, language, on_bad_bytes)
+        job = _Job(work, texts, language, on_bad_bytes, on_saved)
         with processes.pool(workers or processes.cores()) as run:
-            tokenizer = tokenizer or _trained(job, run, vocab_size, vocab_kind, cased)
-            paths, skipped, characters = _tokenise(job, run, tokenizer)
-            plan = shards.plan(paths, held_out=held_out)
-            with progress.phase("writing shards"):
-                meta = building.write(work, run, plan, paths, tokenizer)
-        meta["made_from"] = made_from
-        meta["left_out"]["bad_bytes"] = skipped
+            if not tokenizer:
+                tokenizer = _trained(job, run, vocab_size, vocab_kind, cased)
+                checks.check_trained(tokenizer, vocab_size, warn)
+            meta, plan, characters = _written(job, run, tokenizer, held_out, warn)
+        meta |= dict(made_from=made_from, warnings=warn.messages)
         building.finish(output, work, meta)
     _summary(output, meta, plan, characters, time.monotonic() - begin)
     return store.Store(output)
+
+
+def _check_numbers(held_out, workers):
+    if not 0 < held_out < 1:
+        raise InputError(f"--held-out {held_out}: expected a fraction between 0 and 1")
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers {workers}: expected at least 1")
+
+
+def _written(job, run, tokenizer, held_out, warn):
+    """Writes the shards; returns the contents of store.json, the plan, and characters read."""
+    paths, skipped, characters = _tokenise(job, run, tokenizer)
+    plan = shards.plan(paths, held_out=held_out)
+    checks.check_text(plan.counts, warn)
+    with progress.phase("writing shards"):
+        meta = building.write(job.work, run, plan, paths, tokenizer)
+    meta["left_out"]["bad_bytes"] = skipped
+    return meta, plan, characters
 
 
 class _Job(NamedTuple):
@@ -143,6 +107,7 @@ class _Job(NamedTuple):
     sources: list
     language: str
     on_bad_bytes: str
+    on_saved: Callable
 
 
 def _trained(job, run, size, kind, cased):
@@ -172,12 +137,15 @@ def _tokenise(job, run, tokenizer):
     def missing():
         for number, source in enumerate(job.sources):
             for count, chunk in enumerate(chunks.group(source, bad, job.language)):
-                paths.append(job.work / "parts" / f"{number:04d}-{count:06d}")
-                if not paths[-1].exists():
+                paths.append(job.work / "parts" / f"{number:04d}-{count:06d}.npz")
+                if paths[-1].exists():
+                    job.on_saved()
+                else:
                     yield chunks.PartTask(chunk, vocab, tokenizer.cased, paths[-1])
 
     with progress.phase("tokenising", "MB") as advance:
         for size in run(chunks.make_part, missing()):
+            job.on_saved()
             characters += size
             advance(size / 1e6)
     if skipped:
@@ -185,7 +153,7 @@ def _tokenise(job, run, tokenizer):
     return paths, len(skipped), characters
 
 
-def _existing(output, made_from):
+def _existing(output, made_from, warn):
     existing = store.Store(output)
     if existing.meta["made_from"] != made_from:
         old, new = existing.meta["made_from"]["options"], made_from["options"]
@@ -195,6 +163,9 @@ def _existing(output, made_from):
             f"{output} contains a store made with other {difference}; "
             "give another --output or remove that folder"
         )
+    for message in existing.meta.get("warnings", ()):
+        if message not in warn.messages:
+            warn(message)
     building.remove_unfinished(output)
     progress.log(f"{output} is already made from these inputs and options")
     return existing
@@ -202,16 +173,10 @@ def _existing(output, made_from):
 
 @contextlib.contextmanager
 def _errors_reported(output):
-    """Turns storage errors (full, not writable) and a dead worker into an `InputError`."""
+    """Names the folder in errors of writing, and turns a dead worker into an `InputError`."""
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        raise InputError(
-            f"--output {output}: {error.strerror}; free space or give another folder, then run "
-            "the same command again to continue"
-        ) from error
+        with system_files.named(output):
+            yield
     except process.BrokenProcessPool as error:
         raise InputError(
             "a worker process ended unexpectedly (out of memory, or a script without "

@@ -55,6 +55,7 @@ def _rich(label, unit, begin):
     with progress.Progress(
         *columns, console=console.Console(stderr=True), transient=True
     ) as bar:
+        bar.console.show_cursor(True)  # it would stay hidden when a signal ends the process
         task = bar.add_task(label, total=None)
 
         def advance(amount):

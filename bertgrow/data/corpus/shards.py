@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import parts
 
@@ -31,8 +32,7 @@ class Plan(NamedTuple):
 
     shards: dict  # {split: [Place]}
     duplicates: int  # documents removed because an equal one is kept
-    words: int
-    empty: int  # documents without tokens
+    counts: parts.Counts
     added: int  # documents held out beyond the fraction, to reach the minimum of the split
 
 
@@ -63,8 +63,7 @@ def plan(paths, *, held_out):
             Place(part[documents[a:b]], document[documents[a:b]])
             for a, b in zip(cuts[:-1], cuts[1:], strict=True)
         ]
-    words, empty = counts
-    return Plan(shards, int(same.sum()), int(words), int(empty), added)
+    return Plan(shards, int(same.sum()), parts.Counts(*counts.tolist()), added)
 
 
 def choose_held_out(side, tokens, fraction):
@@ -110,8 +109,6 @@ def write(place, paths, target, *, size):
       int64 [documents], number of sentences in each; uint32 [sentences], number of tokens
       in each; int64 [size], count of each token of the vocabulary.
     """
-    from array_record.python import array_record_module
-
     counts = np.zeros(len(place.part), np.int64)
     lengths, tokens = [None] * len(counts), [None] * len(counts)
     for number in np.unique(place.part):
@@ -122,13 +119,22 @@ def write(place, paths, target, *, size):
             a, b = first[place.document[row] : place.document[row] + 2]
             counts[row] = b - a
             lengths[row], tokens[row] = part.lengths[a:b], part.tokens[start[a] : start[b]]
-    writer = array_record_module.ArrayRecordWriter(str(target), "group_size:1")
-    for sizes, ids in zip(lengths, tokens, strict=True):
-        header = np.concatenate([[len(sizes)], sizes]).astype("<u4")
-        writer.write(header.tobytes() + ids.tobytes())
-    writer.close()
+    _write_records(target, zip(lengths, tokens, strict=True))
     unigrams = np.bincount(np.concatenate([*tokens, np.zeros(0, int)]), minlength=size)
     return counts, np.concatenate([*lengths, np.zeros(0)]).astype("<u4"), unigrams
+
+
+def _write_records(target, documents):
+    from array_record.python import array_record_module
+
+    try:
+        writer = array_record_module.ArrayRecordWriter(str(target), "group_size:1")
+        for sizes, ids in documents:
+            header = np.concatenate([[len(sizes)], sizes]).astype("<u4")
+            writer.write(header.tobytes() + ids.tobytes())
+        writer.close()
+    except RuntimeError as error:  # with the reason of the system in its text
+        raise system_files.error_of(str(error), target) from error
 
 
 def _table(paths):
@@ -137,7 +143,7 @@ def _table(paths):
         [np.zeros(0, parts.DIGEST)],
         [np.zeros(0, int)],
         [],
-        [[0, 0]],
+        [np.zeros(len(parts.Counts._fields), int)],
     )
     for path in paths:
         part = parts.read(path)

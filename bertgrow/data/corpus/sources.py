@@ -4,17 +4,22 @@ An input is a path or glob of `.txt`, `.jsonl` or `.parquet` (each also `.gz .xz
 `tfds:NAME[:split]`, or `docs`, the documentation of the installed Python packages.
 """
 
+import codecs
 import glob
 import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import documentation, files, tfds
 
 LONGEST = 2**20  # characters; longer documents are cut at line ends, to bound memory
+LONGEST_LINE = 2**26  # bytes; a longer line is refused
+UTF16 = "; it looks like UTF-16: convert it with iconv -f UTF-16 -t UTF-8"
 FORMATS = (".txt", ".jsonl", ".parquet")
 
 
@@ -52,7 +57,8 @@ def _documentation():
     modules = documentation.modules()
     digest = hashlib.sha256()
     for name in modules:
-        digest.update(f"{name}\0{_digest(documentation.locate(name))}\0".encode())
+        content = system_files.sha256(documentation.locate(name))
+        digest.update(f"{name}\0{content}\0".encode())
     return Source(
         "docs",
         digest.hexdigest(),
@@ -107,7 +113,7 @@ def _file(path):
         if not count:
             raise InputError(f"{path} holds no usable text; leave it out or check its format")
 
-    return Source(path.name, _digest(path), raw, same, len)
+    return Source(path.name, system_files.sha256(path), raw, same, len)
 
 
 def same(raw):
@@ -118,29 +124,26 @@ def same(raw):
 def lines_to_texts(path, bad):
     """Yields the documents of a text file: runs of lines between blank lines."""
     lines, size, first = [], 0, 1
-    with files.open_bytes(path) as stream:
-        for number, line in enumerate(stream, 1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")  # the byte order mark
-            line = line.strip()
-            if line:
-                first = first if lines else number
-                lines.append(line)
-                size += len(line)
-            if lines and (not line or size > LONGEST):
-                yield from _decoded(lines, path, first, bad)
-                lines, size = [], 0
+    for number, line in _lines(path):
+        if line:
+            first = first if lines else number
+            lines.append(line)
+            size += len(line)
+        if lines and (not line or size > LONGEST):
+            yield from _decoded(lines, path, first, bad)
+            lines, size = [], 0
     if lines:
         yield from _decoded(lines, path, first, bad)
 
 
 def json_texts(path, bad):
     """Yields the documents of a JSON-lines file: the field "text" of every line."""
-    with files.open_bytes(path) as stream:
-        for number, line in enumerate(stream, 1):
-            for text in _decoded([line.strip()], path, number, bad):
-                if text:
-                    yield _text_field(text, f"{path}:{number}")
+    for number, line in _lines(path):
+        for text in _decoded([line], path, number, bad):
+            if text:
+                # Escapes may stand for what UTF-8 cannot encode, so the text is checked again.
+                text = _text_field(text, f"{path}:{number}").encode(errors="surrogatepass")
+                yield from _decoded([text], path, number, bad)
 
 
 def parquet_texts(path, bad):
@@ -150,26 +153,60 @@ def parquet_texts(path, bad):
 
     with files.open_seekable(path) as stream:
         try:
-            table = parquet.ParquetFile(stream)
-        except pyarrow.ArrowInvalid as error:
-            raise InputError(f"{path} is not a Parquet file: {error}") from None
-        if "text" not in table.schema_arrow.names:
-            raise InputError(
-                f"{path}: expected a column 'text', found {table.schema_arrow.names}"
-            )
-        row = 0
-        for batch in table.iter_batches(batch_size=256, columns=["text"]):
-            # Cast to bytes: a string column may hold bytes that are not valid UTF-8.
-            for value in batch.column(0).cast(pyarrow.binary()):
-                row += 1
-                if value.is_valid:
-                    yield from _decoded([value.as_py()], path, row, bad)
+            table = parquet.ParquetFile(stream, page_checksum_verification=True)
+            row = 0
+            for batch in table.iter_batches(
+                batch_size=256, columns=[_text_column(table, path)]
+            ):
+                # Cast to bytes: a string column may hold bytes that are not valid UTF-8.
+                for value in batch.column(0).cast(pyarrow.binary()):
+                    row += 1
+                    if value.is_valid:
+                        yield from _decoded([value.as_py()], path, row, bad)
+        except (pyarrow.ArrowException, OSError) as error:
+            if getattr(error, "errno", None) is not None:
+                raise  # of the operating system
+            reason = " ".join(str(error).split())
+            raise InputError(f"{path} is not a Parquet file: {reason}") from None
+
+
+def _text_column(table, path):
+    import pyarrow
+
+    schema = table.schema_arrow
+    if "text" not in schema.names:
+        raise InputError(f"{path}: expected a column 'text', found {schema.names}")
+    kind = schema.field("text").type
+    try:
+        pyarrow.array([], kind).cast(pyarrow.binary())
+    except pyarrow.ArrowNotImplementedError:
+        raise InputError(
+            f"{path}: the column 'text' has type {kind}, expected string"
+        ) from None
+    return "text"
+
+
+def _lines(path):
+    """Yields (number, stripped line) of a file."""
+    with files.open_bytes(path) as stream:
+        for number in itertools.count(1):
+            line = stream.readline(LONGEST_LINE + 1)
+            if not line:
+                return
+            if len(line) > LONGEST_LINE:
+                raise InputError(
+                    f"{path}:{number}: a line of more than {LONGEST_LINE:,} bytes; expected "
+                    "one paragraph, sentence or JSON object per line"
+                )
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            yield number, line.strip()
 
 
 def _text_field(line, location):
     try:
         text = json.loads(line).get("text")
-    except (json.JSONDecodeError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise InputError(f"{location} is not a JSON object; expected {{'text': ...}}") from None
     if not isinstance(text, str):
         raise InputError(
@@ -179,15 +216,28 @@ def _text_field(line, location):
 
 
 def _decoded(lines, path, first, bad):
+    """Yields the text of lines of bytes; calls `bad` instead if they are not UTF-8 text."""
+    content = b"\n".join(lines)
+    if not _problem(content):
+        yield content.decode()
+        return
+    number, problem = next(
+        (number, problem)
+        for number, line in enumerate(lines, first)
+        if (problem := _problem(line))
+    )
+    bad(f"{path}:{number}: {problem}")
+
+
+def _problem(content):
+    """Says why bytes are not UTF-8 text; "" if they are."""
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    hint = UTF16 if marked or content.count(0) > len(content) / 3 else ""
     try:
-        yield b"\n".join(lines).decode()
-    except UnicodeDecodeError:
-        for number, line in enumerate(lines, first):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                bad(f"{path}:{number}: {error.reason} at byte {error.start}, not UTF-8")
-                return
+        content.decode()
+    except UnicodeDecodeError as error:
+        return f"{error.reason} at byte {error.start}, not UTF-8{hint}"
+    return f"a NUL character at byte {content.index(0)}, not text{hint}" if 0 in content else ""
 
 
 def _bounded(texts):
@@ -200,8 +250,3 @@ def _bounded(texts):
             text = text[end:]
         if text.strip():
             yield text
-
-
-def _digest(path):
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

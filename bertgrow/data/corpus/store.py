@@ -8,32 +8,36 @@
     SPLIT.unigrams.npy            int64 [vocabulary], count of each token
 
 The splits are `train` and `held_out`. Word starts are not stored: `store.vocab.starts` gives
-them for every token of the vocabulary.
+them for every token of the vocabulary. `store.json` has a sha256 of every file. Opening a store
+compares those of the small files; a shard is compared when it is first read.
 """
 
 import functools
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 
 from bertgrow.core.errors import InputError
-from bertgrow.data.corpus import parts, shards, vocabulary
-
-FORMAT, VERSION = "bertgrow token store", 1
+from bertgrow.data.corpus import metadata, parts, shards, vocabulary
 
 
 class Split:
     """One split of a store. The index is in memory; documents are read on demand."""
 
-    def __init__(self, folder, name, meta, dtype):
-        self.name, self.dtype = name, dtype
-        self.files = [(folder / s["file"], s["documents"]) for s in meta["shards"]]
-        self.shard_starts = np.cumsum([0, *(count for _, count in self.files)])
-        self.documents = np.load(folder / f"{name}.documents.npy")  # [documents + 1]
-        self.sentences = np.load(folder / f"{name}.sentences.npy", mmap_mode="r")
-        self.unigrams = np.load(folder / f"{name}.unigrams.npy")  # [vocabulary]
+    def __init__(self, folder, name, meta):
+        about, files, vocab_size = meta["splits"][name], meta["files"], meta["vocab"]["size"]
+        names = [shard["file"] for shard in about["shards"]]
+        self.name, self.dtype = name, parts.id_type(vocab_size)
+        self.shards = [(folder / file, files[file]) for file in names]
+        self.shard_starts = np.cumsum([0, *(shard["documents"] for shard in about["shards"])])
+
+        def index(kind, dtype, size, mmap_mode=None):
+            file = f"{name}.{kind}.npy"
+            return _index(folder / file, files[file], dtype, size, mmap_mode)
+
+        self.documents = index("documents", "<i8", about["documents"] + 1)
+        self.sentences = index("sentences", "<u4", about["sentences"], "r")
+        self.unigrams = index("unigrams", "<i8", vocab_size)
         self._readers = {}
 
     def __len__(self):
@@ -67,8 +71,10 @@ class Split:
         if number not in self._readers:
             from array_record.python import array_record_module
 
+            path, about = self.shards[number]
+            metadata.check_content(path, about)
             self._readers[number] = array_record_module.ArrayRecordReader(
-                str(self.files[number][0]), "readahead_buffer_size:0,max_parallelism:0"
+                str(path), "readahead_buffer_size:0,max_parallelism:0"
             )
         return self._readers[number]
 
@@ -78,17 +84,25 @@ class Store:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.meta = _read_meta(self.folder)
+        self.meta = metadata.load(self.folder)
         self.hash = self.meta["hash"]
-        self._check_sizes()
-        dtype = parts.id_type(self.meta["vocab"]["size"])
-        for name in shards.SPLITS:
-            setattr(self, name, Split(self.folder, name, self.meta["splits"][name], dtype))
+        try:
+            for name, about in self.meta["files"].items():
+                metadata.check_size(self.folder / name, about)
+            self.train, self.held_out = (
+                Split(self.folder, name, self.meta) for name in shards.SPLITS
+            )
+        except KeyError as error:
+            raise InputError(
+                f"{self.folder}/store.json names no file {error}; {metadata.HINT}"
+            ) from None
 
     @functools.cached_property
     def tokenizer(self):
         about = self.meta["vocab"]
-        tokenizer = vocabulary.load(self.folder / about["file"], cased=about["cased"])
+        path = self.folder / about["file"]
+        metadata.check_content(path, self.meta["files"][about["file"]])
+        tokenizer = vocabulary.load(path, cased=about["cased"])
         if tokenizer.hash != about["hash"]:
             raise InputError(
                 f"{self.folder}: its vocabulary has hash {tokenizer.hash[:12]}, the tokens "
@@ -104,14 +118,33 @@ class Store:
         # A tokenizer cannot be pickled; other processes load it again when they need it.
         return {key: value for key, value in self.__dict__.items() if key != "tokenizer"}
 
-    def _check_sizes(self):
-        for name, about in self.meta["files"].items():
-            path = self.folder / name
-            size = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
-            if size != f"{about['bytes']} bytes":
-                raise InputError(
-                    f"{path}: {size}, expected {about['bytes']} bytes; prepare the store again"
-                )
+
+def verify(folder):
+    """Checks all files of a store; yields (name, bytes) of each file that is intact.
+
+    Raises:
+      InputError: the first file that is damaged or missing.
+    """
+    store = Store(folder)
+    for name, about in sorted(store.meta["files"].items()):
+        metadata.check_content(store.folder / name, about)
+        yield name, about["bytes"]
+    store.vocab  # noqa: B018 - checks that the tokens were made with this vocabulary
+
+
+def _index(path, about, dtype, size, mmap_mode):
+    """Loads an index file, an array [size]; InputError if it is damaged."""
+    metadata.check_content(path, about)
+    try:
+        array = np.load(path, mmap_mode, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path} is no array: {error}; {metadata.HINT}") from None
+    if array.dtype != dtype or array.shape != (size,):
+        raise InputError(
+            f"{path} has {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} "
+            f"{[size]}; {metadata.HINT}"
+        )
+    return array
 
 
 def unigram_cross_entropy(store):
@@ -125,33 +158,3 @@ def unigram_cross_entropy(store):
     counts = store.train.unigrams[ordinary] + 1
     held_out = store.held_out.unigrams[ordinary]
     return float(-(held_out * np.log(counts / counts.sum())).sum() / held_out.sum())
-
-
-def content_hash(files):
-    """Content hash of a store: sha256 over the checksums of its files."""
-    text = json.dumps({name: about["sha256"] for name, about in sorted(files.items())})
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path):
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _read_meta(folder):
-    path = folder / "store.json"
-    if not path.is_file():
-        raise InputError(
-            f"{folder} is not a finished token store; make it with bertgrow prepare"
-        )
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{path} is not JSON; prepare the store again") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise InputError(f"{path} does not describe a token store; give the folder of one")
-    if meta["version"] != VERSION:
-        raise InputError(
-            f"{folder} has version {meta['version']}, expected {VERSION}; prepare it again"
-        )
-    return meta

@@ -35,6 +35,7 @@ class Tokenizer(NamedTuple):
     vocab: types.Vocab
     hash: str  # sha256 of all that determines the ids
     content: bytes
+    appended: tuple  # special tokens that the file does not have
     encode_flat: Callable  # sentences -> (ids [tokens], lengths int32 [sentences])
 
     @property
@@ -56,6 +57,8 @@ def load(path, *, cased=False):
     if not path.is_file():
         raise InputError(f"--vocab {path}: there is no such file; give vocab.txt or a .model")
     content = path.read_bytes()
+    if not content:
+        raise InputError(f"{path} is empty; give vocab.txt or a SentencePiece .model")
     if path.suffix == ".model":
         return sentencepiece(content, name=path)
     return wordpiece(content, cased=cased, name=path)
@@ -66,7 +69,8 @@ def wordpiece(content, *, cased=False, name="vocab.txt"):
     import tokenizers
 
     tokens = _lines(content, name)
-    tokens += [token for token in SPECIAL if token not in set(tokens)]
+    appended = tuple(token for token in SPECIAL if token not in set(tokens))
+    tokens += appended
     table = {token: number for number, token in enumerate(tokens)}
     # Special tokens are not registered with the tokenizer: "[MASK]" in a text is plain text.
     model = tokenizers.models.WordPiece(
@@ -88,6 +92,7 @@ def wordpiece(content, *, cased=False, name="vocab.txt"):
         vocab=_vocab(starts, {token: table[token] for token in SPECIAL}),
         hash=_hash("wordpiece", cased, tokens),
         content="".join(f"{token}\n" for token in tokens).encode(),
+        appended=appended,
         encode_flat=encode_flat,
     )
 
@@ -98,12 +103,14 @@ def sentencepiece(content, *, name="vocab.model"):
 
     try:
         processor = sp.SentencePieceProcessor(model_proto=content)
-    except RuntimeError as error:
-        raise InputError(f"{name} is not a SentencePiece model: {error}") from None
+    except RuntimeError:
+        raise InputError(
+            f"{name} is not a SentencePiece model; give a .model file of SentencePiece"
+        ) from None
     tokens = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
     known = {token: number for number, token in enumerate(tokens)}
     known["[UNK]"] = processor.unk_id()
-    special = {}
+    size, special = len(tokens), {}
     for token in SPECIAL:
         special[token] = known.get(
             token, known.get(SENTENCEPIECE_NAMES.get(token), len(tokens))
@@ -122,6 +129,7 @@ def sentencepiece(content, *, name="vocab.model"):
         vocab=_vocab(starts, special),
         hash=_hash("sentencepiece", hashlib.sha256(content).hexdigest(), tokens),
         content=content,
+        appended=tuple(tokens[size:]),
         encode_flat=encode_flat,
     )
 

@@ -7,6 +7,7 @@ from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import vocabulary
 
 KINDS = ("unigram", "bpe", "wordpiece")
+FEWEST, MOST = 64, 2**20  # tokens in a vocabulary
 COVERAGE = 0.9995  # fraction of the characters that are in the vocabulary; others are [UNK]
 THREADS = 4  # fixed: float sums depend on it, so the number of cores would change results
 
@@ -20,13 +21,18 @@ def train(sentences, *, size, kind="unigram", cased=False):
       kind: "unigram" (Kudo, 2018) or "bpe" by SentencePiece, or "wordpiece".
       cased: whether to keep upper case and accents.
     """
-    if kind not in KINDS:
-        raise InputError(f"--vocab-kind {kind}: expected one of {', '.join(KINDS)}")
-    if size < 64:
-        raise InputError(f"--vocab-size {size}: expected at least 64 tokens")
+    check_options(size, kind)
     if kind == "wordpiece":
         return _wordpiece(sentences, size, cased)
     return _sentencepiece(sentences, size, kind, cased)
+
+
+def check_options(size, kind):
+    """Raises an `InputError` for a size or kind that cannot be trained."""
+    if kind not in KINDS:
+        raise InputError(f"--vocab-kind {kind}: expected one of {', '.join(KINDS)}")
+    if not FEWEST <= size <= MOST:
+        raise InputError(f"--vocab-size {size}: expected {FEWEST} to {MOST:,} tokens")
 
 
 def _sentencepiece(sentences, size, kind, cased):
@@ -52,8 +58,13 @@ def _sentencepiece(sentences, size, kind, cased):
             minloglevel=2,
         )  # fmt: skip
     except RuntimeError as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"--vocab-size {size} does not suit this text: {line}") from None
+        # `Internal: FILE(LINE) [CONDITION] reason`; the reason may be empty
+        reason = str(error).partition("\n")[0].rpartition("] ")[2].strip(" .")
+        reason = reason or "it has no sentences of usual length"
+        raise InputError(
+            f"--vocab-size {size} does not suit this text: {reason}; expected words between "
+            "spaces, and one sentence or paragraph per line"
+        ) from None
     return vocabulary.sentencepiece(model.getvalue())
 
 
@@ -71,7 +82,9 @@ def _wordpiece(sentences, size, cased):
     words = collections.Counter()
     for sentence in sentences:
         words.update(
-            w for w, _ in splitter.pre_tokenize_str(normalizer.normalize_str(sentence))
+            word
+            for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(sentence))
+            if len(word) <= vocabulary.LONGEST_WORD
         )
     letters, inner = _alphabet(words, room=(size - len(vocabulary.SPECIAL)) // 4)
     first = [*vocabulary.SPECIAL, *(f"##{letter}" for letter in inner)]

@@ -22,11 +22,6 @@ class Plan(NamedTuple):
     def __len__(self):
         return len(self.first) - 1
 
-    def fill(self):
-        """Counts the tokens of each sequence without padding: int64 [sequences]."""
-        used = np.concatenate([[0], np.cumsum(self.size + self.ends)])
-        return 1 + np.diff(used[self.first])
-
 
 def assemble(plan, sequences, text, *, length, vocab):
     """Assembles the tokens of some sequences of a block.
@@ -44,13 +39,15 @@ def assemble(plan, sequences, text, *, length, vocab):
     tokens = np.full((len(sequences), length), vocab.pad_id, np.int32)
     types = np.zeros((len(sequences), length), np.int32)
     tokens[:, 0] = vocab.cls_id
-    number = plan.first[sequences + 1] - plan.first[sequences]  # spans of each sequence
-    span = ranges(plan.first[sequences], number)
-    sequence = np.repeat(np.arange(len(sequences)), number)
+    num_spans = plan.first[sequences + 1] - plan.first[sequences]  # spans of each sequence
+    span = ranges(plan.first[sequences], num_spans)
+    sequence = np.repeat(np.arange(len(sequences)), num_spans)
     size, ends = plan.size[span], plan.ends[span]
     used = np.cumsum(size + ends) - (size + ends)  # tokens before each span
-    begin = np.concatenate([used, [0]])[np.cumsum(number) - number]
-    start = sequence * length + 1 + used - np.repeat(begin, number)  # flat index of each span
+    begin = np.concatenate([used, [0]])[np.cumsum(num_spans) - num_spans]
+    start = (
+        sequence * length + 1 + used - np.repeat(begin, num_spans)
+    )  # flat index of each span
     target = ranges(start, size)
     tokens.reshape(-1)[target] = text[ranges(plan.source[span], size)]
     last = (start + size)[ends]

@@ -78,6 +78,7 @@ class _Planner:
             begin = stop
 
     def _target(self):
+        """Draws the number of tokens of a document's sequences, without [CLS] and [SEP]."""
         if self.draw() < SHORT_FRACTION:
             return 2 + self._below(self.room - 1)
         return self.room
@@ -105,4 +106,5 @@ class _Planner:
         return start_a, a, start_b, b
 
     def _below(self, limit):
+        """Draws a whole number of at least 0 and below `limit`."""
         return int(self.draw() * limit)

@@ -12,6 +12,7 @@ import bisect
 import os
 import sys
 import threading
+import time
 
 import jax
 import numpy as np
@@ -20,6 +21,8 @@ from jax.experimental import multihost_utils
 
 from bertgrow.core import errors
 from bertgrow.train.checkpoints import checksums, disk, state_files
+
+UNUSABLE = ".unusable"  # end of the name of an incomplete or damaged checkpoint
 
 
 class Checkpoints:
@@ -30,9 +33,13 @@ class Checkpoints:
       stage_ends: steps at which the stages end; one checkpoint of each stage is kept.
       keep: number of newest checkpoints to keep as well; at least 2, in case the newest one
         is damaged.
+      record_type: declared type of the records, see `json_files`.
+      on_complete: function called in the first process when a save is complete.
     """
 
-    def __init__(self, path, *, stage_ends=(), keep=2):
+    def __init__(
+        self, path, *, stage_ends=(), keep=2, record_type=dict, on_complete=lambda: None
+    ):
         if keep < 2:
             raise errors.InputError(
                 f"keep={keep} checkpoints; keep at least 2: a damaged one must not be the last"
@@ -41,6 +48,7 @@ class Checkpoints:
         self.path = epath.Path(path if "://" in path else os.path.abspath(path))
         self.damaged = {}  # step -> reason, filled by `latest`
         self._ends, self._keep = tuple(stage_ends), keep
+        self._record_type, self._on_complete = record_type, on_complete
         self._lock = None
         self._writer = None  # opened by the first save, so that readers do not change the disk
         self._thread = self._error = self._last = None
@@ -71,7 +79,7 @@ class Checkpoints:
 
     def record(self, step):
         """Returns the record that was passed to `save` with the state."""
-        return state_files.read_record(self._folder(step))[0]
+        return state_files.read_record(self._folder(step), self._record_type)[0]
 
     def digest(self, step):
         """Returns the sha256 of the checksum file of a checkpoint; None if it has none."""
@@ -89,21 +97,30 @@ class Checkpoints:
           `(state, record)`.
         """
         state = state_files.read(self._folder(step), state_files.plain(target))
-        record, key_impl = state_files.read_record(self._folder(step))
+        record, key_impl = state_files.read_record(self._folder(step), self._record_type)
         self._last = step
         key = jax.random.wrap_key_data(state.key, impl=key_impl)
         return state._replace(key=key), record
 
-    def restore_params(self, step, target):
-        """Restores the parameters only, e.g. to start another run or to load a teacher."""
+    def restore_params(self, step, target, *, ignore=()):
+        """Restores the parameters only, e.g. to start another run or to load a teacher.
+
+        Args:
+          step: int.
+          target: tree of `jax.ShapeDtypeStruct` with shardings.
+          ignore: modules that the checkpoint may have and `target` lacks, e.g. heads.
+        """
         damage = checksums.reason(self._folder(step), self._checksum(step))
         if damage is not None:
             raise errors.InputError(
                 f"the weights of checkpoint {step} in {self.path} are needed and cannot be "
                 f"used: {damage}; restore the folder from a copy, or train it again"
             )
-        target = {"params": target}
-        return state_files.read(self._folder(step), target, partial_restore=True)["params"]
+        state = state_files.read(
+            self._folder(step), {"params": target}, partial_restore=True,
+            ignore=[f"params/{module}/" for module in ignore],
+        )  # fmt: skip
+        return state["params"]
 
     def save(self, step, state, record):
         """Starts to save a state; returns once its arrays are copied from the devices.
@@ -156,12 +173,20 @@ class Checkpoints:
             if not self._is_error_raised:
                 self.wait()
         finally:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            self._close_writer()
             if self._lock is not None:
                 os.close(self._lock)
                 self._lock = None
+
+    def _close_writer(self):
+        if self._writer is None:
+            return
+        try:
+            self._writer.close()
+        except Exception:
+            if self._error is None:  # else Orbax raises the error of a failed save again
+                raise
+        self._writer = None
 
     def _finish(self, step):
         """Background thread: waits for Orbax, writes checksums, removes old checkpoints."""
@@ -169,6 +194,7 @@ class Checkpoints:
             self._writer.wait_until_finished()
             if jax.process_index() == 0:
                 checksums.write(self._folder(step), self._checksum(step))
+                self._on_complete()
                 self._prune()
         except BaseException as error:  # noqa: BLE001 - the next call raises it
             self._error = error
@@ -190,7 +216,10 @@ class Checkpoints:
         return -1
 
     def _open(self):
-        """Prepares the folder for writing: removes incomplete and damaged checkpoints."""
+        """Prepares the folder for writing: removes what an interrupted save has left.
+
+        Checkpoints that cannot be used get another name, and are removed after the next save.
+        """
         if self._writer is not None:
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -198,10 +227,10 @@ class Checkpoints:
             self._lock = disk.lock(self.path)
             complete = {step for step in self.steps() if self._checksum(step).exists()}
             for entry in self._entries():
-                if _is_step(entry) and int(entry.name) in complete - self.damaged.keys():
-                    continue
-                if _is_step(entry) or ".orbax-checkpoint-tmp" in entry.name:
+                if ".orbax-checkpoint-tmp" in entry.name:
                     disk.remove(entry)
+                elif _is_step(entry) and int(entry.name) not in complete - self.damaged.keys():
+                    entry.rename(self.path / f"{entry.name}.{time.time_ns()}{UNUSABLE}")
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoints are tidy")
         self._writer = state_files.writer()
@@ -212,6 +241,9 @@ class Checkpoints:
         for step in set(steps) - retained(steps, self._ends, self._keep):
             self._checksum(step).unlink(missing_ok=True)
             (self._folder(step)).rmtree()
+        for entry in self._entries():
+            if entry.name.endswith(UNUSABLE):
+                entry.rmtree()
 
     def _entries(self):
         return list(self.path.iterdir()) if self.path.exists() else []

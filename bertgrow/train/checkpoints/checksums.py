@@ -6,21 +6,32 @@ bit when it restores, so this module checks the bytes.
 
 import hashlib
 import json
-import os
+from typing import TypedDict
 
 from etils import epath
 
-from bertgrow.core import system_files
+from bertgrow.core import json_files, system_files
+
+
+class Entry(TypedDict):
+    bytes: json_files.Size
+    sha256: json_files.Sha256
+
+
+class Table(TypedDict):
+    """Contents of a checksum file."""
+
+    files: dict[str, Entry]  # path in the checkpoint: size and digest
 
 
 def write(folder, path):
     """Hashes every file below `folder` and writes the table to `path`, atomically."""
-    folder = epath.Path(folder)
+    folder, path = epath.Path(folder), epath.Path(path)
     table = {
         str(file.relative_to(folder)): {"bytes": file.stat().length, "sha256": digest(file)}
         for file in files(folder)
     }
-    write_atomically(path, json.dumps({"files": table}, indent=1, sort_keys=True))
+    system_files.write_atomically(path, json.dumps({"files": table}, indent=1, sort_keys=True))
 
 
 def reason(folder, path):
@@ -33,24 +44,25 @@ def reason(folder, path):
     if not path.exists():
         return "it has no checksum file: the process was stopped before the save was complete"
     try:
-        table = json.loads(path.read_text())["files"]
-        expected = [(name, row["bytes"], row["sha256"]) for name, row in table.items()]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"its checksum file {path.name} is damaged"
-    for name, size, sha256 in expected:
-        file = folder / name
-        if not file.exists():
-            return f"the file {name} is missing"
+        expected = json_files.parse(path.read_bytes(), Table)["files"]
+    except ValueError as error:
+        return f"its checksum file {path.name} is damaged: {error}"
+    present = {str(file.relative_to(folder)): file for file in files(folder)}
+    for name in sorted(present.keys() ^ expected.keys()):
+        state = "missing" if name in expected else "not in its checksum file"
+        return f"the file {name} is {state}"
+    for name, file in present.items():
+        size = expected[name]["bytes"]
         if file.stat().length != size:
             return f"the file {name} has {file.stat().length} bytes instead of {size}"
-        if digest(file) != sha256:
+        if digest(file) != expected[name]["sha256"]:
             return f"the file {name} has changed since it was written (sha256 differs)"
     return None
 
 
 def files(folder):
     """Yields every file below a folder, sorted by name."""
-    for entry in sorted(folder.iterdir()):
+    for entry in sorted(folder.iterdir()) if folder.exists() else ():
         if entry.is_dir():
             yield from files(entry)
         else:
@@ -64,19 +76,3 @@ def digest(file):
         while block := stream.read(1 << 22):
             total.update(block)
     return total.hexdigest()
-
-
-def write_atomically(path, text):
-    """Writes a file atomically: a killed process leaves no partly written file."""
-    path = epath.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if "://" in str(path):  # object stores write an object atomically
-        path.write_text(text)
-        return
-    draft = f"{path}.tmp"
-    with open(draft, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(draft, path)
-    system_files.sync(os.path.dirname(path))

@@ -9,9 +9,8 @@ import time
 
 import jax
 
-from bertgrow.core import errors
+from bertgrow.core import errors, system_files, units
 
-STORAGE_ERRORS = ("No space left", "File too large", "quota", "Permission denied", "Read-only")
 CHECKPOINTS = "free some disk, choose another --workdir or keep fewer checkpoints"
 
 
@@ -61,7 +60,8 @@ def check_disk(path, needed, *, what="checkpoints", hint=CHECKPOINTS):
     free = shutil.disk_usage(folder).free + _bytes_used(path)
     if free < needed:
         raise errors.InputError(
-            f"{what} need {needed / 1e9:,.2f} GB and {folder} has {free / 1e9:,.2f} GB: {hint}"
+            f"{what} need {units.si(needed, 'B')} and {folder} has {units.si(free, 'B')}: "
+            f"{hint}"
         )
 
 
@@ -74,6 +74,21 @@ def remove(folder, tries=20):
             if error.errno != errno.ENOTEMPTY or not tries_left:
                 raise
             time.sleep(0.1)
+
+
+def _system_reason(error):
+    """Reason of the operating system for an error, also if a library gives it as text only."""
+    known = system_files.error_of(str(error), "")
+    if known.errno != errno.EIO:
+        return known.strerror
+    return (error.strerror or str(error)) if isinstance(error, OSError) else None
+
+
+def _free(path):
+    try:
+        return units.si(shutil.disk_usage(path).free, "B")
+    except OSError:
+        return "an unknown number of bytes"
 
 
 def _bytes_used(path):
@@ -118,10 +133,9 @@ def raise_if_storage(error, path, action):
         raise error
     cause = error
     while cause is not None:
-        if isinstance(cause, OSError) or any(word in str(cause) for word in STORAGE_ERRORS):
-            line = str(cause).strip().splitlines()[0][:300]
+        if reason := _system_reason(cause):
             raise errors.InputError(
-                f"cannot {action} checkpoints in {path}: {line}; free some disk, or choose "
-                "another --workdir"
+                f"cannot {action} checkpoints in {path}: {reason}; the disk has {_free(path)} "
+                "free: free some disk, or choose another --workdir"
             ) from error
         cause = cause.__cause__ or cause.__context__

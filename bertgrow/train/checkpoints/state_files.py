@@ -1,13 +1,37 @@
 """Writes and reads the files of one checkpoint with Orbax: a train state and its record."""
 
-import json
+import logging
+import sys
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from bertgrow.core import errors, tree
+from bertgrow.core import errors, json_files, tree
 from bertgrow.core.types import TrainState
+
+HINT = "restore the checkpoint from a copy, or remove it to use the one before"
+
+
+def _is_not_reported_twice(record):
+    """Drops the tracebacks that Orbax logs for a failed save, whose error is raised, too."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+
+def _drop_closed_loops(unraisable, then=sys.unraisablehook):
+    """Drops the errors of writes that were in flight when Orbax ended a failed save."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        then(unraisable)
+
+
+logging.getLogger("absl").addFilter(_is_not_reported_twice)
+sys.unraisablehook = _drop_closed_loops
+
+
+class Saved(TypedDict):
+    record: Any
+    key: str
 
 
 def writer():
@@ -23,20 +47,34 @@ def contents(state, record):
     )
 
 
-def read_record(folder):
-    """Returns (record, name of the implementation of the random key)."""
-    saved = json.loads((folder / "record" / "metadata").read_text())
-    return saved["record"], saved["key"]
+def read_record(folder, kind=dict):
+    """Returns (record, name of the implementation of the random key).
+
+    Args:
+      folder: of the checkpoint.
+      kind: declared type of the record.
+
+    Raises:
+      InputError: the record is missing or of another type.
+    """
+    path = folder / "record" / "metadata"
+    saved = json_files.read(path, Saved, hint=HINT)
+    try:
+        return json_files.check(saved["record"], kind), saved["key"]
+    except ValueError as error:
+        raise errors.InputError(f"{path} is damaged: {error}; {HINT}") from None
 
 
-def read(folder, target, **options):
+def read(folder, target, *, ignore=(), **options):
     """Reads the arrays of `target`, a tree of `jax.ShapeDtypeStruct` with shardings.
+
+    The checkpoint may have further arrays whose paths start with one of `ignore`.
 
     Raises:
       InputError: an array is missing or differs. Orbax alone would cast to another dtype
         silently.
     """
-    _check(folder, target)
+    _check(folder, target, tuple(ignore))
     restore_args = ocp.checkpoint_utils.construct_restore_args(target)
     restore = ocp.args.PyTreeRestore(item=target, restore_args=restore_args, **options)
     with ocp.Checkpointer(_handler()) as reader:
@@ -56,7 +94,7 @@ def plain(state):
     return state._replace(key=jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=sharding))
 
 
-def _check(folder, target):
+def _check(folder, target, ignore):
     """Raises an InputError for the first array that is missing or differs."""
     with ocp.Checkpointer(_handler()) as reader:
         saved = reader.metadata(folder).item_metadata["state"].tree
@@ -64,6 +102,8 @@ def _check(folder, target):
     saved = _table({name: saved[name] for name in names if name in saved})
     expected = _table(target)
     for name in sorted(saved.keys() | expected.keys()):
+        if name.startswith(ignore) and name not in expected:
+            continue
         if saved.get(name) != expected.get(name):
             raise errors.InputError(
                 f"checkpoint {folder.name} in {folder.parent} holds {name} as "

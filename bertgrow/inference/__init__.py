@@ -1,0 +1,1 @@
+"""Use of a trained model: fill masks, embed and score texts."""

@@ -1,0 +1,1 @@
+"""Import and export of models: Hugging Face folders, TF1 checkpoints and safetensors."""
