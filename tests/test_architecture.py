@@ -34,6 +34,15 @@ MAY_IMPORT = {
         "interop",
     },
     "inference": {"core", "data", "interop", "run"},
+    "finetune": {
+        "core",
+        "models",
+        "data",
+        "train",
+        "recipes",
+        "interop",
+        "run",
+    },
     "reporting": {"core", "run"},
     "commands": {
         "core",
@@ -43,6 +52,7 @@ MAY_IMPORT = {
         "run",
         "interop",
         "inference",
+        "finetune",
         "planning",
         "reporting",
         "teacher_cache",
@@ -57,6 +67,7 @@ HOMES = {  # a third-party package, and where alone it may be imported
     "tensorflow_datasets": ("bertgrow/data/",),
     "ml_collections": ("bertgrow/recipes/", "mobilebert/recipe.py"),
     "tensorflow": ("bertgrow/data/",),
+    "sklearn": ("bertgrow/finetune/",),
     "torch": (),
 }
 CORE_MAY_IMPORT = {"jax", "numpy", "msgspec", "bertgrow"}

@@ -6,8 +6,10 @@ from pathlib import Path
 from bertgrow.core.errors import InputError
 from bertgrow.recipes import load
 from bertgrow.run import launch, profiling
+from bertgrow.run.processes import places
 
 TAKES_RECIPE = True
+TRAINS = True
 EPILOG = """examples:
   bertgrow pretrain --config bert_base_grow:smoke --workdir runs/smoke
   bertgrow pretrain --config bert_base_grow --config.data.store=STORE \\
@@ -20,8 +22,9 @@ exit codes: 0 finished, 1 diverged or a growth changed the function against its 
 
 def add_arguments(parser):
     load.add_argument(parser)
+    places.add_arguments(parser)
     parser.add_argument(
-        "--workdir", required=True, type=Path, help="folder for all files of the run"
+        "--workdir", required=True, type=_folder, help="folder for all files of the run"
     )
     parser.add_argument(
         "--extend",
@@ -34,7 +37,7 @@ def add_arguments(parser):
         help="begin anew; moves the files of an earlier run into WORKDIR/aside-TIME",
     )
     parser.add_argument(
-        "--time-limit", type=_minutes, metavar="MINUTES",
+        "--time-limit", type=minutes, metavar="MINUTES",
         help="save and stop this many minutes after the start of the command",
     )  # fmt: skip
     parser.add_argument(
@@ -43,14 +46,24 @@ def add_arguments(parser):
     )  # fmt: skip
 
 
-def _minutes(text):
+def _folder(text):
+    if "://" in text:
+        raise InputError(
+            f"--workdir {text}: runs write to a disk; mount the bucket, or give a folder that "
+            "all machines share"
+        )
+    return Path(text)
+
+
+def minutes(text):
+    """Value of `--time-limit`, a number above 0."""
     try:
-        minutes = float(text)
+        limit = float(text)
     except ValueError:
-        minutes = math.nan
-    if not 0 < minutes < math.inf:
+        limit = math.nan
+    if not 0 < limit < math.inf:
         raise InputError(f"--time-limit {text!r}; expected minutes above 0, e.g. 90")
-    return minutes
+    return limit
 
 
 def main(args):

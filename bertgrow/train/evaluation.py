@@ -9,41 +9,43 @@ from bertgrow.train import loop, sharding
 
 
 def evaluate(
-    task, params, batches, *, step=0, mesh=None, accumulate=1, compiled=None, stop=lambda: False
-):
+    task, params, batches, *, step=0, mesh=None, accumulate=1, compiled=None,
+    stop=lambda number: False,
+):  # fmt: skip
     """Computes the means of the metrics over held-out batches.
 
     Args:
       task: Task; `task.evaluate` returns {name: (sum or sums, count)} for a batch.
       params: parameter tree on `mesh`.
-      batches: iterable of dicts of NumPy arrays, this process's part of each batch; all
+      batches: iterable of dicts of NumPy arrays, whole batches, equal in all processes; all
         batches have the same shape.
       step: step of the run, for `task.masked_params`.
       mesh, accumulate: as in `loop.steps`.
       compiled: function from `compile_evaluation`; made here by default.
-      stop: function called before every batch; true stops the evaluation, e.g.
-        `lambda: request.requested`. With several processes it must return the same value in
-        all of them; otherwise they deadlock.
+      stop: function (number of the batch), called before every batch; true stops the
+        evaluation. Its result must be equal in all processes, as that of `Agreement.stops`.
 
     Returns:
-      {name: float or list of floats}, or None if it was stopped.
+      {name: float or list of floats}, or None if it was stopped. With `task.score`, what that
+      returns.
     """
     mesh = mesh or sharding.make_mesh()
     frozen, sums = loop.on_mesh(task.frozen, mesh), []
-    for batch in batches:
-        if stop():
+    for number, batch in enumerate(batches):
+        if stop(number):
             return None
-        batch = sharding.put(batch, mesh)
+        batch = sharding.put_whole(batch, mesh)
         compiled = compiled or compile_evaluation(
             task, params, batch, mesh, accumulate=accumulate
         )
         sums.append(compiled(params, frozen, batch, np.int32(step)))
         if len(sums) > 1:  # reading one batch late keeps the devices busy
             sums[-2] = jax.device_get(sums[-2])
-    return {
+    values = {
         name: _mean([batch_sums[name] for batch_sums in sums])
         for name in (sums[0] if sums else {})
     }
+    return task.score(values) if task.score else values
 
 
 def make_evaluation(task, accumulate=1):
@@ -83,16 +85,27 @@ def compile_evaluation(task, params, batch, mesh, *, accumulate=1):
         return jitted.lower(params, frozen, batch, np.int32(0)).compile()
 
 
-def _merge(sums, counts):
-    """Adds the (sum, count) of slices [slices, ...]; takes the maximum if count is None."""
-    if counts is None:
+def _merge(sums, *counts):
+    """Adds the (sum, count) of slices [slices, ...]; takes the maximum if count is None.
+
+    Values of sequences, a 1-tuple, are joined.
+    """
+    if not counts:
+        return (sums.reshape(-1, *sums.shape[2:]),)
+    if counts[0] is None:
         return sums.max(axis=0), None
-    return sums.sum(axis=0), counts.sum(axis=0)
+    return sums.sum(axis=0), counts[0].sum(axis=0)
 
 
 def _mean(pairs):
-    """Divides total sum by total count in float64; takes the maximum if count is None."""
-    sums, counts = zip(*jax.device_get(pairs), strict=True)
+    """Divides total sum by total count in float64; takes the maximum if count is None.
+
+    Values of sequences, 1-tuples, are joined to one array.
+    """
+    sums, *counts = zip(*jax.device_get(pairs), strict=True)
+    if not counts:
+        return np.concatenate(sums)
+    (counts,) = counts
     sums = np.array(sums, np.float64)
     if counts[0] is None:
         return sums.max(axis=0).tolist()

@@ -97,6 +97,18 @@ def wordpiece(content, *, cased=False, name="vocab.txt"):
     )
 
 
+def basic_tokens(text, *, cased=False):
+    """Words and punctuation marks of a text, normalised, as before the split into wordpieces.
+
+    The `BasicTokenizer` of Google's code (Devlin et al., 2019).
+    """
+    import tokenizers
+
+    normalized = tokenizers.normalizers.BertNormalizer(lowercase=not cased).normalize_str(text)
+    words = tokenizers.pre_tokenizers.BertPreTokenizer().pre_tokenize_str(normalized)
+    return [word for word, _ in words]
+
+
 def sentencepiece(content, *, name="vocab.model"):
     """Builds the tokenizer of a SentencePiece model."""
     import sentencepiece as sp

@@ -1,0 +1,1 @@
+"""SQuAD: data, features, answers and the official scores."""
