@@ -49,7 +49,6 @@ setup(
             "pytest>=8",
             "pytest-timeout>=2.3",
             "ruff>=0.12",
-            "tensorboardX>=2.6",  # reads event files
         ],
     },
     entry_points={

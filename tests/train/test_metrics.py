@@ -5,10 +5,11 @@ import math
 import time
 
 import jax.numpy as jnp
+import limits
 import pytest
 
 from bertgrow.core import errors
-from bertgrow.train import environment, metrics, tensorboard
+from bertgrow.train import environment, metrics
 
 
 @pytest.fixture
@@ -87,36 +88,38 @@ def test_a_missing_row_or_figure_is_a_difference():
     assert metrics.differences([{"step": 1, "a": 1}], [{"step": 1}]) == ["step 1 a: 1 and null"]
 
 
-def test_tensorboard_gets_the_same_figures(tmp_path):
-    """Read with the messages of another package, which checks no checksums."""
-    from tensorboardX.proto import event_pb2
+# What TensorFlow 2.21 writes (`tf.io.TFRecordWriter`) for the two `Event` messages of the test.
+EVENTS = """
+1800000000000000a37f4b2209000000c00b5ad6411a0d627261696e2e4576656e743a324ca9a46465000000
+00000000ebd05a6909000000c00b5ad64110ac022a570a150a0e6576616c2f6d61736b5f6c6f7373150000c0
+3f0a150a0e6576616c2f636f73696e652f3030150000803e0a150a0e6576616c2f636f73696e652f30311500
+00c07f0a100a096576616c2f68756765150000807fe5407a8a
+"""
 
-    layers = {"split": "eval", "mask_loss": 1.5, "cosine": [0.25, math.nan], "huge": 1e300}
+
+def test_tensorboard_gets_the_same_figures_in_the_form_of_tensorflow(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1.5e9)
+    layers = {"mask_loss": 1.5, "cosine": [0.25, math.nan], "huge": 1e300}
+
     with metrics.Writer(tmp_path / "m.jsonl", board=tmp_path / "board") as writer:
-        writer.write({"step": 300, **layers})
+        writer.write({"step": 300, "split": "eval", **layers})
 
     (path,) = (tmp_path / "board").iterdir()
-    version, row = map(event_pb2.Event.FromString, records(path.read_bytes()))
-    found = {value.tag: value.simple_value for value in row.summary.value}
-    assert version.file_version == "brain.Event:2"
-    assert (row.step, abs(row.wall_time - time.time()) < 100) == (300, True)
-    expected = {"mask_loss": 1.5, "cosine/00": 0.25, "cosine/01": math.nan, "huge": math.inf}
-    assert str(found) == str({f"eval/{name}": value for name, value in expected.items()})
+    assert path.read_bytes() == bytes.fromhex(EVENTS)
+    assert path.name.startswith("events.out.tfevents.1500000000.")
 
 
-def test_a_record_is_one_of_tensorflow():
-    """Bytes of `tf.io.TFRecordWriter` (TensorFlow 2.21) for `b"bertgrow"`."""
-    golden = "0800000000000000ff86240f6265727467726f77abc7067f"
+def test_a_full_disk_leaves_whole_rows_and_names_the_file(path):
+    before = path.read_bytes()
 
-    assert tensorboard.record(b"bertgrow").hex() == golden
+    with metrics.Writer(path) as writer, limits.file_size(len(before) + 10):
+        with pytest.raises(OSError, match="File too large") as failed:
+            writer.write({"step": 4, "split": "train", "loss": 0.25})
+        digest = writer.digest()
 
-
-def records(data):
-    """Yields the contents of a TFRecord file."""
-    while data:
-        size = int.from_bytes(data[:8], "little")
-        yield data[12 : 12 + size]
-        data = data[16 + size :]
+    assert failed.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert digest["bytes"] == len(before)
 
 
 def test_the_environment_can_be_stored_and_compared():
