@@ -34,6 +34,7 @@ setup(
         "scipy>=1.13",
         "sentencepiece>=0.2.1",
         "sentencex>=1.0.32",
+        "tensorboardX>=2.6",
         "tokenizers>=0.22",
         "zstandard>=0.23",
         # tensorflow-datasets imports it without asking for it.
@@ -44,12 +45,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda13]"],
         "tfds": ["tensorflow>=2.21"],
-        "dev": [
-            "hypothesis>=6.100",
-            "pytest>=8",
-            "pytest-timeout>=2.3",
-            "ruff>=0.12",
-        ],
+        "dev": ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.12"],
     },
     entry_points={
         "console_scripts": ["bertgrow = bertgrow.__main__:start"],
@@ -66,6 +62,7 @@ setup(
             "fill = bertgrow.commands.fill",
             "embed = bertgrow.commands.embed",
             "evaluate = bertgrow.commands.evaluate",
+            "finetune = bertgrow.commands.finetune",
             "export = bertgrow.commands.export",
             "import = bertgrow.commands.import_model",
             "distill = mobilebert.commands.distill",

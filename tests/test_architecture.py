@@ -34,7 +34,16 @@ MAY_IMPORT = {
         "interop",
     },
     "inference": {"core", "data", "interop", "run"},
-    "finetune": {"core", "models", "data", "train", "recipes", "interop", "run"},
+    "finetune": {
+        "core",
+        "models",
+        "data",
+        "train",
+        "objectives",
+        "recipes",
+        "interop",
+        "run",
+    },
     "reporting": {"core", "run"},
     "commands": {
         "core",

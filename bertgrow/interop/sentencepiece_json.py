@@ -3,8 +3,8 @@
 import base64
 import struct
 
-from bertgrow.core import protobuf
 from bertgrow.core.errors import InputError
+from bertgrow.interop import protobuf
 
 UNIGRAM = 1
 BYTE = 6  # type of the tokens of byte fallback

@@ -4,9 +4,9 @@ A table has blocks of key-value pairs, an index block with the places of those, 
 A key omits what it shares with the one before it.
 """
 
-from bertgrow.core import crc32c
 from bertgrow.core.errors import InputError
-from bertgrow.core.protobuf import packed, varint
+from bertgrow.interop import crc32c
+from bertgrow.interop.protobuf import packed, varint
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48  # bytes

@@ -10,10 +10,9 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from bertgrow.core import crc32c
 from bertgrow.core.errors import InputError
-from bertgrow.core.protobuf import fields, message, packed, signed
-from bertgrow.interop import sstable
+from bertgrow.interop import crc32c, sstable
+from bertgrow.interop.protobuf import fields, message, packed, signed
 
 DTYPES = {  # of tensorflow/core/framework/types.proto
     1: np.dtype("<f4"),

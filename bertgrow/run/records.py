@@ -9,6 +9,8 @@ from bertgrow.core import errors, json_files
 from bertgrow.run import files, workdir
 from bertgrow.train import metrics
 
+RESULTS = "results.json"  # of a fine-tuning run
+
 
 class Run(NamedTuple):
     name: str
@@ -16,6 +18,7 @@ class Run(NamedTuple):
     config: dict  # recipe, stages, store, versions
     rows: list  # metrics.jsonl, in order
     certificates: list  # growth/*.json, in the order of the run
+    results: dict | None = None  # results.json of a fine-tuning run that has ended
 
     @property
     def stages(self):
@@ -70,7 +73,11 @@ def read(folder, name=None):
     except OSError as error:
         raise errors.InputError(f"{folder} cannot be read: {error}") from error
     certificates.sort(key=lambda certificate: certificate.get("step", 0))
-    return Run(name or folder.name, folder, config, rows, certificates)
+    results = folder / RESULTS
+    found = (
+        json_files.read(results, files.Results, hint=workdir.HINT) if results.exists() else None
+    )
+    return Run(name or folder.name, folder, config, rows, certificates, found)
 
 
 def _check_metrics(folder):

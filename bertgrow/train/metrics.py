@@ -4,11 +4,11 @@ import hashlib
 import json
 import math
 import os
+import time
 from pathlib import Path
 from typing import TypedDict
 
 from bertgrow.core import errors, json_files, system_files
-from bertgrow.train import tensorboard
 
 # Metrics that may differ between two equal runs.
 WALL_CLOCK = (
@@ -42,14 +42,14 @@ class Writer:
     All methods raise OSError with the name of the file.
     """
 
-    def __init__(self, path, *, board=None):
+    def __init__(self, path, *, tensorboard=None):
         self.path = os.fspath(path)
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
         self._size, self._sha256 = 0, hashlib.sha256()
         with open(self.path, "rb") as rows:
             while block := rows.read(1 << 20):
                 self._count(block)
-        self._board = None if board is None else tensorboard.EventFile(board)
+        self._board = None if tensorboard is None else _Board(os.fspath(tensorboard))
 
     def __enter__(self):
         return self
@@ -69,7 +69,7 @@ class Writer:
                 raise
         self._count(line)
         if self._board is not None and row.get("split") != CHANGE:
-            self._board.write(row["step"], _scalars(json.loads(text)))
+            self._board.write(json.loads(text))
 
     def sync(self):
         """Flushes all rows to disk, so that they survive a power failure."""
@@ -90,6 +90,38 @@ class Writer:
     def _count(self, data):
         self._size += len(data)
         self._sha256.update(data)
+
+
+class _Board:
+    """Writes rows for TensorBoard in the calling thread.
+
+    `tensorboardX.SummaryWriter` writes in a thread of its own. When a disk is full that thread
+    ends without notice, and the writer then waits for it for ever.
+    """
+
+    def __init__(self, folder):
+        from tensorboardX import event_file_writer, summary  # slow to import
+        from tensorboardX.proto import event_pb2
+
+        self._folder, self._scalar, self._event = folder, summary.scalar, event_pb2.Event
+        os.makedirs(folder, exist_ok=True)
+        with system_files.named(folder):
+            self._events = event_file_writer.EventsWriter(os.path.join(folder, "events"))
+
+    def write(self, row):
+        with system_files.named(self._folder):
+            for name, value in _figures(row):
+                scalar = self._scalar(f"{row.get('split', 'train')}/{name}", value)
+                event = self._event(wall_time=time.time(), step=row["step"], summary=scalar)
+                self._events.write_event(event)
+
+    def flush(self):
+        with system_files.named(self._folder):
+            self._events.flush()
+
+    def close(self):
+        with system_files.named(self._folder):
+            self._events.close()
 
 
 def read(path, kind=dict):
@@ -190,15 +222,13 @@ def check_finite(metrics, *, step, position, rows, checkpoint=None):
         )
 
 
-def _scalars(row):
-    """Returns {tag: number} of all metrics except the step; list items are numbered."""
-    scalars, split = {}, row.get("split", "train")
+def _figures(row):
+    """Yields (name, number) of all metrics except the step; list items are numbered."""
     for name, value in row.items():
         if isinstance(value, list):
-            scalars |= {f"{split}/{name}/{i:02d}": number for i, number in enumerate(value)}
+            yield from ((f"{name}/{i:02d}", number) for i, number in enumerate(value))
         elif isinstance(value, (int, float)) and name != "step":
-            scalars[f"{split}/{name}"] = value
-    return scalars
+            yield name, value
 
 
 class _Numbered(TypedDict):

@@ -8,9 +8,8 @@ import numpy as np
 import pretrained_models as small
 import pytest
 
-from bertgrow.core import crc32c
 from bertgrow.core.errors import InputError
-from bertgrow.interop import sstable, tf1, tf1_bundle
+from bertgrow.interop import crc32c, sstable, tf1, tf1_bundle
 
 TENSORS = make_golden.TENSORS
 

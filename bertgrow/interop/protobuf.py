@@ -1,4 +1,4 @@
-"""Protocol buffers as checkpoints, SentencePiece models and event files need them."""
+"""The little of protocol buffers that checkpoints and SentencePiece models need."""
 
 from bertgrow.core.errors import InputError
 

@@ -1,4 +1,4 @@
-"""CRC-32C of bytes with NumPy, as TensorFlow's checkpoints and records store it."""
+"""CRC-32C of bytes with NumPy, as TensorFlow's checkpoints store it."""
 
 import functools
 
