@@ -1,7 +1,8 @@
-"""Tests of faults in real processes: full disks, closed output, two starts, lost files."""
+"""Tests of real processes under faults: full disks, closed output, signals, two starts."""
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +75,37 @@ def test_a_file_size_limit_is_one_line_and_the_run_goes_on_without_it(
         assert "File too large" in done.stderr and str(tmp_path) in done.stderr
     expected = metrics.read(finished / "metrics.jsonl")
     assert processes.finish_and_compare(launch, tmp_path / "run", expected) == []
+
+
+def test_signals_at_twelve_moments_end_a_run_that_goes_on_to_equal_metrics(
+    launch, finished, tmp_path
+):
+    """A run goes on from one moment to the next; where it has ended, another one begins."""
+    expected = metrics.read(finished / "metrics.jsonl")
+    began = time.monotonic()
+    assert processes.finish_and_compare(launch, tmp_path / "warm", expected) == []
+    seconds = time.monotonic() - began
+    workdir, codes = tmp_path / "0", []
+
+    for moment in range(12):
+        # Not SIGINT at 50 ms: Python prints a traceback where it comes before any program.
+        sent = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[moment % 3]
+        process = launch(workdir)
+        time.sleep(0.05 + moment / 11 * seconds)
+        process.send_signal(sent)
+        sent_at = time.monotonic()
+        codes.append(process.wait())
+
+        assert time.monotonic() - sent_at < 20  # 10 s and one save, on a busy machine
+        assert codes[-1] in (0, 75, -sent), processes.said(workdir)
+        assert "Traceback" not in processes.said(workdir)
+        if codes[-1] == 0:
+            rows = metrics.read(workdir / "metrics.jsonl")
+            assert metrics.differences(expected, rows) == []
+            workdir = tmp_path / str(moment + 1)
+
+    assert codes.count(75) >= 3
+    assert processes.finish_and_compare(launch, workdir, expected) == []
 
 
 def test_of_two_starts_at_once_one_trains_and_the_other_is_one_line(launch, finished, tmp_path):

@@ -39,34 +39,6 @@ def test_a_run_killed_at_random_moments_ends_with_equal_metrics(launch, undistur
     assert processes.finish_and_compare(launch, workdir, expected) == []
 
 
-def test_signals_at_twelve_moments_end_a_run_that_goes_on_to_equal_metrics(
-    launch, undisturbed, tmp_path
-):
-    """A run goes on from one moment to the next; where it has ended, another one begins."""
-    expected, seconds = undisturbed
-    workdir, codes = tmp_path / "0", []
-
-    for moment in range(12):
-        # Not SIGINT at 50 ms: Python prints a traceback where it comes before any program.
-        sent = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[moment % 3]
-        process = launch(workdir)
-        time.sleep(0.05 + moment / 11 * seconds)
-        process.send_signal(sent)
-        sent_at = time.monotonic()
-        codes.append(process.wait())
-
-        assert time.monotonic() - sent_at < 20  # 10 s and one save, on a busy machine
-        assert codes[-1] in (0, 75, -sent), processes.said(workdir)
-        assert "Traceback" not in processes.said(workdir)
-        if codes[-1] == 0:
-            rows = metrics.read(workdir / "metrics.jsonl")
-            assert metrics.differences(expected, rows) == []
-            workdir = tmp_path / str(moment + 1)
-
-    assert codes.count(75) >= 4
-    assert processes.finish_and_compare(launch, workdir, expected) == []
-
-
 @pytest.mark.parametrize("sent, code", [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
 def test_a_run_stopped_during_growth_grows_again_and_ends_with_equal_metrics(
     launch, undisturbed, tmp_path, sent, code
@@ -113,7 +85,10 @@ def test_a_time_limit_saves_and_stops_with_75(launch, tmp_path):
 
     assert code == 75
     assert "continue with: bertgrow pretrain" in processes.said(workdir)
-    assert list((workdir / "checkpoints" / "checksums").iterdir())
+    rows = metrics.read(workdir / "metrics.jsonl")
+    saved = [int(path.stem) for path in workdir.glob("checkpoints/checksums/*.json")]
+    # On a busy machine the limit may come before the first step.
+    assert max(saved, default=0) == max((row["step"] for row in rows), default=0)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(launch, tmp_path):
