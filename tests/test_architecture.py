@@ -39,7 +39,6 @@ MAY_IMPORT = {
         "models",
         "data",
         "train",
-        "objectives",
         "recipes",
         "interop",
         "run",

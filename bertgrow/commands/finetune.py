@@ -1,5 +1,7 @@
 """Fine-tunes a model on GLUE, SQuAD or a labelled table."""
 
+import argparse
+import functools
 import shlex
 from pathlib import Path
 
@@ -11,6 +13,8 @@ EPILOG = """examples:
   bertgrow finetune --task squad1 --from HF_DIR --data SQUAD --workdir runs/squad
   bertgrow finetune --task classify --from RUN --data train.csv --text-column text \\
       --label-column label --workdir runs/mine
+  bertgrow finetune --all --from RUN --data GLUE --grid learning_rate=3e-5,1e-4 seeds=5 \\
+      --workdir runs/glue
 
 The same command continues a stopped or killed run. At the end it writes predictions/,
 results.json and MODEL_CARD.md into the working directory. `bertgrow report` shows it."""
@@ -27,8 +31,9 @@ OPTIONS = (  # that a stopped run prints again where they are given
 
 
 def add_arguments(parser):
+    parser.add_argument("--task", help="glue/NAME, squad1, squad2, classify or regress")
     parser.add_argument(
-        "--task", required=True, help="glue/NAME, squad1, squad2, classify or regress"
+        "--all", action="store_true", help="every task of GLUE whose folder is in --data"
     )
     fill.add_source(parser)
     parser.add_argument(
@@ -48,6 +53,11 @@ def add_arguments(parser):
         parser.add_argument(
             name, type=_positive(kind), default=default, metavar="N", help=words
         )
+    parser.add_argument(
+        "--grid", nargs="+", metavar="NAME=VALUES",
+        help="learning_rate=1e-5,3e-5 batch=16,32 epochs=2,4 seeds=5: a run for each "
+        "combination; or a preset, bert or mobilebert: the grids of the papers",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the head, order and dropout")
     parser.add_argument(
         "--restart", action="store_true",
@@ -61,43 +71,79 @@ def add_arguments(parser):
 
 def main(args):
     # Imported here because they load JAX, which `--help` does not need.
-    from bertgrow.finetune import card, launch, reading
+    from bertgrow.finetune import grid, job, launch, reading, search
     from bertgrow.inference import model
 
+    is_search = args.all or args.grid is not None
+    values, seeds = grid.parse(args.grid or [])
+    _check(args, is_search)
+    tasks = search.found_tasks(args.data) if args.all else [args.task]
     columns = (args.text_column, args.pair_column, args.label_column)
-    reading.check(args.task, columns)
+    for task in tasks:
+        reading.check(task, columns)
+    folders = search.begun(args.workdir) if is_search else [args.workdir]
     step = args.step
     if step is None and not args.restart:
-        step = launch.source_step(args.workdir)
+        step = next((launch.source_step(folder) for folder in folders), None)
     pretrained = model.read(args.source, step)
-    settings = reading.settings(
-        args.task, pretrained, learning_rate=args.learning_rate, batch=args.batch,
-        epochs=args.epochs, length=args.length, seed=args.seed,
-    )  # fmt: skip
     limit = args.time_limit and args.time_limit * 60
-    outcome = launch.launch(
-        args.workdir,
-        lambda: reading.read(
-            args.task, args.data, pretrained.tokenizer, settings.length,
+
+    def settings(task):
+        return reading.settings(
+            task, pretrained, learning_rate=args.learning_rate, batch=args.batch,
+            epochs=args.epochs, length=args.length, seed=args.seed,
+        )  # fmt: skip
+
+    @functools.lru_cache(1)  # the runs of a task share its data
+    def problem(task):
+        return reading.read(
+            task, args.data, pretrained.tokenizer, settings(task).length,
             columns=columns, dev=args.dev,
-        ),
-        pretrained, settings, resume=_resume(args), stop_after=limit, start=args.start,
-        restart=args.restart,
+        )  # fmt: skip
+
+    def fine_tune(task, settings, folder):
+        return launch.launch(
+            folder, lambda: problem(task), pretrained, settings, resume=_resume(args),
+            stop_after=limit, start=args.start, restart=args.restart,
+        )  # fmt: skip
+
+    if not is_search:
+        _print(fine_tune(args.task, settings(args.task), args.workdir))
+        return 0
+    table = search.run_all(
+        args.workdir, tasks, lambda task: grid.settings(settings(task), values, seeds),
+        fine_tune, lambda task: (job.digest(problem(task)), pretrained.source),
     )  # fmt: skip
+    print(*search.lines(table), f"written: {args.workdir / 'search.json'}", sep="\n")
+    return 0
+
+
+def _check(args, is_search):
+    if args.all == (args.task is not None):
+        raise InputError(
+            "give either --task NAME or --all, which runs every task of GLUE found"
+        )
+    if is_search and args.restart:
+        raise InputError("--restart is for one run; remove the folders of runs to repeat")
+
+
+def _print(outcome):
+    from bertgrow.finetune import card
+
     for name, metrics in outcome.results["metrics"].items():
         for metric, value in metrics.items():
             print(f"{name:12} {metric:20} {value:.4f}")
     for line in (*card.warnings(outcome.results), *outcome.results["notes"]):
         print(line)
     print(*[f"written: {file}" for file in outcome.files], sep="\n")
-    return 0
 
 
 def _resume(args):
     """Shell command that continues the run."""
-    words = ["bertgrow", "finetune", "--task", args.task, "--from", args.source]
-    words += ["--data", args.data, "--workdir", args.workdir, "--batch", args.batch]
-    words += ["--seed", args.seed]
+    words = ["bertgrow", "finetune", *(["--all"] if args.all else ["--task", args.task])]
+    words += ["--from", args.source, "--data", args.data, "--workdir", args.workdir]
+    words += ["--batch", args.batch, "--seed", args.seed]
+    words += ["--grid", *args.grid] if args.grid is not None else []
     for name in OPTIONS:
         if getattr(args, name) is not None:
             words += [f"--{name.replace('_', '-')}", getattr(args, name)]
@@ -114,7 +160,7 @@ def _positive(kind):
             number = 0
         if not 0 < number < 2**31:
             what = "a whole number" if kind is int else "a number"
-            raise InputError(f"{text!r} is given; expected {what} above 0")
+            raise argparse.ArgumentTypeError(f"{text!r}; expected {what} above 0")
         return number
 
     return read

@@ -8,11 +8,10 @@ import jax
 
 from bertgrow.core import flops, keys
 from bertgrow.core.errors import InputError
-from bertgrow.core.types import Stage, StageContext
-from bertgrow.finetune import sequences, tasks
+from bertgrow.core.types import Stage
+from bertgrow.finetune import adamw, sequences, tasks
 from bertgrow.interop import conversion
 from bertgrow.models import families, task_heads
-from bertgrow.objectives import stages
 from bertgrow.recipes import build, resolve
 from bertgrow.run import imported, job, trainer, weights
 from bertgrow.train import sharding
@@ -47,15 +46,18 @@ def make(problem, pretrained, settings, *, command=""):
     """
     family = families.find(pretrained.family)
     run = _resolved(problem, pretrained, family, settings)
-    context = StageContext(family, run, 0, _vocab(pretrained))
     config, mesh = run.stages[0], sharding.make_mesh()
     sharding.check_batch(config.batch, mesh, 1)
-    network = problem.head(family.network(config.model), width=config.model.width)
+    network = task_heads.HEADS[problem.head](
+        family.network(config.model), width=config.model.width, outputs=problem.outputs
+    )
     task = tasks.make(network, problem.losses, _score(problem))
     unused = [name for name in conversion.HEADS if name in network.axes]
-    if not problem.needs_tokens and "pooler" in unused:
+    if problem.head == "classifier" and "pooler" in unused:
         unused.remove("pooler")
-    optimizer = stages.make_optimizer(context, network.axes, frozen=unused)
+    optimizer = adamw.make(
+        config.optimizer, network.axes, config.schedule, steps=config.steps, frozen=unused
+    )
     cost = flops.train_step_flops(config.model, config.length, 0, config.batch, family.flops)
     stage = Stage(
         config.name, task, config.steps, config.batch, config.length, optimizer, None, cost
@@ -86,7 +88,7 @@ def make(problem, pretrained, settings, *, command=""):
 def _resolved(problem, pretrained, family, settings):
     """The `RunConfig` of the run: linear decay after a warm-up, AdamW, one stage."""
     model = pretrained.config
-    if problem.needs_tokens and getattr(model, "pool", 1) > 1:
+    if problem.head == "spans" and getattr(model, "pool", 1) > 1:
         raise InputError(
             f"{pretrained.source} pools its tokens, and --task {problem.name} needs every "
             "token: give a stage with pool 1"
@@ -127,15 +129,19 @@ def _score(problem):
     return lambda values: problem.score(first, values)
 
 
+def digest(problem):
+    """sha256 of the training and the labelled sequences."""
+    sets = [problem.train, *problem.dev.values()]
+    return hashlib.sha256("".join(part.digest() for part in sets).encode()).hexdigest()
+
+
 def _summary(problem, pretrained, run, stage, family):
     """Contents of config.json."""
-    sets = [problem.train, *problem.dev.values()]
-    digest = hashlib.sha256("".join(part.digest() for part in sets).encode()).hexdigest()
     return dict(
         recipe=run.recipe,
         stages=[job.stage_row(family, run.stages[0], flops=stage.flops)],
         store=dict(
-            hash=digest,
+            hash=digest(problem),
             vocabulary=pretrained.tokenizer.hash,
             documents=len(problem.train),
             tokens=len(problem.train.tokens),
@@ -143,7 +149,7 @@ def _summary(problem, pretrained, run, stage, family):
         tokenizer=weights.entry(pretrained.tokenizer),
         finetuning=dict(
             task=problem.name, source=pretrained.source, step=pretrained.step,
-            classes=problem.classes,
+            classes=problem.classes, head=problem.head, outputs=problem.outputs,
         ),
         fresh=list(pretrained.fresh),
         lent={},

@@ -32,8 +32,8 @@ def launch(path, read_problem, pretrained, settings, *, resume, stop_after, star
     ):
         with stop.uninterruptible():
             problem = read_problem()
-            _check_task(path, problem)
             made = job.make(problem, pretrained, settings, command=resume)
+            _check(path, made.summary)
             workdir.open_for(path, made.summary)
             weights.write_vocabulary(path, made.tokenizer)
         trainer.run(made, path, stop=stop)
@@ -47,13 +47,19 @@ def source_step(path):
     return (begun or {}).get("finetuning", {}).get("step")
 
 
-def _check_task(path, problem):
+def _check(path, summary):
+    """Raises InputError if the run in the folder is of another task or of other data."""
     begun = workdir.begun_config(path)
     if begun is None:
         return
-    task = begun.get("finetuning", {}).get("task")
-    if task != problem.name:
+    task, expected = begun.get("finetuning", {}).get("task"), summary["finetuning"]["task"]
+    if task != expected:
         was = f"for --task {task}" if task else "by another command"
         raise InputError(
-            f"--workdir {path} was begun {was}, not for {problem.name}: give another --workdir"
+            f"--workdir {path} was begun {was}, not for {expected}: give another --workdir"
+        )
+    if begun["store"]["hash"] != summary["store"]["hash"]:
+        raise InputError(
+            f"--workdir {path} was begun with other sequences: give its --data, --dev and "
+            "--length, or another --workdir"
         )

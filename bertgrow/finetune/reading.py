@@ -6,7 +6,7 @@ from bertgrow.finetune import glue, job, labelled
 from bertgrow.finetune.squad import problem as squad
 
 TABLES, SQUAD = ("classify", "regress"), ("squad1", "squad2")
-LENGTH, SQUAD_LENGTH = 128, 384  # tokens
+LENGTH, SQUAD_LENGTH, SHORTEST = 128, 384, 8  # tokens
 # Devlin et al. (2019), appendix A.3. MobileBERT's authors use a larger rate and more epochs.
 LEARNING_RATE, EPOCHS, SQUAD_EPOCHS = 3e-5, 3.0, 2.0
 STUDENT_RATE, STUDENT_EPOCHS = 4e-5, 5.0
@@ -39,8 +39,11 @@ def settings(task, pretrained, *, learning_rate, batch, epochs, length, seed):
     """
     is_squad, has_pooler = task in SQUAD, "pooler" in pretrained.params
     limit = pretrained.config.max_length
-    if (length or 0) > limit:
-        raise InputError(f"--length {length}; {pretrained.source} has {limit} positions")
+    if not SHORTEST <= (length or limit) <= limit:
+        raise InputError(
+            f"--length {length}; expected {SHORTEST} to {limit}, the positions of "
+            f"{pretrained.source}"
+        )
     usual_epochs = SQUAD_EPOCHS if is_squad else EPOCHS
     return job.Settings(
         learning_rate=learning_rate or (LEARNING_RATE if has_pooler else STUDENT_RATE),

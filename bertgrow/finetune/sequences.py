@@ -1,5 +1,6 @@
 """Token sequences of examples, as endless shuffled training data and as batches in order."""
 
+import functools
 import hashlib
 from typing import NamedTuple
 
@@ -120,7 +121,7 @@ class Shuffled:
         row, size = position["row"], len(self.sequences)
         numbers = np.arange(row, row + count)
         chosen = [
-            self._order(epoch)[numbers[numbers // size == epoch] % size]
+            _order(self.seed, epoch, size)[numbers[numbers // size == epoch] % size]
             for epoch in range(row // size, (row + count - 1) // size + 1)
         ]
         return np.concatenate(chosen), {"row": row + count, "cursors": []}
@@ -128,8 +129,10 @@ class Shuffled:
     def read(self, numbers):
         return self.sequences.batch(numbers, self.length, self.pad_id)
 
-    def _order(self, epoch):
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.sequences))
+
+@functools.lru_cache(2)  # a batch may be of two epochs
+def _order(seed, epoch, size):
+    return np.random.default_rng((seed, epoch)).permutation(size)
 
 
 def fitting_length(sets, limit):

@@ -1,17 +1,26 @@
 """The section of a report on fine-tuning: metrics, confusion matrix, answers."""
 
-from bertgrow.reporting import elements
+from bertgrow.reporting import chart, elements
 from bertgrow.reporting.elements import text
+
+COUNTERS = ("step", "stage", "split", "length", "tokens", "flops", "seconds")  # of a row
+MAX_CHARTS = 6
+
+
+def is_fine_tuning(run):
+    return "finetuning" in run.config
 
 
 def section(runs):
-    """Yields the section; nothing without the results of a fine-tuning run."""
-    shown = [(i, run) for i, run in enumerate(runs) if run.results]
+    """Yields the section; nothing without a fine-tuning run."""
+    shown = [(i, run) for i, run in enumerate(runs) if is_fine_tuning(run)]
     if not shown:
         return
     yield "<h2>Fine-tuning</h2>"
+    yield from elements.grid(_curves(shown), "small")
     for i, run in shown:
-        results = run.results
+        if (results := run.results) is None:
+            continue
         name = f"{run.name}: {results['task']}"
         yield f"<h3>{elements.swatch(i)}{text(name)}</h3>"
         yield _metrics(results["metrics"])
@@ -19,6 +28,23 @@ def section(runs):
             yield f'<p class="quiet">{text(note)}</p>'
         for part, details in results["details"].items():
             yield from _details(part, details)
+
+
+def _curves(shown):
+    """One small chart for each of the first held-out metrics, against the step."""
+    evaluations = [
+        (i, [row for row in run.rows if row.get("split") == "eval"]) for i, run in shown
+    ]
+    known = [name for _, rows in evaluations for row in rows for name in row]
+    names = [name for name in dict.fromkeys(known) if name not in COUNTERS]
+    for name in names[:MAX_CHARTS]:
+        lines = [
+            chart.Line(i, [(row["step"], row[name]) for row in rows if name in row])
+            for i, rows in evaluations
+        ]
+        yield chart.chart(
+            lines, x=("step", None), y=f"held-out {name}", width=290, height=200
+        )  # fmt: skip
 
 
 def _metrics(metrics):

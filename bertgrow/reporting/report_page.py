@@ -19,7 +19,7 @@ def page(runs, arms, baseline=None) -> str:
     """The whole page; `arms` is `summary.summary(runs)`, `baseline` a line with its name."""
     title = f"{', '.join(run.name for run in runs)}: bertgrow report"
     parts = [*overview(arms, baseline), *finetuning.section(runs)]
-    if any(run.evaluations for run in runs) or not any(run.results for run in runs):
+    if not all(map(finetuning.is_fine_tuning, runs)):
         parts += losses(runs, arms)
     parts += stages(runs, arms)
     parts += [*certificates.section(runs), *_layers(runs), *_training(runs), *recipes(runs)]

@@ -93,6 +93,7 @@ def test_the_card_and_the_report_show_the_result(folder):
     page = (folder / "W" / "report.html").read_text()
     assert "W: glue/sst2" in page
     assert "SST-2: label / prediction" in page
+    assert "held-out accuracy" in page
 
 
 @pytest.mark.slow
@@ -118,6 +119,9 @@ def test_a_stopped_run_continues_with_equal_metrics(folder, monkeypatch):
 def test_only_the_used_heads_are_trained_and_the_result_loads(folder):
     before, after = model.load(folder / "model"), model.load(folder / "W")
 
+    assert before.head is None
+    assert (after.head.kind, after.head.classes) == ("classifier", ("0", "1"))
+    assert after.head.weights["kernel"].shape == (16, 2)
     pretrained_models.assert_equal_trees(before.params["mlm"], after.params["mlm"])
     for module in ("embeddings", "layers", "pooler"):
         changed = jax.tree.map(np.array_equal, before.params[module], after.params[module])
@@ -128,6 +132,8 @@ def test_another_task_or_option_in_the_same_folder_is_refused(folder):
     words = sst2(folder, "W")
     with pytest.raises(InputError, match="schedule.peak: 0.01 -> 0.001"):
         commands.run(finetune, *words, "--learning-rate", "1e-3")
+    with pytest.raises(InputError, match="was begun with other sequences: give its --data"):
+        commands.run(finetune, *words, "--data", small_tasks.sst2(folder / "other", train=99))
     with pytest.raises(InputError, match="was begun for --task glue/sst2"):
         commands.run(finetune, *words, "--task", "squad2", "--data", folder / "squad")
 

@@ -15,7 +15,7 @@ from bertgrow.models import families
 from bertgrow.models.bert import BertConfig
 
 pytest.importorskip("sklearn", reason="scikit-learn is absent; install the package again")
-ROWS = 8_000  # of 67,349
+ROWS = 4_000  # of 67,349
 PROGRAM = """import sys, commands
 from bertgrow.commands import finetune
 sys.exit(commands.run(finetune, *sys.argv[1:]))"""

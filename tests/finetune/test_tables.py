@@ -176,10 +176,13 @@ def test_defaults_follow_the_model_and_the_task():
 
     assert (bert.learning_rate, bert.epochs, bert.length) == (3e-5, 3, 32)  # 32 positions
     assert (student.learning_rate, student.epochs) == (4e-5, 5)
-    with pytest.raises(InputError, match="--length 64; .* has 32 positions"):
-        reading.settings(
-            "glue/rte", pretrained_models.pretrained("bert"), **options | dict(length=64)
-        )
+    for length in (4, 64):
+        with pytest.raises(InputError, match=f"--length {length}; expected 8 to 32, the pos"):
+            reading.settings(
+                "glue/rte",
+                pretrained_models.pretrained("bert"),
+                **options | dict(length=length),
+            )
 
 
 def test_a_run_that_predicts_one_class_is_reported_as_stuck():

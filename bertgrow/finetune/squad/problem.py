@@ -11,7 +11,6 @@ from bertgrow.finetune import sequences, tasks
 from bertgrow.finetune.glue import file_of
 from bertgrow.finetune.problem import Problem
 from bertgrow.finetune.squad import answers, data, features, scoring
-from bertgrow.models import task_heads
 
 SHOWN = 20  # questions whose n-best lists the report shows
 LISTED = 20  # ids in a note
@@ -87,13 +86,13 @@ def read(name, path, tokenizer, max_length, dev=None):
         test={},
         classes=None,
         metric="best_f1" if is_v2 else "f1",
-        head=task_heads.spans,
+        head="spans",
+        outputs=2,
         losses=tasks.spans,
         score=score,
         write=write,
         details=details,
         notes=_notes(starts),
-        needs_tokens=True,
     )
 
 
