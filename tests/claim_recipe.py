@@ -6,7 +6,7 @@ from bertgrow.recipes import build as recipe
 def get_config(variant="grown"):
     config = recipe.pretraining()
     config.model = recipe.bert(
-        vocab_size=0, num_layers=2, width=64, num_heads=2, ffn_width=256, max_length=32,
+        vocab_size=0, num_layers=2, width=128, num_heads=2, ffn_width=512, max_length=32,
         dropout=0.0, attention_dropout=0.0, positions_init="sinusoids", init_scale=0.05,
     )  # fmt: skip
     config.optimizer = recipe.adamw(b2=0.98)

@@ -12,10 +12,10 @@ SECONDS = "SLOW_PREPARE_SECONDS"  # environment variable: of each part
 VOCABULARY = ["--vocab-size", "300", "--vocab-kind", "wordpiece"]
 
 
-def begin(text, folder, *options, seconds=0.05, **settings):
+def begin(corpus, folder, *options, seconds=0.05, **settings):
     """Starts this program as a process, see `process_table.start`."""
     os.environ[SECONDS] = str(seconds)
-    words = ["prepare", "--input", text, "--output", folder, *VOCABULARY, *options]
+    words = ["prepare", "--input", corpus, "--output", folder, *VOCABULARY, *options]
     return start(__file__, *words, **settings)
 
 

@@ -64,9 +64,9 @@ def test_a_signal_ends_it_and_the_same_command_continues(
 
     assert process.returncode == 75 and time.monotonic() - begin < 10
     *_, line = err.splitlines()
-    reason, _, command = line.partition("; continue with: ")
+    reason, _, resume = line.partition("; continue with: ")
     assert reason == f"stopped early ({number.name}), everything is saved"
-    words = shlex.split(command)
+    words = shlex.split(resume)
     assert words[:2] == ["bertgrow", "prepare"] and words[-1] == str(workers)
     assert "Traceback" not in err and "Warning" not in err
     wait_for(lambda: not any(map(is_alive, children)), seconds=10)
