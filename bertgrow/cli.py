@@ -100,6 +100,10 @@ def _run(name, point, argv, start):
     else:
         args = parser.parse_args(argv)
     args.start = start  # `time.monotonic()`, before the command's modules are loaded
+    if watching.is_child():
+        from bertgrow.run.processes import joining  # imports JAX
+
+        joining.join()
     return module.main(args) or 0
 
 

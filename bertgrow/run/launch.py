@@ -9,7 +9,6 @@ import jax
 from bertgrow.core import signals, system_files
 from bertgrow.recipes import resolve, token_stores
 from bertgrow.run import claim, job, profiling, trainer, weights, workdir
-from bertgrow.run.processes import joining
 from bertgrow.train import agreement
 
 
@@ -29,7 +28,6 @@ def steps(args, recipe, *, command, cache=None):
       command: name of the command; a stopped run prints it as the way to continue.
       cache: folder of the teacher cache, see `job.make`; None without one.
     """
-    joining.join()
     remember_compilations()
     resume = _resume(command, args, cache)
     limit = args.time_limit and args.time_limit * 60

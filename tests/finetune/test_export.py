@@ -16,7 +16,6 @@ from bertgrow.models import task_heads
         ("bert", "classifier", ("bad", "good", "neither"), 3),
         ("mobilebert", "classifier", None, 1),
         ("mobilebert tiny", "spans", None, 2),
-        ("bert pre-norm", "spans", None, 2),
     ],
 )
 def test_transformers_gives_our_logits(name, kind, classes, outputs, tmp_path):

@@ -153,7 +153,7 @@ def test_squad_is_learnt_and_its_threshold_tuned(folder, capsys):
 
     results = records.read(folder / "answers").results
     assert results["compare_by"] == "best_f1"
-    assert scores["f1"] == results["metrics"]["predictions"]["best_f1"] > 80
+    assert scores["f1"] == results["metrics"]["dev"]["best_f1"] > 80
     assert json.loads((predictions / "nbest.json").read_text())["dev1"][0]["text"]
     odds = json.loads((predictions / "null_odds.json").read_text())
     assert odds["dev0"] > odds["dev1"]  # dev0 has no answer

@@ -49,6 +49,7 @@ def test_a_wrong_grid_is_one_line(word, expected):
         grid.parse([word])
 
 
+@pytest.mark.slow
 def test_runs_of_one_shape_share_their_compiled_step(tmp_path):
     problem = reading.read(
         "glue/sst2", small_tasks.sst2(tmp_path / "d"), pretrained_models.tokenizer(), 32

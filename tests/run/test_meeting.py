@@ -98,6 +98,17 @@ def test_a_process_that_differs_is_refused_in_all(options, message):
         assert f"process 1 ({socket.gethostname()}) {message}" in str(error)
 
 
+def test_a_process_that_comes_after_the_refusal_learns_it_too():
+    two = Meeting().arrive(1, identity=dict(jax="0.12.0"))
+    assert isinstance(two.results()[0], InputError)
+    two.members[1].close()
+    time.sleep(0.3)  # the meeting notices
+
+    errors = two.arrive(0).results()
+
+    assert [type(error) for error in errors] == [InputError, InputError]
+
+
 def test_the_first_process_that_ends_badly_is_the_cause_in_all():
     two = Meeting(processes=3).arrive(0, 1, 2)
     two.results()

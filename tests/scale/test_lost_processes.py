@@ -1,5 +1,6 @@
 """Tests of two processes of which one or both end early, in each phase of a run."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -26,7 +27,14 @@ def start(store, tmp_path):
 
 
 def is_saving(workdir):
-    return lambda: any("orbax-checkpoint-tmp" in str(path) for path in workdir.rglob("*"))
+    """Whether a checkpoint has begun that has no checksum file yet."""
+    folder = workdir / "checkpoints"
+
+    def check():
+        begun = {name.partition(".")[0] for name in os.listdir(folder)} - {"checksums"}
+        return bool(begun - {path.stem for path in folder.glob("checksums/*.json")})
+
+    return check
 
 
 def test_runs_stopped_in_each_phase_continue_and_end_with_equal_metrics(start, store, tmp_path):

@@ -61,7 +61,7 @@ def read(name, path, tokenizer, max_length, dev=None):
         del split
         found = decode(values)
         threshold = score(part, values)["best_f1_thresh"] if is_v2 else None
-        files = {f"{part}.json": found.predictions(threshold), "nbest.json": found.lists}
+        files = {"predictions.json": found.predictions(threshold), "nbest.json": found.lists}
         if is_v2:
             files["null_odds.json"] = found.null_odds
         paths = [Path(folder) / file for file in files]
@@ -82,7 +82,7 @@ def read(name, path, tokenizer, max_length, dev=None):
     return Problem(
         name=name,
         train=_sequences(rows),
-        dev=dict(predictions=_sequences(dev_rows)),
+        dev=dict(dev=_sequences(dev_rows)),
         test={},
         classes=None,
         metric="best_f1" if is_v2 else "f1",

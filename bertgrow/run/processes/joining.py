@@ -15,14 +15,11 @@ HEARTBEAT = 30  # seconds without a sign of life, after which JAX gives a proces
 
 
 def join():
-    """Starts `jax.distributed` if this process is one of many; call it before any other use
-    of JAX.
+    """Starts `jax.distributed`; call it in the child before any other use of JAX.
 
     JAX would take SIGTERM for itself. Its preemption service is turned off, so that
     `StopRequest` gets it.
     """
-    if not watching.is_child():
-        return
     address, processes, process, *_ = os.environ[watching.VARIABLE].split()
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(

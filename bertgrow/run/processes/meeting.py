@@ -48,7 +48,8 @@ class Meeting(threading.Thread):
         self._deadline = time.monotonic() + arrival
         self._server = listen(place)
         self._members = {}  # socket -> Member
-        self._is_open = True  # until the run begins
+        self._is_open, self._verdict = True, None  # until the run begins or is refused
+        self._has_own = False  # whether process 0 itself has arrived
         self._cause = None
         self._last_beat = 0.0
 
@@ -56,7 +57,7 @@ class Meeting(threading.Thread):
         with selectors.DefaultSelector() as selector, self._server:
             self._selector = selector
             selector.register(self._server, selectors.EVENT_READ)
-            while self._is_open or self._members:
+            while self._is_open or self._members or not self._has_own:
                 for key, _ in selector.select(BEAT / 2):
                     if key.fileobj is self._server:
                         self._accept()
@@ -81,15 +82,19 @@ class Meeting(threading.Thread):
             self._leave(member, "was lost: its connection closed")
 
     def _take(self, member, line):
-        if "process" in line and self._is_open:
-            self._arrive(member, line)
+        if "process" in line:
+            member.process, member.host = line["process"], line["host"]
+            self._has_own |= member.process == 0
+            if self._is_open:
+                self._arrive(member, line)
+            elif self._verdict:
+                self._tell(self._verdict)  # it comes too late for the run, and learns why
         elif "code" in line:
             member.has_ended = True
             if line["code"] != 0:
                 self._lose(member, line["how"], line["code"])
 
     def _arrive(self, member, line):
-        member.process, member.host = line["process"], line["host"]
         present = [each for each in self._members.values() if each.process == member.process]
         different = [
             f"{name} {line['identity'].get(name)}, process 0 has {value}"
@@ -109,18 +114,23 @@ class Meeting(threading.Thread):
 
     def _begin(self):
         try:
-            reply = dict(port=free_port(self._place.port))
+            port = free_port(self._place.port)
         except InputError as error:
-            reply = dict(refused=str(error))
-        self._is_open = False
-        self._tell(reply)
+            self._end(dict(refused=str(error)))
+        else:
+            self._is_open = False
+            self._tell(dict(port=port))
 
     def _arrived(self):
         return {each.process for each in self._members.values()} - {None}
 
     def _refuse(self, text):
-        self._is_open = False
-        self._tell(dict(refused=f"{text}; give all processes the same"))
+        self._end(dict(refused=f"{text}; give all processes the same"))
+
+    def _end(self, verdict):
+        """The run does not begin."""
+        self._is_open, self._verdict = False, verdict
+        self._tell(verdict)
 
     def _leave(self, member, how):
         self._selector.unregister(member.connection)
@@ -137,9 +147,8 @@ class Meeting(threading.Thread):
     def _check_time(self):
         now = time.monotonic()
         if self._is_open and now > self._deadline:
-            self._is_open = False
             missing = set(range(self._place.processes)) - self._arrived()
-            self._tell(dict(missing=sorted(missing)))
+            self._end(dict(missing=sorted(missing)))
         for member in list(self._members.values()):
             if now - member.heard > SILENCE:
                 self._leave(member, f"has not answered for {SILENCE:.0f} s")
