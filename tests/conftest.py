@@ -1,6 +1,7 @@
 """Test setup: strict JAX, eight simulated devices, fixed threads, paths of real data."""
 
 import os
+import signal
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,10 @@ import stdlib_prose  # noqa: E402
 # The same draws on every machine and day: a failure is the change's, never the dice's.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("steady")
+
+# `nohup` and a shell's `&` make child processes ignore these; the tests send them.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
