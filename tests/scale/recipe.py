@@ -21,7 +21,7 @@ def get_config(variant=""):
         dict(steps=3),
     )
     if variant == "once":
-        config.stages = recipe.stages(dict(steps=2, num_layers=1), dict(steps=2))
+        config.stages = recipe.stages(dict(steps=1, num_layers=1), dict(steps=1))
     if variant == "stopped":
         config.eval.update(every=8, rows=256)
         config.checkpoint.update(every=4, keep=20)

@@ -15,6 +15,8 @@ RECIPE = str(Path(__file__).with_name("recipe.py"))
 DISTILLATIONS = str(Path(__file__).parents[1].joinpath("mobilebert", "distillations.py"))
 # Sums of other parts in another order: 1e-6 relative after 12 steps, measured.
 TOLERANCE = dict(rtol=2e-5, atol=2e-6)
+# Layer transfer at a high learning rate amplifies it: 5e-5 in a gradient norm of 878, measured.
+OF_TRANSFER = dict(rtol=5e-4, atol=5e-5)
 
 
 def alone(command, recipe, store, workdir, *overrides):
@@ -24,7 +26,7 @@ def alone(command, recipe, store, workdir, *overrides):
     return workdir
 
 
-def assert_equal(workdir, expected):
+def assert_equal(workdir, expected, tolerance=TOLERANCE):
     """Equal rows of metrics, up to rounding, and equal positions in the data."""
     rows, others = (metrics.read(path / "metrics.jsonl") for path in (workdir, expected))
     assert [row.keys() for row in rows] == [row.keys() for row in others]
@@ -33,7 +35,7 @@ def assert_equal(workdir, expected):
             if isinstance(row[name], (str, int)):
                 assert row[name] == other[name]
             else:
-                np.testing.assert_allclose(row[name], other[name], **TOLERANCE, err_msg=name)
+                np.testing.assert_allclose(row[name], other[name], **tolerance, err_msg=name)
     assert pods.positions(workdir) == pods.positions(expected)
 
 
@@ -85,7 +87,7 @@ def test_two_processes_fill_a_cache_together_and_read_it(store, tmp_path):
     pod = pods.Pod(tmp_path / "two", "distill", recipe, store, caches[1])
 
     assert pod.codes() == [0, 0], pod.said(1)
-    assert_equal(tmp_path / "two", expected)
+    assert_equal(tmp_path / "two", expected, OF_TRANSFER)
     names = [
         sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*.*"))
         for name in ("one", "both")
@@ -95,14 +97,14 @@ def test_two_processes_fill_a_cache_together_and_read_it(store, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "command, recipe, mesh",
+    "command, recipe, mesh, tolerance",
     [
-        ("pretrain", RECIPE, dict(data=4, fsdp=2)),
-        ("distill", DISTILLATIONS, dict(data=2, fsdp=4)),
+        ("pretrain", RECIPE, dict(data=4, fsdp=2), TOLERANCE),
+        ("distill", DISTILLATIONS, dict(data=2, fsdp=4), OF_TRANSFER),
     ],
 )
 def test_two_processes_of_four_devices_train_as_one_of_eight_does(
-    store, tmp_path, command, recipe, mesh
+    store, tmp_path, command, recipe, mesh, tolerance
 ):
     sizes = [f"--config.mesh.{name}={size}" for name, size in mesh.items()]
     expected = alone(command, recipe, store, tmp_path / "alone", *sizes)
@@ -110,6 +112,6 @@ def test_two_processes_of_four_devices_train_as_one_of_eight_does(
     pod = pods.Pod(tmp_path / "two", command, recipe, store, *sizes, devices=4)
 
     assert pod.codes() == [0, 0], pod.said()
-    assert_equal(tmp_path / "two", expected)
+    assert_equal(tmp_path / "two", expected, tolerance)
     certificates = sorted(path.name for path in (tmp_path / "two" / "growth").iterdir())
     assert certificates == sorted(path.name for path in (expected / "growth").iterdir())
