@@ -1,8 +1,8 @@
 """Child process that compiles one stage; `bertgrow.planning.compiled` starts it.
 
-It reads a pickled `Order` from standard input and prints one JSON object a line. It is a process
-of its own because the TPU compiler takes much memory, reads its flags once and takes over the
-handling of signals. `settings` of the order, made by the parent, is a `RunConfig`.
+It reads a pickled `Order` from standard input and prints one JSON object a line. It is a
+process of its own because the TPU compiler takes much memory, reads its flags once and takes
+over the handling of signals. `settings` of the order, made by the parent, is a `RunConfig`.
 """
 
 import json
@@ -95,10 +95,10 @@ def _devices(topology):
 
 
 def _prepare_libtpu():
-    """Sets the optimisation level, and the stacks of the compiler's fibers if it has the flag.
+    """Sets the optimisation level, and the stacks of the compiler's fibers if it can.
 
-    A pooled stage with dropout, remat and fsdp overflows the small stacks (libtpu 0.0.42.1), and
-    the process dies. An unknown flag would end it as well.
+    A pooled stage with dropout, remat and fsdp overflows the small stacks (libtpu 0.0.42.1),
+    and the process dies. An unknown flag would end it as well.
     """
     import jax
     import libtpu
@@ -106,9 +106,11 @@ def _prepare_libtpu():
     # Optimising as for a run takes three to five times as long, docs/plan.md.
     jax.config.update("jax_optimization_level", "O0")
 
-    with open(libtpu.get_library_path(), "rb") as file:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library:
-            is_known = library.find(STACK.encode()) >= 0
+    with (
+        open(libtpu.get_library_path(), "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as library,
+    ):
+        is_known = library.find(STACK.encode()) >= 0
     flags = os.environ.get("LIBTPU_INIT_ARGS", "")
     if is_known and STACK not in flags:
         os.environ["LIBTPU_INIT_ARGS"] = f"{flags} --{STACK}={STACK_BYTES}".strip()

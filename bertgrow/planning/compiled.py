@@ -1,4 +1,4 @@
-"""Compiles every stage of a recipe for a topology, in child processes with a cache of figures."""
+"""Compiles the stages of a recipe for a topology, in child processes, with a cache."""
 
 import concurrent.futures
 import functools

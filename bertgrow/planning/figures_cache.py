@@ -4,6 +4,7 @@ JAX's own cache cannot read a program for a device that is absent. The key holds
 sources and the versions of the packages: any change of them compiles anew.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -30,10 +31,8 @@ def get(key, compute):
     except (OSError, ValueError):
         pass
     result = compute()
-    try:
+    with contextlib.suppress(OSError):  # a full or read-only disk costs the cache only
         _write(path, json.dumps(result))
-    except OSError:
-        pass  # a full or read-only disk costs the cache only
     return result
 
 

@@ -29,8 +29,8 @@ def of_stage(settings, index, mesh, *, names=PROGRAMS, flops_per_cycle=0.0):
       flops_per_cycle: of one core, see `cycles.of_program`.
 
     Returns:
-      Dicts with `program` ("growth", "step" or "evaluation"), `seconds` of compilation, bytes on
-      one device (`arguments`, `temporaries`, `peak`), `collectives`, `cycles` and `uncounted`.
+      Dicts with `program` (its name), `seconds` of compilation, bytes on one device
+      (`arguments`, `temporaries`, `peak`), `collectives`, `cycles` and `uncounted`.
       The peak of an evaluation includes the optimizer state. A program that is too large for
       the compiler has `error` instead.
     """

@@ -1,6 +1,5 @@
 """Tests of `bertgrow plan --compile`: children, cache, advice, refused options."""
 
-import dataclasses
 import json
 import sys
 
@@ -15,9 +14,8 @@ from bertgrow.train import sharding
 
 TINY = [
     "bert_base", "--config.batch=8", "--config.length=16",
-    *(f"--config.model.{field}" for field in (
-        "num_layers=1", "width=16", "num_heads=2", "ffn_width=16", "vocab_size=64", "max_length=16",
-    )),
+    "--config.model.num_layers=1", "--config.model.width=16", "--config.model.num_heads=2",
+    "--config.model.ffn_width=16", "--config.model.vocab_size=64", "--config.model.max_length=16",
 ]  # fmt: skip
 
 
@@ -66,24 +64,34 @@ def test_a_child_that_dies_is_one_line(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_growth_step_and_evaluation_of_a_stage_are_compiled():
-    settings = settings_of(*plans.SMALL)
+def test_the_growth_into_a_stage_is_compiled():
+    settings, mesh = settings_of(*plans.SMALL), one_device()
 
-    figures = {each["program"]: each for each in programs.of_stage(settings, 1, one_device())}
+    (growth,) = programs.of_stage(settings, 1, mesh, names=("growth",))
 
-    assert set(figures) == {"growth", "step", "evaluation"}
-    assert figures["growth"]["peak"] > figures["growth"]["arguments"] > 0
-    assert not any(each["collectives"] for each in figures.values())
+    assert growth["program"] == "growth" and not growth["collectives"]
+    assert growth["peak"] > growth["arguments"] > 0
+    assert not list(programs.of_stage(settings, 0, mesh, names=("growth",)))
 
 
-def test_the_largest_micro_batch_that_fits_is_found():
+@pytest.mark.parametrize("fitting", [1, 2, 4, 8, 9])
+def test_the_largest_micro_batch_that_fits_is_found(fitting, monkeypatch):
+    """Micro-batches fit where a batch is split into at least `fitting` of them."""
+    compiled_ones = []
+    monkeypatch.setattr(programs, "_step", lambda stage, state, mesh, accumulate: accumulate)
+
+    def figures(accumulate):
+        compiled_ones.append(accumulate)
+        return dict(peak=100 if accumulate >= fitting else 101)
+
+    monkeypatch.setattr(programs, "_figures", figures)
     settings, mesh = settings_of(*TINY), one_device()
-    halves = dataclasses.replace(settings, accumulate=2)
-    (step,) = programs.of_stage(halves, 0, mesh, names=("step",))
+
+    accumulate, compilations = programs.largest_slice(settings, 0, mesh, limit=100)
 
     assert programs.slices(settings, mesh) == [1, 2, 4, 8]
-    assert programs.largest_slice(settings, 0, mesh, step["peak"])[0] == 2
-    assert programs.largest_slice(settings, 0, mesh, limit=1)[0] is None
+    assert accumulate == (fitting if fitting < 9 else None)
+    assert compilations == len(compiled_ones) <= 3
 
 
 @pytest.fixture
@@ -133,7 +141,7 @@ def test_where_activations_do_not_help_weights_are_to_be_divided(checked):
 @pytest.mark.parametrize(
     "options, expected",
     [
-        (["--compile", "v5x:2x2"], ["v5e:SIZE", "2x2, 2x4"]),
+        (["--compile", "v5x:2x2"], ["nearest: v5", ":SIZE with SIZE one of"]),
         (["--compile", "v5litepod-16"], ["nearest: v5e", "attached"]),
         (["--compile", "v4:4x4"], ["v4:2x2x2"]),
         (["--compile", "banana"], ["no such topology"]),
