@@ -15,7 +15,8 @@ from bertgrow.train import sharding
 TINY = [
     "bert_base", "--config.batch=8", "--config.length=16",
     "--config.model.num_layers=1", "--config.model.width=16", "--config.model.num_heads=2",
-    "--config.model.ffn_width=16", "--config.model.vocab_size=64", "--config.model.max_length=16",
+    "--config.model.ffn_width=16", "--config.model.vocab_size=64",
+    "--config.model.max_length=16",
 ]  # fmt: skip
 
 
