@@ -62,6 +62,7 @@ setup(
             "fill = bertgrow.commands.fill",
             "embed = bertgrow.commands.embed",
             "evaluate = bertgrow.commands.evaluate",
+            "finetune = bertgrow.commands.finetune",
             "export = bertgrow.commands.export",
             "import = bertgrow.commands.import_model",
             "distill = mobilebert.commands.distill",

@@ -34,7 +34,15 @@ MAY_IMPORT = {
         "interop",
     },
     "inference": {"core", "data", "interop", "run"},
-    "finetune": {"core", "models", "data", "train", "recipes", "interop", "run"},
+    "finetune": {
+        "core",
+        "models",
+        "data",
+        "train",
+        "recipes",
+        "interop",
+        "run",
+    },
     "reporting": {"core", "run"},
     "commands": {
         "core",

@@ -61,7 +61,7 @@ def main(args) -> int:
 
 def _train(args):
     # Imported here because it loads JAX, which takes time and is not needed to read runs.
-    from bertgrow.run import arms
+    from bertgrow.run import arms, claim
 
     if args.runs:
         raise errors.InputError(
@@ -74,10 +74,11 @@ def _train(args):
     recipes = _baseline_first(args.arms, args.baseline)
     planned = arms.plan(recipes, _num_seeds(args), folder, args.overrides)
     finished = []
-    for run in arms.run_all(planned, resume=_command(args)):
-        finished.append(records.read(run.folder))
-        # After every run, so that intermediate results can be read.
-        results, chosen = comparison.compare(finished, folder, args.baseline, "named first")
+    with claim.claim(args.workdir):
+        for run in arms.run_all(planned, resume=_command(args)):
+            finished.append(records.read(run.folder))
+            # After every run, so that intermediate results can be read.
+            results, chosen = comparison.compare(finished, folder, args.baseline, "named first")
     return results, chosen, folder
 
 

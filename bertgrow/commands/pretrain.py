@@ -34,7 +34,7 @@ def add_arguments(parser):
         help="begin anew; moves the files of an earlier run into WORKDIR/aside-TIME",
     )
     parser.add_argument(
-        "--time-limit", type=_minutes, metavar="MINUTES",
+        "--time-limit", type=minutes, metavar="MINUTES",
         help="save and stop this many minutes after the start of the command",
     )  # fmt: skip
     parser.add_argument(
@@ -43,14 +43,15 @@ def add_arguments(parser):
     )  # fmt: skip
 
 
-def _minutes(text):
+def minutes(text):
+    """Value of `--time-limit`, a number above 0."""
     try:
-        minutes = float(text)
+        limit = float(text)
     except ValueError:
-        minutes = math.nan
-    if not 0 < minutes < math.inf:
+        limit = math.nan
+    if not 0 < limit < math.inf:
         raise InputError(f"--time-limit {text!r}; expected minutes above 0, e.g. 90")
-    return minutes
+    return limit
 
 
 def main(args):

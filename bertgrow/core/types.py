@@ -59,7 +59,11 @@ class Task(NamedTuple):
     `loss(params, frozen, inputs, key, step) -> (loss, metrics)`, scalars that add up over
     slices of `inputs`, so that accumulation over slices equals one large batch.
     `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks. Sums may be
-    vectors. If the count is None, the metric is the maximum and not the mean.
+    vectors. If the count is None, the metric is the maximum and not the mean. A 1-tuple holds
+    an array [batch, ...] of values of each sequence, which `score` gets as NumPy array of all
+    sequences.
+    `score(values) -> {name: float}` makes the metrics of an evaluation from its means and
+    arrays; None: the means are the metrics. It runs on the host.
     `frozen` holds the frozen weights, e.g. a teacher, or is empty. It is an argument of the
     step, and the functions do not capture it.
     `masked_params(params, step) -> params` gives the effective parameters at a step, for the
@@ -73,6 +77,7 @@ class Task(NamedTuple):
     axes: Any
     frozen: Any = ()
     masked_params: Callable | None = None
+    score: Callable | None = None
 
 
 class Stage(NamedTuple):

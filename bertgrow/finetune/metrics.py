@@ -43,6 +43,17 @@ def confusion(labels, predictions, num_classes):
     return metrics.confusion_matrix(labels, predictions, labels=range(num_classes)).tolist()
 
 
+def majority(labels, predictions, classes):
+    """The class that every prediction has, {"class", "accuracy"}; None if they differ.
+
+    A run that ends so has learnt nothing but the most frequent class.
+    """
+    if len(set(predictions)) > 1 or len(set(labels)) < 2:
+        return None
+    name = classes[predictions[0]]
+    return {"class": name, "accuracy": float(np.mean(labels == predictions[0]))}
+
+
 def _correlation(correlate, labels, predictions):
     """A correlation; 0 where it is not defined, since one side is constant."""
     labels, predictions = np.asarray(labels, float), np.asarray(predictions, float)

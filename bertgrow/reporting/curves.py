@@ -9,6 +9,7 @@ from bertgrow.reporting import chart, summary
 COST_AXES = {"flops": ("compute", "FLOP"), "seconds": ("time", "s"), "tokens": ("tokens", "")}
 TRAINING = {
     "mlm_loss": "training mlm_loss (nat)",
+    "loss": "training loss",
     "rate": "learning rate",
     "grad_norm": "gradient norm",
     "tokens_per_second": "tokens/s",

@@ -1,7 +1,15 @@
 """The report as a self-contained HTML page."""
 
 from bertgrow.core import units
-from bertgrow.reporting import certificates, chart, curves, elements, layers, summary
+from bertgrow.reporting import (
+    certificates,
+    chart,
+    curves,
+    elements,
+    finetuning,
+    layers,
+    summary,
+)
 from bertgrow.reporting.elements import text
 
 SHAPE = ("layers", "width", "ffn_width", "heads", "pool", "length", "batch")
@@ -10,7 +18,10 @@ SHAPE = ("layers", "width", "ffn_width", "heads", "pool", "length", "batch")
 def page(runs, arms, baseline=None) -> str:
     """The whole page; `arms` is `summary.summary(runs)`, `baseline` a line with its name."""
     title = f"{', '.join(run.name for run in runs)}: bertgrow report"
-    parts = [*overview(arms, baseline), *losses(runs, arms), *stages(runs, arms)]
+    parts = [*overview(arms, baseline), *finetuning.section(runs)]
+    if not all(map(finetuning.is_fine_tuning, runs)):
+        parts += losses(runs, arms)
+    parts += stages(runs, arms)
     parts += [*certificates.section(runs), *_layers(runs), *_training(runs), *recipes(runs)]
     return elements.document(title, parts)
 

@@ -15,7 +15,7 @@ from bertgrow.train.checkpoints import disk
 # config.json, and no other run overwrites it.
 FILES = (
     "config.json", "metrics.jsonl", "growth", "checkpoints", "tensorboard", "profile",
-    "vocab.txt", "vocab.model",
+    "vocab.txt", "vocab.model", "results.json", "predictions", "MODEL_CARD.md",
 )  # fmt: skip
 
 

@@ -45,6 +45,15 @@ class Pinned(TypedDict):
     digest: str
 
 
+class FineTuning(TypedDict):
+    """Entry `finetuning` of config.json: the task and the model that it started from."""
+
+    task: str
+    source: str
+    step: int | None
+    classes: list[str] | None
+
+
 class Config(TypedDict):
     """Contents of config.json, see docs/report.md."""
 
@@ -54,6 +63,7 @@ class Config(TypedDict):
     store: Store
     tokenizer: NotRequired[Tokenizer]
     changes: NotRequired[list[Change]]
+    finetuning: NotRequired[FineTuning]
     lent: NotRequired[dict[str, Pinned]]
     numerics: NotRequired[int]
     versions: NotRequired[dict[str, str]]
@@ -92,6 +102,17 @@ class Certificate(TypedDict):
     transition: NotRequired[str]
     step: NotRequired[Size]
     rows: NotRequired[list[dict[str, Any]] | None]
+
+
+class Results(TypedDict):
+    """Contents of results.json, see docs/finetuning.md."""
+
+    task: str
+    step: Size
+    compare_by: str
+    metrics: dict[str, dict[str, float]]
+    details: dict[str, dict[str, Any]]
+    notes: list[str]
 
 
 class Record(TypedDict):

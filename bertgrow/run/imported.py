@@ -25,7 +25,7 @@ def write(path, model, account):
     """
     family = families.find(model.family)
     vocab = model.tokenizer.vocab._replace(hash=model.tokenizer.hash)
-    settings = resolve.resolve(_recipe(model, family), vocab=vocab)
+    settings = resolve.resolve(recipe_of(model, family), vocab=vocab)
     stage = settings.stages[0]
     summary = dict(
         recipe=settings.recipe,
@@ -50,8 +50,8 @@ def write(path, model, account):
         saves.save(0, TrainState(jnp.zeros((), jnp.int32), params, (), key), record)
 
 
-def _recipe(model, family):
-    """A recipe of one stage with this model."""
+def recipe_of(model, family):
+    """A recipe of one stage with the model of a `Pretrained`."""
     recipe = build.pretraining()
     recipe.model = build.model(model.family, **fields.values(model.config))
     for name, cls in family.sections.items():

@@ -168,14 +168,10 @@ class Journal:
         return (step, self._name) in self._evaluated
 
     def evaluated(self, step, scores):
+        scores = {name: value for name, value in scores.items() if value is not None}
         self._evaluated.add((step, self._name))
         self._write(step, "eval", scores | dict(length=self.stages[self._index]["length"]))
-        gain = scores["unigram"] - scores["mask_loss"]
-        side = "below" if gain > 0 else "above"
-        self.reporter.event(
-            f"step {step}: held-out mask_loss {scores['mask_loss']:.3f}, mlm_loss "
-            f"{scores['mlm_loss']:.3f} ({abs(gain):.2f} nat {side} unigram)"
-        )
+        self.reporter.event(f"step {step}: held-out {_in_words(scores)}")
         self.mark()
 
     def grown(self, certificate):
@@ -219,6 +215,18 @@ class Journal:
 
     def __exit__(self, *_):
         self.close()
+
+
+def _in_words(scores):
+    """`mask_loss 4.337, mlm_loss 4.1 (1.31 nat below unigram)`; all metrics of other tasks."""
+    if "mask_loss" not in scores:
+        return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    gain = scores["unigram"] - scores["mask_loss"]
+    side = "below" if gain > 0 else "above"
+    return (
+        f"mask_loss {scores['mask_loss']:.3f}, mlm_loss {scores['mlm_loss']:.3f} "
+        f"({abs(gain):.2f} nat {side} unigram)"
+    )
 
 
 def _tokens(metrics):

@@ -1,5 +1,6 @@
 """Reads the working directory of a run, finished or not; docs/report.md lists its files."""
 
+import json
 from typing import NamedTuple
 
 from etils import epath
@@ -8,6 +9,8 @@ from bertgrow.core import errors, json_files
 from bertgrow.run import files, workdir
 from bertgrow.train import metrics
 
+RESULTS = "results.json"  # of a fine-tuning run
+
 
 class Run(NamedTuple):
     name: str
@@ -15,6 +18,7 @@ class Run(NamedTuple):
     config: dict  # recipe, stages, store, versions
     rows: list  # metrics.jsonl, in order
     certificates: list  # growth/*.json, in the order of the run
+    results: dict | None = None  # results.json of a fine-tuning run that has ended
 
     @property
     def stages(self):
@@ -60,6 +64,7 @@ def read(folder, name=None):
     try:
         config = workdir.read(folder)
         rows = metrics.read(folder / "metrics.jsonl", files.Row)
+        _check_metrics(folder)
         certificates = [
             json_files.read(path, files.Certificate, hint=workdir.HINT)
             for path in (sorted(growth.iterdir()) if growth.exists() else ())
@@ -68,4 +73,20 @@ def read(folder, name=None):
     except OSError as error:
         raise errors.InputError(f"{folder} cannot be read: {error}") from error
     certificates.sort(key=lambda certificate: certificate.get("step", 0))
-    return Run(name or folder.name, folder, config, rows, certificates)
+    results = folder / RESULTS
+    found = (
+        json_files.read(results, files.Results, hint=workdir.HINT) if results.exists() else None
+    )
+    return Run(name or folder.name, folder, config, rows, certificates, found)
+
+
+def _check_metrics(folder):
+    """Raises InputError if the newest checkpoint was saved with other rows of metrics.jsonl."""
+    saves = folder / "checkpoints"
+    try:
+        step = max(int(path.stem) for path in (saves / "checksums").iterdir())
+        saved = json.loads((saves / str(step) / "record" / "metadata").read_text())
+        digest = json_files.check(saved["record"]["metrics"], metrics.Digest)
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # there is none, or it is damaged; a run that continues finds that
+    metrics.check_unchanged(folder / "metrics.jsonl", digest, step)

@@ -37,7 +37,7 @@ class Job(NamedTuple):
     summary: dict  # contents of config.json
     rows: Callable  # stage index -> stream of training sequences
     held_out: Callable  # stage index -> list of held-out batches
-    unigram: float  # cross-entropy (nat) of the held-out split under training token frequencies
+    unigram: float | None  # cross-entropy (nat) of the held-out split under token frequencies
     first: Callable  # (random initial state, shardings) -> first state, e.g. of `init_from`
     command: str  # shell command that continues the run
     tokenizer: Any = None  # of the stores, copied into the working directory

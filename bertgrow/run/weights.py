@@ -8,7 +8,7 @@ from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import store, vocabulary
 from bertgrow.interop.pretrained import Pretrained
-from bertgrow.models import families
+from bertgrow.models import families, task_heads
 from bertgrow.objectives import stages
 from bertgrow.recipes import resolve
 from bertgrow.run import workdir
@@ -40,7 +40,8 @@ def read(folder, step=None):
         index = saves.record(step)["stage"]
         stage = settings.stages[index]
         _check_task(stage, folder, step)
-        params = saves.restore_params(step, _target(family.network(stage.model)))
+        target = _target(family.network(stage.model))
+        params = saves.restore_params(step, target, ignore=[task_heads.NAME])
     if stage.start + stage.grow.ramp > step:
         task = stages.task(settings, family, tokenizer.vocab, index)
         params = jax.jit(task.view)(params, step) if task.view else params

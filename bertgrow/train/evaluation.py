@@ -26,7 +26,8 @@ def evaluate(
         all of them; otherwise they deadlock.
 
     Returns:
-      {name: float or list of floats}, or None if it was stopped.
+      {name: float or list of floats}, or None if it was stopped. With `task.score`, what that
+      returns.
     """
     mesh = mesh or sharding.make_mesh()
     frozen, sums = loop.on_mesh(task.frozen, mesh), []
@@ -40,10 +41,11 @@ def evaluate(
         sums.append(compiled(params, frozen, batch, np.int32(step)))
         if len(sums) > 1:  # reading one batch late keeps the devices busy
             sums[-2] = jax.device_get(sums[-2])
-    return {
+    values = {
         name: _mean([batch_sums[name] for batch_sums in sums])
         for name in (sums[0] if sums else {})
     }
+    return task.score(values) if task.score else values
 
 
 def make_evaluation(task, accumulate=1):
@@ -83,16 +85,27 @@ def compile_evaluation(task, params, batch, mesh, *, accumulate=1):
         return jitted.lower(params, frozen, batch, np.int32(0)).compile()
 
 
-def _merge(sums, counts):
-    """Adds the (sum, count) of slices [slices, ...]; takes the maximum if count is None."""
-    if counts is None:
+def _merge(sums, *counts):
+    """Adds the (sum, count) of slices [slices, ...]; takes the maximum if count is None.
+
+    Values of sequences, a 1-tuple, are joined.
+    """
+    if not counts:
+        return (sums.reshape(-1, *sums.shape[2:]),)
+    if counts[0] is None:
         return sums.max(axis=0), None
-    return sums.sum(axis=0), counts.sum(axis=0)
+    return sums.sum(axis=0), counts[0].sum(axis=0)
 
 
 def _mean(pairs):
-    """Divides total sum by total count in float64; takes the maximum if count is None."""
-    sums, counts = zip(*jax.device_get(pairs), strict=True)
+    """Divides total sum by total count in float64; takes the maximum if count is None.
+
+    Values of sequences, 1-tuples, are joined to one array.
+    """
+    sums, *counts = zip(*jax.device_get(pairs), strict=True)
+    if not counts:
+        return np.concatenate(sums)
+    (counts,) = counts
     sums = np.array(sums, np.float64)
     if counts[0] is None:
         return sums.max(axis=0).tolist()

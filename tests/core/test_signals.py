@@ -17,7 +17,7 @@ from bertgrow.core import errors, signals
 
 ROOT = Path(__file__).parents[2]
 HEAD = f"""
-import os, sys, time
+import os, sys, threading, time
 sys.path.insert(0, {str(ROOT)!r})
 from bertgrow.core import signals
 """
@@ -148,6 +148,37 @@ def test_a_time_limit_is_the_same_request():
             raise AssertionError("the section must not be entered")
 
 
+def test_an_error_of_another_thread_is_a_stop_request_and_is_raised_at_the_end():
+    with signals.StopRequest() as stop:
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+
+        assert stop.requested
+        assert isinstance(stop.stopped(), ZeroDivisionError)
+        with pytest.raises(ZeroDivisionError), stop.uninterruptible():
+            raise AssertionError("the section must not be entered")
+
+
+FAILING = """
+with signals.StopRequest() as stop:
+    with stop.uninterruptible():
+        print("ready", flush=True)
+        threading.Thread(target=lambda: 1 / 0).start()
+        time.sleep(30)
+"""
+
+
+def test_an_error_of_another_thread_ends_an_uninterruptible_section_with_1():
+    process = start(FAILING)
+
+    _, output = process.communicate(timeout=20)
+
+    assert process.returncode == 1
+    assert output.startswith("stopped early (ZeroDivisionError in a thread: division by zero)")
+    assert output.count("\n") == 1
+
+
 def test_outside_the_main_thread_handlers_stay():
     before, states = signal.getsignal(signal.SIGTERM), []
 
@@ -189,6 +220,45 @@ with signals.StopRequest(resume="bertgrow " + "word " * 40) as stop:
             print("ready", flush=True)
             time.sleep(30)
 """
+
+
+GONE = """
+import signal
+from bertgrow.core import output
+from bertgrow.run import progress
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+sys.stdout, sys.stderr = map(output.Tolerant, (sys.stdout, sys.stderr))
+stages = [{"name": "0", "start": 0, "end": 9, "flops_per_step": 1.0}]
+with signals.StopRequest() as stop, progress.reporter(stages) as bar:
+    print("ready", flush=True)
+    while os.path.exists(sys.argv[1]):
+        time.sleep(0.01)
+    for step in range(1, 9):
+        time.sleep(0.1)
+        bar.step(step, "0", {"loss": 1.0})
+        bar.event("an event")
+        bar.phase("saving", "0")
+os.rename(sys.argv[2], sys.argv[3])
+"""
+
+
+def test_a_terminal_that_goes_away_does_not_stop_a_run(tmp_path):
+    for name in ("open", "running"):
+        (tmp_path / name).touch()
+    master, terminal = pty.openpty()
+    files = [str(tmp_path / name) for name in ("open", "running", "finished")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEAD + GONE, *files], stdout=terminal, stderr=terminal,
+        env=os.environ | {"TERM": "xterm"},
+    )  # fmt: skip
+    os.close(terminal)
+    while b"ready" not in os.read(master, 4096):
+        pass
+    os.close(master)
+    (tmp_path / "open").unlink()
+
+    assert process.wait(timeout=30) == 0
+    assert (tmp_path / "finished").exists()
 
 
 def test_a_stop_on_a_terminal_leaves_a_cursor_no_bar_and_a_command_in_one_line():

@@ -6,10 +6,11 @@ import lzma
 import numpy as np
 import pretrained_models
 import pytest
+import small_tasks
 
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import vocabulary
-from bertgrow.finetune.squad import answers, data, features, realign, scoring
+from bertgrow.finetune.squad import answers, data, features, problem, realign, scoring
 
 
 def question(context, *answer, name="q", text="the list"):
@@ -143,3 +144,34 @@ def test_a_file_that_is_no_squad_file_is_one_line(tmp_path, content, expected):
 
     with pytest.raises(InputError, match=expected):
         data.read(path)
+
+
+@pytest.mark.parametrize("version, task", [("v1.1", "squad1"), ("v2.0", "squad2")])
+def test_logits_of_all_windows_become_scores_and_files(tmp_path, version, task):
+    folder = small_tasks.squad(tmp_path / "squad", version=version)
+    squad = problem.read(task, folder, pretrained_models.tokenizer(), 32)
+    dev = squad.dev["predictions"]
+    logits = np.zeros((len(dev) + 1, 32, 2), np.float32)
+    for number, (first, last) in enumerate(dev.labels):
+        logits[number, first, 0] = logits[number, last, 1] = 5
+    numbers = np.append(np.arange(len(dev)), -1)[::-1]
+    values = dict(loss=0.25, numbers=numbers, logits=logits[::-1])
+
+    scores = squad.score("predictions", values)
+    files = squad.write(tmp_path, "dev", "predictions", values)
+    shown = squad.details("predictions", values)["nbest"]
+
+    assert scores["loss"] == 0.25
+    assert {scores[name] for name in scores if name.endswith(("f1", "exact"))} == {100}
+    assert len(json.loads(files[0].read_text())) == len(shown) == 8
+    names = {file.name for file in files}
+    assert names == {"predictions.json", "nbest.json"} | (
+        {"null_odds.json"} if task == "squad2" else set()
+    )
+    best = json.loads(files[1].read_text())["dev1"][0]
+    assert best["text"] == shown[1]["best"][0]["text"] in shown[1]["answers"]
+
+
+def test_a_folder_without_squad_says_what_is_missing(tmp_path):
+    with pytest.raises(InputError, match="has no train-v2.0.json"):
+        problem.read("squad2", tmp_path, pretrained_models.tokenizer(), 32)

@@ -1,5 +1,8 @@
 """Tests of reading working directories: unfinished, damaged or of equal names."""
 
+import hashlib
+import json
+
 import pytest
 import synthetic
 from reports import report_on
@@ -86,6 +89,36 @@ def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path, damage, words)
         report_on(folder)
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (lambda rows: rows.replace(b"4.75", b"4.74"), "was changed, and checkpoint 100"),
+        (lambda rows: rows[:500], "has 500 bytes, and checkpoint 100"),
+    ],
+)
+def test_metrics_that_differ_from_those_of_the_newest_checkpoint_are_refused(
+    tmp_path, damage, words
+):
+    folder = synthetic.run(tmp_path / "run", losses=falling(1 / 400))
+    path = folder / "metrics.jsonl"
+    rows = path.read_bytes()
+    digest = dict(bytes=len(rows), sha256=hashlib.sha256(rows).hexdigest())
+    path.write_bytes(rows + b'{"step": 3')  # what follows the checkpoint is not compared
+    for name, content in (
+        ("checksums/100.json", {}),
+        ("100/record/metadata", dict(record=dict(metrics=digest))),
+    ):
+        file = folder / "checkpoints" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(content))
+    assert report_on(folder) == 0
+
+    path.write_bytes(damage(rows))
+
+    with pytest.raises(errors.InputError, match=words):
+        report_on(folder)
 
 
 def test_a_place_that_cannot_be_written_is_named(pair, tmp_path):

@@ -15,7 +15,7 @@ from bertgrow import cli
 from bertgrow.core import errors
 from bertgrow.recipes import token_stores
 from bertgrow.reporting import comparison
-from bertgrow.run import arms
+from bertgrow.run import arms, claim
 
 RECIPE = Path(__file__).resolve().parents[1].joinpath("small_recipe.py")
 
@@ -150,6 +150,17 @@ def test_results_are_there_after_every_run(tmp_path, monkeypatch, capsys):
 
     assert code == 1 and "fast-seed0 ended with exit code 1" in capsys.readouterr().err
     assert [(tmp_path / name).exists() for name in comparison.FILES] == [True] * 3
+
+
+def test_of_two_comparisons_in_one_folder_the_second_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(arms, "plan", lambda *_: [planned(tmp_path / "run", "1 / 0")])
+
+    with claim.claim(tmp_path):
+        code = cli.main(["compare", "--arms", "a=x", "b=y", "--workdir", str(tmp_path)])
+
+    error = capsys.readouterr().err
+    assert (code, error.count("\n")) == (2, 1)
+    assert f"another run writes in {tmp_path}" in error
 
 
 @pytest.mark.slow

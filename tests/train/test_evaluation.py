@@ -105,3 +105,26 @@ def test_no_batches_give_no_figures():
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
 
     assert evaluation.evaluate(toy_task.task(), {}, [], mesh=mesh) == {}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_values_of_sequences_are_joined_and_scored_on_the_host(accumulate):
+    def evaluate(params, frozen, batch):
+        x = batch["x"] * params
+        return {"mean": (x.sum(), len(x)), "values": (x,), "numbers": (batch["number"],)}
+
+    def score(values):
+        order = np.argsort(values["numbers"])
+        return {"mean": values["mean"], "third": values["values"][order][2]}
+
+    mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    task = Task(None, None, None, evaluate, None, score=score)
+    batches = [
+        {"x": np.float32([[1], [2]]), "number": np.int32([3, 2])},
+        {"x": np.float32([[3], [4]]), "number": np.int32([1, 0])},
+    ]
+    params = jax.device_put(np.float32(10), sharding.replicated(mesh))
+
+    scores = evaluation.evaluate(task, params, batches, mesh=mesh, accumulate=accumulate)
+
+    assert scores == {"mean": 25, "third": [20]}

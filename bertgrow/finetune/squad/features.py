@@ -39,12 +39,14 @@ def make(questions, tokenizer, *, length=LENGTH, stride=STRIDE, max_question=QUE
       tokenizer: `bertgrow.data.corpus.vocabulary.Tokenizer`.
       length: tokens of a sequence at most.
       stride: tokens from the start of a window to that of the next.
-      max_question: tokens of a question at most; the rest is cut off.
+      max_question: tokens of a question at most, and at most a third of `length`; the rest
+        is cut off.
 
     Returns:
       (list of `Feature`, list of the words of each question's paragraph).
     """
     vocab, paragraphs, features = tokenizer.vocab, {}, []
+    max_question = min(max_question, length // 3)
     encoded = tokenizer.encode([question.question for question in questions])
     for number, (question, ids) in enumerate(zip(questions, encoded, strict=True)):
         if question.context not in paragraphs:
@@ -84,7 +86,7 @@ def _paragraph(context, tokenizer):
 
 
 def _answer(question, paragraph, tokenizer):
-    """(first, last) token of the answer in the paragraph; None without an answer.
+    """(first, last) token of the answer in the paragraph; None if it has no known place.
 
     The words of the answer are narrowed to the tokens that are exactly the answer, where there
     are such ("(1895-1943)" to "1895").
@@ -92,7 +94,7 @@ def _answer(question, paragraph, tokenizer):
     if not question.answers:
         return None
     text, start = question.answers[0]
-    if start < 0:
+    if start < 0 or not text or question.context[start : start + len(text)] != text:
         return None
     begin = paragraph.first[paragraph.word_of[start]]
     end = paragraph.first[paragraph.word_of[start + len(text) - 1] + 1]

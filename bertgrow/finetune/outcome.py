@@ -1,0 +1,72 @@
+"""Predicts with a fine-tuned model and writes predictions, results and a model card."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from bertgrow.core import system_files
+from bertgrow.finetune import card, sequences
+from bertgrow.run import records
+from bertgrow.train import evaluation, loop, sharding
+from bertgrow.train.checkpoints import checkpoint
+
+
+class Outcome(NamedTuple):
+    """What a run achieved: the contents of results.json, and the files of predictions."""
+
+    results: dict
+    files: list
+
+
+def write(path, problem, made, pretrained):
+    """Evaluates the last checkpoint on every set.
+
+    Args:
+      path: working directory of a finished run.
+      problem: `Problem`.
+      made: its `trainer.Job`.
+      pretrained: model that the run started from, for the model card.
+
+    Returns:
+      `Outcome`.
+    """
+    path = Path(path)
+    predict = _predictor(path, made)
+    metrics, details, files = {}, {}, []
+    for split, sets in (("dev", problem.dev), ("test", problem.test)):
+        for name, rows in sets.items():
+            values = predict(rows)
+            files += problem.write(path / "predictions" / split, split, name, values)
+            if split == "dev":
+                metrics[name] = problem.score(name, values)
+                details[name] = problem.details(name, values)
+    results = dict(
+        task=problem.name, step=made.settings.stages[0].end, compare_by=problem.metric,
+        metrics=metrics, details=details, notes=list(problem.notes),
+    )  # fmt: skip
+    text = json.dumps(results, indent=2) + "\n"
+    system_files.write_atomically(path / records.RESULTS, text)
+    page = card.text(results, made, pretrained)
+    system_files.write_atomically(path / "MODEL_CARD.md", page)
+    return Outcome(results, files)
+
+
+def _predictor(path, made):
+    """Function of `Sequences` that returns the values of `Task.score` of the last weights."""
+    stage, config = made.stages[0], made.settings.stages[0]
+    mesh = sharding.make_mesh(dataclasses.asdict(made.settings.mesh))
+    shapes = loop.state_shapes(stage.task, stage.optimizer, mesh)
+    with checkpoint.Checkpoints(path / "checkpoints") as saves:
+        params = saves.restore_params(saves.latest(), shapes.params)
+    task = stage.task._replace(score=None)
+    first = sharding.put(made.held_out(0)[0], mesh)
+    compiled = evaluation.compile_evaluation(task, params, first, mesh)
+
+    def predict(rows):
+        batches = sequences.batches(
+            rows, batch=stage.batch, length=stage.length, pad_id=config.model.pad_id
+        )
+        return evaluation.evaluate(task, params, batches, mesh=mesh, compiled=compiled)
+
+    return predict

@@ -1,0 +1,66 @@
+"""Output heads for fine-tuning, on top of a pre-trained network of any family."""
+
+import jax
+import jax.numpy as jnp
+
+from bertgrow.core.types import Network
+from bertgrow.models import layers
+
+NAME = "task_head"  # of the module in the parameter tree
+DROPOUT = 0.1  # of a classifier's input, as in Google's code of BERT and MobileBERT
+_DROPOUT_KEY = 1_000_003  # folded into the dropout key of the network
+
+
+def classifier(network, *, width, outputs, scale=0.02):
+    """Adds a linear layer on the vector of the first token.
+
+    That vector is pooled where the model has a pooler, and the hidden state of [CLS] in
+    MobileBERT's students, which have none.
+
+    Args:
+      network: `Network`.
+      width: of its hidden states.
+      outputs: number of classes, or 1 for a score.
+      scale: standard deviation of the initial weights.
+
+    Returns:
+      `Network`, which also gives `task_logits`, float32 [batch, outputs].
+    """
+
+    def logits(weights, hidden, key):
+        first = hidden["first_token"].astype(jnp.float32)
+        (seed,) = (None,) if key is None else layers.dropout_seeds(key, 1, len(first))
+        return layers.dense(weights, layers.dropout(first, seed, DROPOUT))
+
+    return _add(network, logits, width, outputs, scale)
+
+
+def spans(network, *, width, scale=0.02):
+    """Adds a linear layer on every token: logits of the start and the end of an answer.
+
+    Returns:
+      `Network`, which also gives `task_logits`, float32 [batch, length, 2].
+    """
+
+    def logits(weights, hidden, key):
+        del key
+        return layers.dense(weights, hidden["hidden"].astype(jnp.float32))
+
+    return _add(network, logits, width, 2, scale)
+
+
+def _add(network, logits, width, outputs, scale):
+    def init(key):
+        shape = (width, outputs)
+        drawn = jax.random.truncated_normal(jax.random.fold_in(key, 1), -2, 2, shape)
+        head = {"kernel": scale * drawn, "bias": jnp.zeros(outputs)}
+        return network.init(key) | {NAME: head}
+
+    def apply(params, inputs, key=None):
+        body = {name: weights for name, weights in params.items() if name != NAME}
+        hidden = network.apply(body, inputs, key)
+        head_key = None if key is None else jax.random.fold_in(key, _DROPOUT_KEY)
+        return hidden | {"task_logits": logits(params[NAME], hidden, head_key)}
+
+    head_axes = {"kernel": jax.P("embed_in", "classes"), "bias": jax.P("classes")}
+    return Network(init, apply, network.axes | {NAME: head_axes})
