@@ -36,6 +36,8 @@ def environment(is_attached):
         JAX_PLATFORMS="cpu",
         TPU_SKIP_MDS_QUERY="1",  # there is no machine of Google's to ask
         ALLOW_MULTIPLE_LIBTPU_LOAD="1",
+        JAX_ENABLE_COMPILATION_CACHE="false",  # it cannot read programs for absent devices
+        XLA_FLAGS="",  # those of this machine's own devices
         TPU_STDERR_LOG_LEVEL="3",
         TF_CPP_MIN_LOG_LEVEL="3",
     )

@@ -14,6 +14,8 @@ FLAT = "1x1, 2x2, 2x4, 4x4, 4x8, 8x8, 8x16, 16x16"
 CUBE = "2x2x1, 2x2x2, 2x2x4, 2x4x4, 4x4x4, 4x4x8, 4x8x8, 8x8x8"
 LAYOUTS = {"v4": CUBE, "v5e": FLAT, "v5p": CUBE, "v6e": FLAT, "tpu7x": CUBE}  # usual slices
 
+ALIASES = {"v5litepod": "v5e"}  # of Google's names of slices, e.g. v5litepod-16
+
 _NAME = re.compile(r"(\w+):(\d+(?:x\d+){1,2})")
 
 
@@ -67,7 +69,7 @@ def _unknown(name):
     """Error text with the nearest known name, and the known ones."""
     kind = name.split(":")[0].split("-")[0]
     known = "; ".join(f"{kind}:{layouts.split(', ')[1]}" for kind, layouts in LAYOUTS.items())
-    near = difflib.get_close_matches(kind, LAYOUTS, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(ALIASES.get(kind, kind), LAYOUTS, n=1, cutoff=0.4)
     hint = f"nearest: {near[0]}:SIZE with SIZE one of {LAYOUTS[near[0]]}; " if near else ""
     return (
         f"--compile {name}: no such topology; {hint}expected NAME:SIZE, such as {known}, "
