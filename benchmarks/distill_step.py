@@ -187,7 +187,7 @@ class Cached(Trained):
         super().__init__(stage._replace(task=targets.task), start, mesh, self._read())
 
     def _read(self):
-        return self.inputs | sharding.put(self.entries(0, self.rows), self.mesh)
+        return self.inputs | sharding.put(self.entries(np.arange(self.rows)), self.mesh)
 
 
 def layout(stage):

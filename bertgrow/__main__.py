@@ -15,9 +15,16 @@ def start():
     _use_utf8()
     from bertgrow import cli
     from bertgrow.core import output
+    from bertgrow.run.processes import watching
 
     sys.stdout, sys.stderr = map(output.Tolerant, (sys.stdout, sys.stderr))
-    sys.exit(cli.run(sys.argv[1:]))
+    if watching.is_child():
+        watching.follow_parent()
+    code = cli.run(sys.argv[1:])
+    if watching.is_child() and code:
+        sys.stdout.flush()
+        os._exit(code)  # JAX would wait at exit for the others, which may never arrive
+    sys.exit(code)
 
 
 def _end_on_signals():

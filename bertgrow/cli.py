@@ -1,8 +1,9 @@
 """CLI entry point: dispatches commands and maps exceptions to exit codes.
 
 A command is a module registered under the entry point `bertgrow.commands`. It has a docstring
-(its help), `EPILOG` (an example), `add_arguments(parser)` and `main(args) -> int`. An exception
-of `bertgrow.core.errors` is printed as one line.
+(its help), `EPILOG` (an example), `add_arguments(parser)` and `main(args) -> int`. A line
+`TRAINS = True` allows several processes (`bertgrow/run/processes`). An exception of
+`bertgrow.core.errors` is printed as one line.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from bertgrow.core.errors import (
     InputError,
     Stopped,
 )
+from bertgrow.run.processes import places, watching
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, limit of a file's size
 
@@ -39,6 +41,8 @@ def run(argv):
         code = main(argv)
         sys.stdout.flush()
     except Exception as error:
+        if watching.is_child():
+            watching.wait_for_verdict()
         return _complain(_unexpected(error, argv), EXIT_FAILED)
     if lost := sys.stdout.error:
         return _complain(f"standard output: {lost.strerror}; give it another place")
@@ -47,7 +51,7 @@ def run(argv):
 
 def main(argv=None):
     """Runs one command and returns its exit code (docs/errors.md)."""
-    start = time.monotonic()
+    start = watching.start_of_parent() if watching.is_child() else time.monotonic()
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {point.name: point for point in entry_points(group="bertgrow.commands")}
     name = argv[0] if argv else "--help"
@@ -60,6 +64,8 @@ def main(argv=None):
     if name not in commands:
         return _complain(f"no command called {name!r}; known: {', '.join(sorted(commands))}")
     try:
+        if place := _place(commands[name].module, argv):
+            return watching.run(place, argv, start)
         return _run(name, commands[name], argv[1:], start)
     except InputError as error:
         return _complain(str(error))
@@ -94,7 +100,22 @@ def _run(name, point, argv, start):
     else:
         args = parser.parse_args(argv)
     args.start = start  # `time.monotonic()`, before the command's modules are loaded
+    if watching.is_child():
+        from bertgrow.run.processes import joining  # imports JAX
+
+        joining.join()
     return module.main(args) or 0
+
+
+def _place(module, argv):
+    """`Place` among several processes for a command that trains; None for a single process.
+
+    It reads the source of the command: the process that only watches another imports no JAX.
+    """
+    is_help = {"--help", "-h", "--help-config"} & set(argv)
+    if watching.is_child() or is_help or "TRAINS = True" not in _source(module).splitlines():
+        return None
+    return places.find(argv)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -128,9 +149,11 @@ def _overview(commands):
 
 
 def _first_line(module):
-    origin = importlib.util.find_spec(module).origin
-    doc = ast.get_docstring(ast.parse(Path(origin).read_text(encoding="utf-8")))
-    return doc.split("\n")[0]
+    return ast.get_docstring(ast.parse(_source(module))).split("\n")[0]
+
+
+def _source(module):
+    return Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
 
 
 def _of_system(error):

@@ -34,6 +34,8 @@ def main(args):
     writers[args.to](args.output, pretrained)
     if remark:
         print(remark)
+    if pretrained.head and args.to != "hf":
+        print(f"the head of {pretrained.head.task} is left out: only --to hf has it")
     step = "" if pretrained.step is None else f", step {pretrained.step}"
     print(f"written: {pretrained.family} of {pretrained.source}{step}, in {args.output}")
     return 0

@@ -6,8 +6,10 @@ from pathlib import Path
 from bertgrow.core.errors import InputError
 from bertgrow.recipes import load
 from bertgrow.run import launch, profiling
+from bertgrow.run.processes import places
 
 TAKES_RECIPE = True
+TRAINS = True
 EPILOG = """examples:
   bertgrow pretrain --config bert_base_grow:smoke --workdir runs/smoke
   bertgrow pretrain --config bert_base_grow --config.data.store=STORE \\
@@ -20,8 +22,9 @@ exit codes: 0 finished, 1 diverged or a growth changed the function against its 
 
 def add_arguments(parser):
     load.add_argument(parser)
+    places.add_arguments(parser)
     parser.add_argument(
-        "--workdir", required=True, type=Path, help="folder for all files of the run"
+        "--workdir", required=True, type=_folder, help="folder for all files of the run"
     )
     parser.add_argument(
         "--extend",
@@ -41,6 +44,15 @@ def add_arguments(parser):
         "--profile", type=profiling.window, metavar="FIRST:LAST",
         help="write a trace of these steps of the run, e.g. 50:60, into WORKDIR/profile",
     )  # fmt: skip
+
+
+def _folder(text):
+    if "://" in text:
+        raise InputError(
+            f"--workdir {text}: runs write to a disk; mount the bucket, or give a folder that "
+            "all machines share"
+        )
+    return Path(text)
 
 
 def minutes(text):

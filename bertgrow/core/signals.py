@@ -19,6 +19,7 @@ from bertgrow.core import errors
 STOPPED = 75  # exit code of a run that was stopped early, with everything saved
 DAY = 86_400.0  # seconds
 CLEAR_LINE, SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"
+TIME_LIMIT, THREAD_ERROR = -1, -2  # values of `StopRequest.code` that are no signals
 ONE_REQUEST = 0.5  # seconds; supervisors often send a signal twice, which counts as one
 
 
@@ -50,6 +51,7 @@ class StopRequest:
         signals=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP),
     ):  # fmt: skip
         self.resume, self.reason = resume, None
+        self.code = 0  # number of the signal; `TIME_LIMIT`, `THREAD_ERROR`; 0 without a request
         self._start = start
         self._exit_calls = []  # functions that restore the terminal
         self._signals = [n for n in signals if signal.getsignal(n) is not signal.SIG_IGN]
@@ -120,8 +122,13 @@ class StopRequest:
         finally:
             self._exit_calls.remove(function)
 
-    def stopped(self):
-        """Returns the exception to raise once all is saved: Stopped, or a thread's error."""
+    def stopped(self, reason=None):
+        """Returns the exception to raise once all is saved: Stopped, or a thread's error.
+
+        Args:
+          reason: why the run stops, if it is the request of another process.
+        """
+        self.reason = self.reason or reason
         return self._error or errors.Stopped(self.message())
 
     def message(self):
@@ -140,7 +147,7 @@ class StopRequest:
                 continue
             if not ready:
                 end = None
-                self._request(f"time limit of {self._time_limit:g} s")
+                self._request(f"time limit of {self._time_limit:g} s", TIME_LIMIT)
                 continue
             for number in os.read(self._read, 64):
                 if number == 0:
@@ -153,7 +160,7 @@ class StopRequest:
         if args.exc_value is None or args.exc_type is SystemExit:
             return
         self._error = self._error or args.exc_value
-        self._request(f"{args.exc_type.__name__} in a thread: {args.exc_value}")
+        self._request(f"{args.exc_type.__name__} in a thread: {args.exc_value}", THREAD_ERROR)
 
     def _on_signal(self, number):
         now = time.monotonic()
@@ -161,13 +168,13 @@ class StopRequest:
             self._end_output(f"{number.name} again: leaving at once")
             os._exit(128 + number)
         self._first_signal = self._first_signal or now
-        self._request(number.name)
+        self._request(number.name, int(number))
 
-    def _request(self, reason):
+    def _request(self, reason, code):
         if self.requested:
             return  # before taking the lock: `_leave` may hold it during a save
         with self._lock:
-            self.reason = reason
+            self.reason, self.code = reason, code
             if self._section is not None:
                 self._leave()
 

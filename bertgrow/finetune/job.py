@@ -48,10 +48,12 @@ def make(problem, pretrained, settings, *, command=""):
     run = _resolved(problem, pretrained, family, settings)
     config, mesh = run.stages[0], sharding.make_mesh()
     sharding.check_batch(config.batch, mesh, 1)
-    network = problem.head(family.network(config.model), width=config.model.width)
+    network = task_heads.HEADS[problem.head](
+        family.network(config.model), width=config.model.width, outputs=problem.outputs
+    )
     task = tasks.make(network, problem.losses, _score(problem))
     unused = [name for name in conversion.HEADS if name in network.axes]
-    if not problem.needs_tokens and "pooler" in unused:
+    if problem.head == "classifier" and "pooler" in unused:
         unused.remove("pooler")
     optimizer = adamw.make(
         config.optimizer, network.axes, config.schedule, steps=config.steps, frozen=unused
@@ -86,7 +88,7 @@ def make(problem, pretrained, settings, *, command=""):
 def _resolved(problem, pretrained, family, settings):
     """The `RunConfig` of the run: linear decay after a warm-up, AdamW, one stage."""
     model = pretrained.config
-    if problem.needs_tokens and getattr(model, "pool", 1) > 1:
+    if problem.head == "spans" and getattr(model, "pool", 1) > 1:
         raise InputError(
             f"{pretrained.source} pools its tokens, and --task {problem.name} needs every "
             "token: give a stage with pool 1"
@@ -147,7 +149,7 @@ def _summary(problem, pretrained, run, stage, family):
         tokenizer=weights.entry(pretrained.tokenizer),
         finetuning=dict(
             task=problem.name, source=pretrained.source, step=pretrained.step,
-            classes=problem.classes,
+            classes=problem.classes, head=problem.head, outputs=problem.outputs,
         ),
         fresh=list(pretrained.fresh),
         lent={},

@@ -8,7 +8,6 @@ import numpy as np
 from bertgrow.core.errors import InputError
 from bertgrow.finetune import examples, glue, metrics, sequences, submissions, tables, tasks
 from bertgrow.finetune.problem import Problem
-from bertgrow.models import task_heads
 
 HELD_OUT = 10  # every so many rows of a table is held out, where no other table is given
 
@@ -119,7 +118,8 @@ def _make(name, train, dev, test, classes, names, path, tokenizer, max_length):
         test={part: encode(rows) for part, rows in test.items()},
         classes=classes,
         metric=names[0],
-        head=functools.partial(task_heads.classifier, outputs=len(classes) if classes else 1),
+        head="classifier",
+        outputs=len(classes) if classes else 1,
         losses=tasks.classes if classes else tasks.scores,
         score=score,
         write=write,

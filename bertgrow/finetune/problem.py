@@ -9,12 +9,11 @@ from bertgrow.finetune.sequences import Sequences
 class Problem(NamedTuple):
     """A task with its data.
 
-    `head(network, width) -> Network` adds the head. `losses` is `loss_and_scores` of
-    `tasks.make`. `score(name, values) -> {metric: float}` makes the metrics of the labelled
-    set `name` from the values of `Task.score`. `write(folder, split, name, values) -> [Path]`
-    writes the predictions of a set of the split "dev" or "test", in the layout of its
-    benchmark. `details(name, values)` is plain
-    data that the report shows, e.g. a confusion matrix.
+    `losses` is `loss_and_scores` of `tasks.make`. `score(name, values) -> {metric: float}`
+    makes the metrics of the labelled set `name` from the values of `Task.score`. `write(folder,
+    split, name, values) -> [Path]` writes the predictions of a set of the split "dev" or
+    "test", in the layout of its benchmark. `details(name, values)` is plain data that the
+    report shows, e.g. a confusion matrix.
     """
 
     name: str  # as in `--task`
@@ -23,10 +22,10 @@ class Problem(NamedTuple):
     test: dict[str, Sequences]  # sets without labels
     classes: list | None
     metric: str  # the one to compare by
-    head: Callable
+    head: str  # name in `task_heads.HEADS`
+    outputs: int  # of the head
     losses: Callable
     score: Callable
     write: Callable
     details: Callable
     notes: tuple = ()  # sentences about the data, e.g. repaired answers
-    needs_tokens: bool = False  # whether the head reads every token

@@ -27,6 +27,7 @@ class Model:
       source: path that it was loaded from.
       step: step of the run that trained it; None for a model of other programs.
       fresh: modules with random weights, because the source had none.
+      head: `interop.pretrained.TaskHead` of a fine-tuned model, or None.
       network: its `Network` of pure functions.
     """
 
@@ -37,6 +38,7 @@ class Model:
     source: str
     step: int | None
     fresh: tuple
+    head: Any = dataclasses.field(repr=False)
     network: Network = dataclasses.field(repr=False)
 
     @functools.cached_property

@@ -3,12 +3,19 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 from bertgrow.core.errors import InputError
 from bertgrow.core.layouts import HUGGING_FACE
 from bertgrow.interop import conversion, safetensors, tensor_files, tokenizer_files
 from bertgrow.interop.pretrained import Pretrained, find_family, fit, read_json, write_json
 from bertgrow.models import families
 
+# Kinds of task heads: name of the module, and end of the name of the class.
+TASK_HEADS = {
+    "classifier": ("classifier", "SequenceClassification"),
+    "spans": ("qa_outputs", "QuestionAnswering"),
+}
 OLD = {"gamma": "weight", "beta": "bias"}  # names of a LayerNorm's weights before 2019
 
 
@@ -70,8 +77,35 @@ def write(folder, model):
     make_folder(folder)
     tokenizer_files.write(folder, model.tokenizer, max_length=model.config.max_length)
     tensors = conversion.dump(model.params, family, model.config, HUGGING_FACE)
+    if model.head:
+        tensors |= _head_tensors(model.head)
+        fields |= _head_fields(model.head, fields)
     safetensors.write(folder / "model.safetensors", tensors, {"format": "pt"})
     write_json(folder / "config.json", fields)
+
+
+def _head_tensors(head):
+    """Weights of a task head, by the names of Hugging Face."""
+    name, kernel = TASK_HEADS[head.kind][0], np.asarray(head.weights["kernel"], np.float32)
+    return {
+        f"{name}.weight": np.ascontiguousarray(kernel.T),
+        f"{name}.bias": np.asarray(head.weights["bias"], np.float32),
+    }
+
+
+def _head_fields(head, fields):
+    """Fields of config.json for the class with this task head, and its labels."""
+    body = fields["architectures"][0].partition("For")[0]
+    added = dict(architectures=[f"{body}For{TASK_HEADS[head.kind][1]}"])
+    if head.kind == "spans":
+        return added
+    names = head.classes or ("score",)
+    added |= dict(
+        id2label={str(number): name for number, name in enumerate(names)},
+        label2id={name: number for number, name in enumerate(names)},
+        problem_type="single_label_classification" if head.classes else "regression",
+    )
+    return added
 
 
 def check_complete(model):

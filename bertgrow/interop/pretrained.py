@@ -9,6 +9,15 @@ from bertgrow.core.errors import InputError
 from bertgrow.models import families
 
 
+class TaskHead(NamedTuple):
+    """The head of a fine-tuned model, see `models.task_heads`."""
+
+    task: str  # as in `--task`
+    kind: str  # "classifier" or "spans"
+    classes: tuple | None  # names; None: a score, or spans
+    weights: dict  # kernel [width, outputs] and bias [outputs]
+
+
 class Pretrained(NamedTuple):
     """A model, its weights and its vocabulary."""
 
@@ -19,6 +28,7 @@ class Pretrained(NamedTuple):
     source: str  # path of the weights
     step: int | None = None  # of the run that trained them
     fresh: tuple = ()  # modules with random weights, since the source had none
+    head: TaskHead | None = None  # of the task that it was fine-tuned for
 
     @property
     def network(self):

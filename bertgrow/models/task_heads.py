@@ -35,7 +35,7 @@ def classifier(network, *, width, outputs, scale=0.02):
     return _add(network, logits, width, outputs, scale)
 
 
-def spans(network, *, width, scale=0.02):
+def spans(network, *, width, outputs=2, scale=0.02):
     """Adds a linear layer on every token: logits of the start and the end of an answer.
 
     Returns:
@@ -46,7 +46,10 @@ def spans(network, *, width, scale=0.02):
         del key
         return layers.dense(weights, hidden["hidden"].astype(jnp.float32))
 
-    return _add(network, logits, width, 2, scale)
+    return _add(network, logits, width, outputs, scale)
+
+
+HEADS = {"classifier": classifier, "spans": spans}
 
 
 def _add(network, logits, width, outputs, scale):

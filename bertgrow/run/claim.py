@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import secrets
 import time
 from pathlib import Path
 
 import jax
-from jax.experimental import multihost_utils
 
 from bertgrow.core.errors import InputError
+from bertgrow.train import agreement
 from bertgrow.train.checkpoints import disk
 
 # In the order in which they are moved: the rest of an interrupted move is no run without
@@ -31,22 +32,44 @@ def claim(path, *, restart=False):
     Raises:
       InputError: the directory cannot be used, or another process writes there.
     """
-    path, handle = Path(path), None
-    try:
-        if jax.process_index() == 0:
+    path, handles = Path(path), []
+
+    def begin():
+        try:
             path.mkdir(parents=True, exist_ok=True)
-            handle = disk.lock(path)
+            handles.append(disk.lock(path))
             if restart:
                 _move_aside(path)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("the working directory is claimed")
-    except OSError as error:
-        raise InputError(f"--workdir {path} cannot be used: {error}") from error
+        except OSError as error:
+            raise InputError(f"--workdir {path} cannot be used: {error}") from error
+
     try:
+        agreement.from_first(begin)
+        _check_shared(path)
         yield path
     finally:
-        if handle is not None:
-            os.close(handle)
+        for handle in handles:
+            if handle is not None:
+                os.close(handle)
+
+
+def _check_shared(path):
+    """Raises InputError if the processes have different folders under the same path.
+
+    Each process writes its part of a checkpoint, so the folder must be one for all of them.
+    """
+    if jax.process_count() == 1:
+        return
+    mark = path / agreement.from_first(lambda: f".shared-{secrets.token_hex(8)}")
+    agreement.from_first(lambda: mark.write_text("") and None)
+    is_shared = agreement.in_all(mark.exists())
+    agreement.from_first(mark.unlink)
+    missing = [str(process) for process, exists in enumerate(is_shared) if not exists]
+    if missing:
+        raise InputError(
+            f"--workdir {path} is another folder in process {', '.join(missing)} than in "
+            "process 0; give a folder on a disk that all machines share"
+        )
 
 
 def _move_aside(path):

@@ -51,6 +51,8 @@ class FineTuning(TypedDict):
     task: str
     source: str
     step: int | None
+    head: Literal["classifier", "spans"]
+    outputs: Size
     classes: list[str] | None
 
 

@@ -13,7 +13,7 @@ from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import store
 from bertgrow.data.sequences import pipeline, streams
 from bertgrow.interop import conversion
-from bertgrow.models import families
+from bertgrow.models import families, task_heads
 from bertgrow.objectives import stages
 from bertgrow.recipes import token_stores
 from bertgrow.run import trainer, weights, workdir
@@ -52,11 +52,9 @@ def make(settings, stores, *, command="", cached_in=None):
     def held_out(index):
         stage = settings.stages[index]
         limit = math.ceil(settings.eval.rows / stage.batch)
-        batches = pipeline.held_out(
+        return pipeline.held_out(
             stores[0], length=stage.length, batch=stage.batch, kind=kind, limit=limit
         )
-        local = streams.host_slice(stage.batch, jax.process_count(), jax.process_index())
-        return [{name: array[local] for name, array in batch.items()} for batch in batches]
 
     for index in range(len(run_stages)):
         held_out(index)  # reports a split that is too small before any file is written
@@ -141,5 +139,5 @@ def _first(settings, state, shardings, opened):
             lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
             state.params, shardings.params,
         )  # fmt: skip
-        params = saves.restore_params(step, target, ignore=conversion.HEADS)
+        params = saves.restore_params(step, target, ignore=(*conversion.HEADS, task_heads.NAME))
         return state._replace(params=params)

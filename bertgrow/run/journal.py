@@ -9,7 +9,7 @@ import jax
 from bertgrow.core import system_files
 from bertgrow.run import files
 from bertgrow.run import workdir as workdirs
-from bertgrow.train import metrics
+from bertgrow.train import agreement, metrics
 
 AHEAD = 2  # steps in flight on the devices before the loop waits for the oldest
 
@@ -35,14 +35,14 @@ class Journal:
       stages: list `stages` of config.json.
       reporter: progress reporter, see `progress.reporter`.
       every: steps between two lines of training metrics.
-      write: whether to write files; true in the first process only.
+
+    With several processes only the first writes files.
     """
 
-    def __init__(self, workdir, stages, reporter, *, every, write=True):
+    def __init__(self, workdir, stages, reporter, *, every):
         self.workdir, self.stages, self.reporter, self.every = workdir, stages, reporter, every
         self.path = workdir / "metrics.jsonl"
-        self.writer = None
-        self._writes = write
+        self.writer = None  # in the first process: opened by `begin`
         self.position, self.tokens, self.seconds = None, 0, 0.0
         self.certificates = []
         self._index, self._saved, self._evaluated = 0, None, set()
@@ -63,16 +63,20 @@ class Journal:
         for name in ("position", "tokens", "seconds", "certificates"):
             setattr(self, name, record.get(name, getattr(self, name)))
         self._saved = step or None
-        if self._writes:
-            if record.get("metrics"):
-                metrics.check_unchanged(self.path, record["metrics"], step)
-            metrics.cut(self.path, step)
-            self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
+        evaluated = agreement.from_first(lambda: self._open(step, record, changes))
+        self._evaluated = {(step, stage) for step, stage in evaluated}
+
+    def _open(self, step, record, changes):
+        """Opens the files of the run; returns [step, stage] of all evaluations in them."""
+        if record.get("metrics"):
+            metrics.check_unchanged(self.path, record["metrics"], step)
+        metrics.cut(self.path, step)
+        self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
         rows = metrics.read(self.path, files.Row)
-        self._evaluated = {(r["step"], r["stage"]) for r in rows if r["split"] == "eval"}
         self._write_changes(changes, rows)
         for certificate in self.certificates:
             self._write_certificate(certificate)
+        return [[row["step"], row["stage"]] for row in rows if row["split"] == "eval"]
 
     def _write_changes(self, changes, rows):
         """Writes one line for each change that is not in the file yet."""
@@ -201,7 +205,7 @@ class Journal:
         self.writer.write(row | values | counters)
 
     def _write_certificate(self, certificate):
-        if not self._writes:
+        if self.writer is None:
             return
         path = self.workdir / "growth" / f"{certificate['transition']}.json"
         system_files.write_atomically(path, json.dumps(certificate, indent=2) + "\n")

@@ -1,5 +1,7 @@
 """Opens the token stores and the working directory of a recipe, then trains it."""
 
+import hashlib
+import json
 import shlex
 
 import jax
@@ -7,6 +9,7 @@ import jax
 from bertgrow.core import signals, system_files
 from bertgrow.recipes import resolve, token_stores
 from bertgrow.run import claim, job, profiling, trainer, weights, workdir
+from bertgrow.train import agreement
 
 
 def launch(args, recipe, *, command, cache=None):
@@ -28,21 +31,36 @@ def steps(args, recipe, *, command, cache=None):
     remember_compilations()
     resume = _resume(command, args, cache)
     limit = args.time_limit and args.time_limit * 60
-    with (
-        signals.StopRequest(resume=resume, time_limit=limit, start=args.start) as stop,
-        claim.claim(args.workdir, restart=args.restart) as path,
-    ):
+    with signals.StopRequest(resume=resume, time_limit=limit, start=args.start) as stop:
         with stop.uninterruptible():
-            made = _job(args, recipe, resume, cache)
-            profiling.check(args.profile, made.settings.stages[-1].end)
-            workdir.open_for(path, made.summary, extend=args.extend)
-            weights.write_vocabulary(path, made.tokenizer)
-        yield from trainer.steps(made, path, stop=stop, profile=args.profile)
+            stores = token_stores.open_all(recipe)
+            _check_equal(recipe, stores)
+        with claim.claim(args.workdir, restart=args.restart) as path:
+            with stop.uninterruptible():
+                made = _job(args, recipe, stores, resume, cache)
+                profiling.check(args.profile, made.settings.stages[-1].end)
+                agreement.from_first(lambda: _open(path, made, args))
+            yield from trainer.steps(made, path, stop=stop, profile=args.profile)
 
 
-def _job(args, recipe, resume, cache):
-    stores = token_stores.open_all(recipe)
-    pinned = workdir.pinned_teachers(args.workdir)
+def _check_equal(recipe, stores):
+    """Raises InputError if the processes have other recipes or stores than the first."""
+    fields = recipe.to_dict()
+    fields["data"] = fields["data"] | dict(store="")  # its path may differ, its contents not
+    text = json.dumps(fields, sort_keys=True, default=str)
+    agreement.check_equal({
+        "the recipe": hashlib.sha256(text.encode()).hexdigest(),
+        "the token store": "+".join(store.hash for store in stores),
+    })  # fmt: skip
+
+
+def _open(path, made, args):
+    workdir.open_for(path, made.summary, extend=args.extend)
+    weights.write_vocabulary(path, made.tokenizer)
+
+
+def _job(args, recipe, stores, resume, cache):
+    pinned = agreement.from_first(lambda: workdir.pinned_teachers(args.workdir))
     settings = resolve.resolve(recipe, vocab=stores[0].vocab, pinned=pinned)
     return job.make(settings, stores, command=resume, cached_in=cache)
 
@@ -59,4 +77,8 @@ def _resume(command, args, cache):
     words = ["bertgrow", command, "--config", args.config, *args.overrides]
     if cache is not None:
         words += ["--cache", str(cache)]
-    return shlex.join([*words, "--workdir", str(args.workdir)])
+    words += ["--workdir", str(args.workdir)]
+    if getattr(args, "coordinator", None):
+        words += ["--coordinator", args.coordinator, "--processes", args.processes]
+        words += ["--process", args.process] if args.process else []
+    return shlex.join(words)

@@ -4,12 +4,10 @@ The main functions take a `trainer.Session`. Uninterruptible work starts only af
 checkpoint is complete.
 """
 
-import jax
-
 from bertgrow.core.errors import CheckFailed
 from bertgrow.growth import certificate as certificates
 from bertgrow.teacher_cache import cache, fill
-from bertgrow.train import sharding
+from bertgrow.train import agreement, sharding
 
 
 def prepare(session, index, state, is_to_enter):
@@ -19,7 +17,7 @@ def prepare(session, index, state, is_to_enter):
     fill a cache or to enter the stage.
     """
     cached, frozen = session.job.caches.get(index), session.job.stages[index].frozen
-    is_to_fill = cached is not None and bool(cached.missing())
+    is_to_fill = agreement.from_first(lambda: bool(cached and cached.missing()))
     if cached and not is_to_fill:
         session.saves.wait()  # the digest may need the last state of the previous stage
         cache.check(cached, frozen.digest(session.saves))
@@ -89,13 +87,12 @@ def _probe(rows, mesh):
     """Puts the held-out sequences that a certificate uses on the devices.
 
     Args:
-      rows: {name: NumPy array}, the part of the batch that belongs to this process.
+      rows: {name: NumPy array}, a whole batch.
       mesh: device mesh of the run.
     """
-    processes, devices = jax.process_count(), mesh.shape["data"] * mesh.shape["fsdp"]
-    batch = processes * len(rows["tokens"])
-    count = certificates.num_sequences(batch, devices) // processes
-    return sharding.put({name: array[:count] for name, array in rows.items()}, mesh)
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    count = certificates.num_sequences(len(rows["tokens"]), devices)
+    return sharding.put_whole({name: array[:count] for name, array in rows.items()}, mesh)
 
 
 def _check_claims(session, index, certificate):

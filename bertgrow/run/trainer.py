@@ -20,10 +20,17 @@ from bertgrow.core.types import Stage
 from bertgrow.data.sequences import pipeline
 from bertgrow.growth import certificate as certificates
 from bertgrow.recipes.schema import RunConfig
-from bertgrow.run import files, journal, profiling, progress, stage_entry, workdir
+from bertgrow.run import (
+    beginning,
+    files,
+    journal,
+    profiling,
+    progress,
+    stage_entry,
+    workdir,
+)
 from bertgrow.teacher_cache import cache
-from bertgrow.train import environment, evaluation, loop, sharding
-from bertgrow.train.agreement import Agreement
+from bertgrow.train import agreement, environment, evaluation, loop, sharding
 from bertgrow.train.checkpoints import checkpoint, disk
 
 TIES_AFTER = 100  # steps between growth and the second count of tied replicas
@@ -36,7 +43,7 @@ class Job(NamedTuple):
     stages: tuple[Stage, ...]
     summary: dict  # contents of config.json
     rows: Callable  # stage index -> stream of training sequences
-    held_out: Callable  # stage index -> list of held-out batches
+    held_out: Callable  # stage index -> list of held-out batches, whole in every process
     unigram: float | None  # cross-entropy (nat) of the held-out split under token frequencies
     first: Callable  # (random initial state, shardings) -> first state, e.g. of `init_from`
     command: str  # shell command that continues the run
@@ -54,7 +61,7 @@ class Session(NamedTuple):
     stop: signals.StopRequest
     log: journal.Journal
     reporter: Any  # progress reporter
-    agreement: Agreement = None
+    agreement: Any = None  # `agreement.Agreement`
     trace: profiling.Trace = None
 
 
@@ -84,13 +91,14 @@ def steps(job, path, *, stop=None, profile=None):
     with _session(job, path, stop, profile) as session:
         session.reporter.phase("reading")
         cache.check_all(job.caches, job.stages, session.saves, session.reporter.event)
-        first, state, is_new = _begin(session)
+        first, state, is_new = beginning.begin(session)
         for index in range(first, len(job.stages)):
             stage_session, state = stage_entry.prepare(
                 session, index, state, index > first or is_new
             )
             state = yield from _train(stage_session, index, state)
         session.saves.wait()
+        agreement.wait_for_all()  # JAX gives up soon at the end if one takes longer
         session.reporter.event(f"finished at step {int(state.step)}: {path}")
 
 
@@ -115,14 +123,15 @@ def _session(job, path, stop, profile):
         reporter = stack.enter_context(progress.reporter(rows, style=style))
         stack.enter_context(stop.calls_at_exit(reporter.close))
         log = stack.enter_context(
-            journal.Journal(path, rows, reporter, every=settings.log_every, write=is_first)
+            journal.Journal(path, rows, reporter, every=settings.log_every)
         )
+        profile = profile if is_first else None
         trace = stack.enter_context(profiling.Trace(profile, path / "profile", reporter.event))
         mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
         shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
         _check_memory(max(map(disk.state_bytes, shapes)))
         disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))
-        yield Session(job, path, mesh, saves, stop, log, reporter, Agreement(), trace)
+        yield Session(job, path, mesh, saves, stop, log, reporter, agreement.Agreement(), trace)
 
 
 def _check_memory(needed):
@@ -136,53 +145,6 @@ def _check_memory(needed):
         )
 
 
-def _begin(session):
-    """Restores the newest valid checkpoint, or makes the initial state.
-
-    Returns:
-      (index of the stage, state, whether the stage must still be entered).
-    """
-    job = session.job
-    step = session.saves.latest(session.reporter.event)
-    is_first = jax.process_index() == 0
-    changes = workdir.settle_changes(session.workdir, step or 0, write=is_first)
-    if step is None:
-        _check_saved_nothing(session)
-        task, optimizer = job.stages[0].task, job.stages[0].optimizer
-        shardings = sharding.state_shardings(task, optimizer, session.mesh)
-        key = jax.random.key(job.settings.seed)
-        session.log.begin(0, changes=changes)
-        return (
-            0,
-            job.first(loop.initial_state(task, optimizer, key, shardings), shardings),
-            True,
-        )
-    record = session.saves.record(step)
-    index = record["stage"]
-    stage = job.stages[index]
-    target = loop.state_shapes(stage.task, stage.optimizer, session.mesh)
-    state, record = session.saves.restore(step, target)
-    session.log.begin(step, record, changes)
-    session.reporter.event(f"restored step {step}, stage {stage.name}")
-    current = environment.describe(session.mesh)
-    for change in environment.differences(record["environment"], current):
-        session.reporter.event(f"no longer equal to the bit, only to float tolerance: {change}")
-    return index, state, False
-
-
-def _check_saved_nothing(session):
-    """Raises InputError if the run has completed a checkpoint before, which is gone now."""
-    if not workdir.read(session.workdir).get("saved"):
-        return
-    damaged = session.saves.damaged.items()
-    states = "; ".join(f"checkpoint {step}: {reason}" for step, reason in damaged)
-    raise InputError(
-        f"--workdir {session.workdir} has no usable checkpoint, and has saved one before "
-        f"({states or 'its folder checkpoints is empty or missing'}): restore one from a copy, "
-        f"or {workdir.RESTART}"
-    )
-
-
 def _train(session, index, state):
     """Trains one stage to its end, yields each `StepInfo`; returns the last state."""
     log, stage = session.log, session.job.stages[index]
@@ -192,7 +154,8 @@ def _train(session, index, state):
         return state
     compiled, evaluate = _compile(session, index, state)
     log.mark()
-    _evaluate_if_due(session, index, step, evaluate, state)
+    if _evaluate_if_due(session, index, step, evaluate, state):
+        _leave(session)  # before any further step, so that a restart repeats the evaluation
     session.agreement.begin(step)
     session.trace.after(step)
     session.reporter.phase("reading", stage.name)
@@ -217,9 +180,10 @@ def _batches(session, index, step):
     if step == job.settings.stages[index].start:
         position = stage_entry.first_row(session, index, position)
     cached = job.caches.get(index)
+    batch = job.stages[index].batch
     return pipeline.batches(
-        job.rows(index), batch=job.stages[index].batch, position=position,
-        hosts=jax.process_count(), host=jax.process_index(),
+        job.rows(index), batch=batch, position=position,
+        rows=sharding.process_rows(batch, session.mesh),
         workers=job.settings.data.workers, beside=cached and cached.entries(),
     )  # fmt: skip
 
@@ -227,14 +191,22 @@ def _batches(session, index, step):
 def _after_step(session, index, info, evaluate):
     every = session.job.settings.checkpoint.every
     is_end = info.step == session.job.settings.stages[index].end
-    _evaluate_if_due(session, index, info.step, evaluate, info.state)
+    is_stopped = _evaluate_if_due(session, index, info.step, evaluate, info.state)
     _count_ties_if_due(session, index, info)
-    is_stopped = session.agreement.stops(info.step, session.stop.requested, info.metrics)
+    if not is_stopped:
+        code = session.stop.code
+        is_stopped = session.agreement.stops(info.step, code, info.metrics)
     if is_end or is_stopped or info.step % every == 0:
         _save(session, index, info)
     if is_stopped:
-        session.saves.wait()
-        raise session.stop.stopped()
+        _leave(session)
+
+
+def _leave(session):
+    """Ends the run in all processes once all is saved."""
+    session.saves.wait()
+    agreement.wait_for_all()  # the first process writes checksums after the others are done
+    raise session.stop.stopped(session.agreement.reason)
 
 
 def _count_ties_if_due(session, index, info):
@@ -261,8 +233,9 @@ def _compile(session, index, state):
     stage, mesh = session.job.stages[index], session.mesh
     session.reporter.phase("compiling", stage.name)
     rows = session.job.held_out(index)[0]
-    batch, cached = sharding.put(rows, mesh), session.job.caches.get(index)
-    beside = sharding.put(cached.zeros(len(rows["tokens"])), mesh) if cached else {}
+    batch, cached = sharding.put_whole(rows, mesh), session.job.caches.get(index)
+    beside = cached.zeros(len(rows["tokens"])) if cached else {}
+    beside = sharding.put_whole(beside, mesh)
     slices = dict(accumulate=session.job.settings.accumulate)
     with session.stop.uninterruptible(session.saves.wait):
         step = loop.compile_step(
@@ -275,22 +248,26 @@ def _compile(session, index, state):
 
 
 def _evaluate_if_due(session, index, step, evaluate, state):
-    """Evaluates on held-out sequences; a stop cancels it, and the restart repeats it.
+    """Evaluates on held-out sequences; returns whether all processes stop.
 
-    With several processes a stop is not checked here: the other processes would wait for the
-    stopped one in the next batch.
+    A stop cancels the evaluation, and the restart repeats it.
     """
     if not _is_evaluation_due(session, index, step):
-        return
+        return False
     session.log.flush()
-    stage, is_alone = session.job.stages[index], session.agreement.processes == 1
+    stage = session.job.stages[index]
     session.reporter.phase("evaluating", stage.name)
+    session.agreement.begin(0)  # it counts batches here
     scores = evaluation.evaluate(
         stage.task, state.params, session.job.held_out(index), step=step, mesh=session.mesh,
-        compiled=evaluate, stop=lambda: is_alone and session.stop.requested,
+        compiled=evaluate,
+        stop=lambda number: session.agreement.stops(number, session.stop.code),
     )  # fmt: skip
-    if scores is not None:
-        session.log.evaluated(step, scores | dict(unigram=session.job.unigram))
+    session.agreement.begin(step)
+    if scores is None:
+        return True
+    session.log.evaluated(step, scores | dict(unigram=session.job.unigram))
+    return False
 
 
 def _is_evaluation_due(session, index, step):

@@ -7,7 +7,7 @@ import jax
 from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.data.corpus import store, vocabulary
-from bertgrow.interop.pretrained import Pretrained
+from bertgrow.interop.pretrained import Pretrained, TaskHead
 from bertgrow.models import families, task_heads
 from bertgrow.objectives import stages
 from bertgrow.recipes import resolve
@@ -40,15 +40,24 @@ def read(folder, step=None):
         index = saves.record(step)["stage"]
         stage = settings.stages[index]
         _check_task(stage, folder, step)
-        target = _target(family.network(stage.model))
-        params = saves.restore_params(step, target, ignore=[task_heads.NAME])
+        network = family.network(stage.model)
+        if tuned := known.get("finetuning"):
+            add = task_heads.HEADS[tuned["head"]]
+            network = add(network, width=stage.model.width, outputs=tuned["outputs"])
+        params = saves.restore_params(step, _target(network))
     if stage.start + stage.grow.ramp > step:
         task = stages.task(settings, family, tokenizer.vocab, index)
         params = jax.jit(task.view)(params, step) if task.view else params
+    body = {name: weights for name, weights in params.items() if name != task_heads.NAME}
     return Pretrained(
-        settings.family, stage.model, params, tokenizer, str(folder), step,
-        fresh=tuple(known.get("fresh", ())),
+        settings.family, stage.model, body, tokenizer, str(folder), step,
+        fresh=tuple(known.get("fresh", ())), head=tuned and _head(tuned, params),
     )  # fmt: skip
+
+
+def _head(tuned, params):
+    classes = tuned["classes"] and tuple(tuned["classes"])
+    return TaskHead(tuned["task"], tuned["head"], classes, params[task_heads.NAME])
 
 
 def write_vocabulary(folder, tokenizer):

@@ -49,7 +49,7 @@ def open_for(path, summary, *, extend=False):
     return path
 
 
-def settle_changes(path, step, *, write=True):
+def settle_changes(path, step):
     """Sets the step of each changed field to the step from which the run continues.
 
     `open_for` records a change with step None. A change recorded at a later step is moved to
@@ -58,7 +58,6 @@ def settle_changes(path, step, *, write=True):
     Args:
       path: working directory.
       step: int, step of the checkpoint from which the run continues.
-      write: whether to update config.json.
 
     Returns:
       [{"step": int, "field": str, "before": value, "after": value}], oldest first.
@@ -68,7 +67,7 @@ def settle_changes(path, step, *, write=True):
         change | dict(step=step if change["step"] is None else min(change["step"], step))
         for change in summary.get("changes", [])
     ]
-    if write and changes != summary.get("changes", []):
+    if changes != summary.get("changes", []):
         _write(path, summary | dict(changes=changes))
     return changes
 

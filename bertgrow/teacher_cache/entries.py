@@ -90,7 +90,7 @@ def _size(field):
 
 
 class Entries:
-    """Reader: `entries(row, count)` returns {name: [count, ...]} of sequences of the run.
+    """Reader: `entries(rows)` returns {name: [len(rows), ...]} of sequences of the run.
 
     Args:
       folder: folder of the files.
@@ -105,11 +105,11 @@ class Entries:
     def __reduce__(self):  # open readers cannot be pickled
         return Entries, (self.folder, self.layout, self.first)
 
-    def __call__(self, row, count):
+    def __call__(self, rows):
         layout = self.layout
-        phase, place = np.divmod(np.arange(count) + row - self.first, layout.rows)
+        phase, place = np.divmod(np.asarray(rows) - self.first, layout.rows)
         number, record = np.divmod(place % layout.entries, layout.part)
-        data = np.empty((count, layout.entry_bytes), np.uint8)
+        data = np.empty((len(rows), layout.entry_bytes), np.uint8)
         files = np.stack([phase, number], axis=1)
         for file in np.unique(files, axis=0):
             of_file = np.flatnonzero((files == file).all(axis=1))

@@ -1,6 +1,6 @@
 """Fills a teacher cache by one pass of the teacher over the sequences of a stage."""
 
-import contextlib
+import collections
 import itertools
 import json
 import math
@@ -14,7 +14,7 @@ from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
 from bertgrow.teacher_cache import cache as caches
 from bertgrow.teacher_cache import entries
-from bertgrow.train import sharding
+from bertgrow.train import agreement, sharding
 from bertgrow.train.checkpoints import disk
 
 AT_ONCE = 2**16  # sequences skipped at a time
@@ -33,38 +33,34 @@ def fill(cache, stage, stream, position, *, mesh, teacher, say):
       say: function (text), called with progress messages.
 
     Raises:
-      InputError: several processes would write the files, or an output is not finite.
+      InputError: another run writes the files, or an output is not finite.
     """
-    caches.check(cache, teacher)
-    missing = cache.missing()
-    if not missing:
-        return
-    if jax.process_count() > 1:
-        raise InputError(
-            f"--cache {cache.folder} lacks {len(missing)} files, which {jax.process_count()} "
-            "processes would all write: fill it by a run of one process; any number may read it"
-        )
-    with _locked(cache.folder):
+    handles = []
+
+    def begin():
+        """Locks the folder, writes `cache.json` and lists the missing parts."""
+        caches.check(cache, teacher)
+        cache.folder.mkdir(parents=True, exist_ok=True)
+        handles.append(disk.lock(cache.folder, option="--cache"))
         identities = caches.read(cache.root) | {cache.name: cache.identity(teacher)}
         text = json.dumps(identities, indent=2) + "\n"
         system_files.write_atomically(cache.root / "cache.json", text)
+        return cache.missing()
+
+    try:
+        missing = [entries.Part(*part) for part in agreement.from_first(begin)]
         written = _parts(cache, missing, stage, stream, position, mesh)
         for number, (part, records) in enumerate(written):
             tenth, before = (at * 10 // len(missing) for at in (number, number - 1))
             if tenth > before:
                 say(f"cache {cache.folder}: writing file {number + 1} of {len(missing)}")
-            entries.write(cache.folder / part.name, records)
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Creates the folder and locks it: one process at a time may write there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = disk.lock(folder, option="--cache")
-    try:
-        yield
+            if jax.process_index() == 0:
+                entries.write(cache.folder / part.name, records)
+            else:
+                collections.deque(records, maxlen=0)  # takes part in the computation
+        agreement.wait_for_all()  # the others read the files next
     finally:
-        if handle is not None:
+        for handle in filter(None, handles):
             os.close(handle)
 
 
@@ -77,19 +73,25 @@ def _parts(cache, missing, stage, stream, position, mesh):
         index = first + size * math.ceil(part.count / size)
         addresses, position = stream.take(position, index - first)
         step = cache.start + part.phase * (stage.steps // cache.layout.phases)
-        slices = [addresses[i : i + size] for i in range(0, len(addresses), size)]
+        rows = sharding.process_rows(size, mesh)
+        slices = [[addresses[i + row] for row in rows] for i in range(0, len(addresses), size)]
         outputs = _outputs(targets, stage.task.frozen, map(stream.read, slices), step, mesh)
         records = (entries.records(arrays, cache.layout.fields) for arrays in outputs)
         yield part, itertools.islice(itertools.chain.from_iterable(records), part.count)
 
 
 def _compiled(stage, mesh):
-    """Compiled function (frozen, batch, step) -> {name: array}, the teacher outputs."""
+    """Compiled function (frozen, batch, step) -> {name: array}, the teacher outputs.
+
+    With several processes the outputs are replicated, because the first writes all of them.
+    """
 
     def targets(frozen, batch, step):
         return stage.targets.make(frozen, stage.task.prepare(batch), step)
 
-    return jax.jit(targets, out_shardings=sharding.batch_sharding(mesh))
+    is_alone = jax.process_count() == 1
+    place = sharding.batch_sharding(mesh) if is_alone else sharding.replicated(mesh)
+    return jax.jit(targets, out_shardings=place)
 
 
 def _outputs(targets, frozen, batches, step, mesh):

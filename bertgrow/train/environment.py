@@ -31,9 +31,11 @@ def describe(mesh=None):
 
 def memory():
     """Bytes of memory of all devices together; of the host where they are CPUs."""
-    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in jax.devices()]
+    limits = [
+        (device.memory_stats() or {}).get("bytes_limit") for device in jax.local_devices()
+    ]
     if all(limits):
-        return sum(limits)
+        return sum(limits) * jax.process_count()  # other processes have as many devices
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

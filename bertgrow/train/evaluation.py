@@ -9,21 +9,21 @@ from bertgrow.train import loop, sharding
 
 
 def evaluate(
-    task, params, batches, *, step=0, mesh=None, accumulate=1, compiled=None, stop=lambda: False
-):
+    task, params, batches, *, step=0, mesh=None, accumulate=1, compiled=None,
+    stop=lambda number: False,
+):  # fmt: skip
     """Computes the means of the metrics over held-out batches.
 
     Args:
       task: Task; `task.evaluate` returns {name: (sum or sums, count)} for a batch.
       params: parameter tree on `mesh`.
-      batches: iterable of dicts of NumPy arrays, this process's part of each batch; all
+      batches: iterable of dicts of NumPy arrays, whole batches, equal in all processes; all
         batches have the same shape.
       step: step of the run, for `task.masked_params`.
       mesh, accumulate: as in `loop.steps`.
       compiled: function from `compile_evaluation`; made here by default.
-      stop: function called before every batch; true stops the evaluation, e.g.
-        `lambda: request.requested`. With several processes it must return the same value in
-        all of them; otherwise they deadlock.
+      stop: function (number of the batch), called before every batch; true stops the
+        evaluation. Its result must be equal in all processes, as that of `Agreement.stops`.
 
     Returns:
       {name: float or list of floats}, or None if it was stopped. With `task.score`, what that
@@ -31,10 +31,10 @@ def evaluate(
     """
     mesh = mesh or sharding.make_mesh()
     frozen, sums = loop.on_mesh(task.frozen, mesh), []
-    for batch in batches:
-        if stop():
+    for number, batch in enumerate(batches):
+        if stop(number):
             return None
-        batch = sharding.put(batch, mesh)
+        batch = sharding.put_whole(batch, mesh)
         compiled = compiled or compile_evaluation(
             task, params, batch, mesh, accumulate=accumulate
         )

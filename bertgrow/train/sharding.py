@@ -141,11 +141,63 @@ def check_batch(batch, mesh, accumulate=1):
         )
 
 
+def process_rows(batch, mesh):
+    """Numbers of the sequences of a batch that lie on the devices of this process.
+
+    Processes have the same sequences where `tensor` spans them.
+
+    Args:
+      batch: global number of sequences, divisible by `data` x `fsdp`.
+      mesh: mesh of `make_mesh`.
+
+    Returns:
+      int64 [sequences of this process], ascending.
+    """
+    check_batch(batch, mesh)
+    places = batch_sharding(mesh).addressable_devices_indices_map((batch,))
+    return np.unique(np.concatenate([np.arange(batch)[rows] for (rows,) in places.values()]))
+
+
 def put(batch, mesh):
-    """Makes global arrays on the mesh from this process's part of a batch (NumPy arrays)."""
-    for leaf in jax.tree.leaves(batch):
-        check_batch(len(leaf) * jax.process_count(), mesh)
+    """Makes global arrays on the mesh from this process's part of a batch.
+
+    Args:
+      batch: tree of NumPy arrays, the sequences `process_rows` of the global batch.
+      mesh: mesh of `make_mesh`.
+    """
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    local_shards = len(process_rows(shards, mesh))
     place = batch_sharding(mesh)
-    return jax.tree.map(
-        lambda leaf: jax.make_array_from_process_local_data(place, np.asarray(leaf)), batch
-    )
+
+    def at_leaf(leaf):
+        leaf = np.asarray(leaf)
+        if len(leaf) % local_shards:
+            check_batch(len(leaf) * jax.process_count(), mesh)
+        batch = len(leaf) // local_shards * shards
+        return _from_rows(leaf, process_rows(batch, mesh), batch, place)
+
+    return jax.tree.map(at_leaf, batch)
+
+
+def put_whole(batch, mesh):
+    """Makes global arrays from a whole batch of NumPy arrays, equal in all processes."""
+    place = batch_sharding(mesh)
+
+    def at_leaf(leaf):
+        leaf = np.asarray(leaf)
+        check_batch(len(leaf), mesh)
+        return _from_rows(leaf, np.arange(len(leaf)), len(leaf), place)
+
+    return jax.tree.map(at_leaf, batch)
+
+
+def _from_rows(leaf, rows, batch, place):
+    """Array [batch, ...] on the devices; `leaf` has its rows with the numbers `rows`."""
+    if place.is_fully_addressable:
+        return jax.device_put(leaf, place)
+
+    def shard(index):
+        numbers = np.arange(batch)[index[0]]
+        return leaf[np.searchsorted(rows, numbers)]
+
+    return jax.make_array_from_callback((batch, *leaf.shape[1:]), place, shard)

@@ -7,6 +7,7 @@ from bertgrow.recipes import load
 from bertgrow.run import launch
 
 TAKES_RECIPE, FAMILY = True, "mobilebert"
+TRAINS = True
 EPILOG = """examples:
   bertgrow distill --config mobilebert:smoke --workdir runs/mobilebert-smoke
   bertgrow distill --config mobilebert --config.data.store=STORE \\

@@ -6,6 +6,7 @@ from pathlib import Path
 from bertgrow.core.errors import InputError
 from bertgrow.recipes import resolve
 from bertgrow.run import workdir
+from bertgrow.train import agreement
 from bertgrow.train.checkpoints import checkpoint
 from mobilebert.models import mobilebert
 
@@ -62,9 +63,13 @@ def _last_stage(folder, vocab_size):
 
 
 def newest(folder):
-    """Step and digest of the newest valid checkpoint of a run."""
-    with checkpoints(folder) as saves:
-        return _newest(folder, tuple(saves.steps()))
+    """Step and digest of the newest valid checkpoint of a run, the same in all processes."""
+
+    def read():
+        with checkpoints(folder) as saves:
+            return _newest(folder, tuple(saves.steps()))
+
+    return tuple(agreement.from_first(read))
 
 
 @functools.cache  # it reads a whole checkpoint, and one start calls it several times

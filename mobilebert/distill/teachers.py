@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from bertgrow.core import keys, losses
 from bertgrow.core.errors import InputError
 from bertgrow.core.types import Frozen
+from bertgrow.models import task_heads
 from bertgrow.train import sharding
 from mobilebert.distill import copying, layer_losses, teacher_checkpoint
 from mobilebert.models import mobilebert
@@ -74,7 +75,7 @@ def frozen(source, dtype):
     def load(saves, shapes):
         target = jax.tree.map(lambda leaf: leaf.update(dtype=jnp.float32), shapes)
         with _checkpoints(source, saves) as saves:
-            params = saves.restore_params(source.step, target)
+            params = saves.restore_params(source.step, target, ignore=[task_heads.NAME])
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
     def digest(saves):

@@ -54,8 +54,8 @@ def test_a_run_continues_from_any_position(small_store):
 def test_hosts_make_slices_of_the_same_batch(small_store):
     whole = first(pipeline.batches(stream(small_store), batch=16), 3)
     hosts = [
-        first(pipeline.batches(stream(small_store), batch=16, hosts=4, host=host), 3)
-        for host in range(4)
+        first(pipeline.batches(stream(small_store), batch=16, rows=rows), 3)
+        for rows in np.arange(16).reshape(4, 4)
     ]
 
     for number, (batch, position) in enumerate(whole):

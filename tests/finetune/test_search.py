@@ -49,6 +49,7 @@ def test_a_wrong_grid_is_one_line(word, expected):
         grid.parse([word])
 
 
+@pytest.mark.slow
 def test_runs_of_one_shape_share_their_compiled_step(tmp_path):
     problem = reading.read(
         "glue/sst2", small_tasks.sst2(tmp_path / "d"), pretrained_models.tokenizer(), 32
@@ -85,7 +86,9 @@ def fake_runs(values, stop_at=None):
         stages = [dict(name="0", start=0, end=1, flops_per_step=1.0)]
         config = dict(
             recipe={}, stages=stages, store=dict(hash="data"),
-            finetuning=dict(task=task, source="model", step=None, classes=None),
+            finetuning=dict(
+                task=task, source="model", step=None, classes=None, head="classifier", outputs=1
+            ),
         )  # fmt: skip
         (folder / "config.json").write_text(json.dumps(config))
 

@@ -150,16 +150,16 @@ def test_a_file_that_is_no_squad_file_is_one_line(tmp_path, content, expected):
 def test_logits_of_all_windows_become_scores_and_files(tmp_path, version, task):
     folder = small_tasks.squad(tmp_path / "squad", version=version)
     squad = problem.read(task, folder, pretrained_models.tokenizer(), 32)
-    dev = squad.dev["predictions"]
+    dev = squad.dev["dev"]
     logits = np.zeros((len(dev) + 1, 32, 2), np.float32)
     for number, (first, last) in enumerate(dev.labels):
         logits[number, first, 0] = logits[number, last, 1] = 5
     numbers = np.append(np.arange(len(dev)), -1)[::-1]
     values = dict(loss=0.25, numbers=numbers, logits=logits[::-1])
 
-    scores = squad.score("predictions", values)
-    files = squad.write(tmp_path, "dev", "predictions", values)
-    shown = squad.details("predictions", values)["nbest"]
+    scores = squad.score("dev", values)
+    files = squad.write(tmp_path, "dev", "dev", values)
+    shown = squad.details("dev", values)["nbest"]
 
     assert scores["loss"] == 0.25
     assert {scores[name] for name in scores if name.endswith(("f1", "exact"))} == {100}

@@ -41,7 +41,7 @@ def filled(store, folder, teacher=TEACHER):
 def test_every_sequence_has_the_outputs_of_its_phase(store, tmp_path):
     cache, stream = filled(store, tmp_path)
 
-    stored = cache.entries()(0, STEPS * BATCH)["scaled"]
+    stored = cache.entries()(np.arange(STEPS * BATCH))["scaled"]
 
     addresses, _ = stream.take(stream.start(), STEPS * BATCH)
     first_steps = np.repeat([10, 12], 2 * BATCH)[:, None]

@@ -1,9 +1,12 @@
 """Tests that several processes stop at the same step, soon after a request."""
 
+import signal
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from bertgrow.core.errors import InputError
 from bertgrow.train import agreement
 
 
@@ -85,3 +88,48 @@ def test_one_process_compares_nothing():
     alone = agreement.Agreement(1, gather=None)
 
     assert [alone.stops(step, step == 2) for step in (1, 2)] == [False, True]
+
+
+def test_values_that_differ_between_processes_are_named(monkeypatch):
+    def gather(table):
+        other = table.copy()
+        other[1, 0] = ord("f")
+        return np.stack([table, table, other])
+
+    monkeypatch.setattr(agreement.jax, "process_count", lambda: 3)
+    monkeypatch.setattr(agreement, "_gather", gather)
+
+    with pytest.raises(InputError, match="the store is 0ab in process 0 and fab in process 2"):
+        agreement.check_equal({"the recipe": "123", "the store": "0ab"})
+
+
+def test_an_error_of_the_first_process_is_raised_in_the_others(monkeypatch):
+    sent = []
+    monkeypatch.setattr(agreement.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(agreement, "_broadcast", lambda data: sent.append(data) or sent[0])
+
+    def fail():
+        raise InputError("the disk is full")
+
+    with pytest.raises(InputError, match="the disk is full"):
+        agreement.from_first(fail)
+    monkeypatch.setattr(agreement.jax, "process_index", lambda: 1)
+    with pytest.raises(InputError, match="the disk is full"):
+        agreement.from_first(lambda: pytest.fail("only the first process calls it"))
+
+
+def test_a_call_inside_a_call_of_the_first_process_is_its_own(monkeypatch):
+    monkeypatch.setattr(agreement.jax, "process_count", lambda: 2)
+    sent = []
+    monkeypatch.setattr(agreement, "_broadcast", lambda data: sent.append(data) or data)
+
+    assert agreement.from_first(lambda: agreement.from_first(lambda: 3) + 1) == 4
+    assert len(sent) == 1
+
+
+def test_the_reason_for_a_stop_names_the_process():
+    requests = np.array([[0, 1], [signal.SIGTERM, 1]], np.float32)
+    two = agreement.Agreement(2, gather=lambda row: requests)
+
+    assert two.stops(1, 0)
+    assert two.reason == "SIGTERM in process 1"

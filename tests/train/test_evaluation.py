@@ -39,7 +39,7 @@ def test_a_request_to_stop_ends_it_between_two_batches():
     batches = ({"x": np.float32([drawn.append(n) or n])} for n in itertools.count())
 
     figures = evaluation.evaluate(
-        plain_task(), params, batches, mesh=mesh, stop=lambda: len(drawn) == 3
+        plain_task(), params, batches, mesh=mesh, stop=lambda number: number == 2
     )
 
     assert figures is None and len(drawn) <= 4

@@ -19,10 +19,10 @@ PREFETCHED = 4  # batches
 class Batches:
     """Random-access source for Grain: batch number i after a position."""
 
-    def __init__(self, stream, batch, position, hosts, host, beside=None):
+    def __init__(self, stream, batch, position, rows=None, beside=None):
         self.stream, self.batch, self.position = stream, batch, position
         self.beside = beside
-        self.slice = addressed.host_slice(batch, hosts, host)
+        self.rows = np.arange(batch) if rows is None else np.asarray(rows)
         self.known = 0, position  # the next batch number, and its position
 
     def __len__(self):
@@ -35,10 +35,9 @@ class Batches:
             start += 1
         addresses, after = self.stream.take(position, self.batch)
         self.known = number + 1, after
-        sequences = self.stream.read(addresses[self.slice])
+        sequences = self.stream.read([addresses[row] for row in self.rows])
         if self.beside is not None:
-            count = self.slice.stop - self.slice.start
-            sequences |= self.beside(position["row"] + self.slice.start, count)
+            sequences |= self.beside(position["row"] + self.rows)
         return {
             "batch": sequences,
             "row": np.int64(after["row"]),
@@ -46,21 +45,21 @@ class Batches:
         }
 
 
-def batches(stream, *, batch, position=None, hosts=1, host=0, workers=0, beside=None):
+def batches(stream, *, batch, position=None, rows=None, workers=0, beside=None):
     """Yields (batch, position after it) endlessly; `close` ends its threads and workers.
 
     Args:
       stream: a `streams.Stream`.
       batch: global batch size in sequences.
       position: start position; by default the first sequence.
-      hosts, host: number of hosts and index of this one, which makes only its slice of
-        every global batch.
+      rows: numbers of the sequences of a global batch that this process reads, ascending
+        (`sharding.process_rows`); None: all.
       workers: number of worker processes; 0 prefetches in a thread of this process.
-      beside: function (number of a sequence, count) -> {name: array [count, ...]} that adds
-        arrays for the sequences from that number on, such as `entries.Entries`.
+      beside: function (numbers of sequences, int [count]) -> {name: array [count, ...]} that
+        adds arrays for these sequences, such as `entries.Entries`.
     """
     _check_enough(stream, batch)
-    source = Batches(stream, batch, position or stream.start(), hosts, host, beside)
+    source = Batches(stream, batch, position or stream.start(), rows, beside)
     return _Iterator(_grain(source, workers))
 
 

@@ -120,16 +120,6 @@ class Stream:
         return len(self.corpora[store].plan(epoch, block, self.length, self.kind)[1])
 
 
-def host_slice(batch, hosts, host):
-    """Returns the slice of a global batch that belongs to one host."""
-    if batch % hosts:
-        raise InputError(
-            f"a batch of {batch} sequences does not divide over {hosts} hosts; "
-            "change config.batch"
-        )
-    return slice(batch // hosts * host, batch // hosts * (host + 1))
-
-
 def block_sequences(blocks, epoch, block, index, length, kind, vocab):
     """Reads sequences of one block of a Corpus; sets only column 1 of `ids`, the index."""
     plan, order = blocks.plan(epoch, block, length, kind)

@@ -11,7 +11,6 @@ from bertgrow.finetune import sequences, tasks
 from bertgrow.finetune.glue import file_of
 from bertgrow.finetune.problem import Problem
 from bertgrow.finetune.squad import answers, data, features, scoring
-from bertgrow.models import task_heads
 
 SHOWN = 20  # questions whose n-best lists the report shows
 LISTED = 20  # ids in a note
@@ -62,7 +61,7 @@ def read(name, path, tokenizer, max_length, dev=None):
         del split
         found = decode(values)
         threshold = score(part, values)["best_f1_thresh"] if is_v2 else None
-        files = {f"{part}.json": found.predictions(threshold), "nbest.json": found.lists}
+        files = {"predictions.json": found.predictions(threshold), "nbest.json": found.lists}
         if is_v2:
             files["null_odds.json"] = found.null_odds
         paths = [Path(folder) / file for file in files]
@@ -83,17 +82,17 @@ def read(name, path, tokenizer, max_length, dev=None):
     return Problem(
         name=name,
         train=_sequences(rows),
-        dev=dict(predictions=_sequences(dev_rows)),
+        dev=dict(dev=_sequences(dev_rows)),
         test={},
         classes=None,
         metric="best_f1" if is_v2 else "f1",
-        head=task_heads.spans,
+        head="spans",
+        outputs=2,
         losses=tasks.spans,
         score=score,
         write=write,
         details=details,
         notes=_notes(starts),
-        needs_tokens=True,
     )
 
 

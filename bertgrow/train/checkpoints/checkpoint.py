@@ -15,11 +15,10 @@ import threading
 import time
 
 import jax
-import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 
 from bertgrow.core import errors
+from bertgrow.train import agreement
 from bertgrow.train.checkpoints import checksums, disk, state_files
 
 UNUSABLE = ".unusable"  # end of the name of an incomplete or damaged checkpoint
@@ -62,12 +61,7 @@ class Checkpoints:
 
     def latest(self, report=print):
         """Returns the newest intact step, or None; calls `report` for each damaged one."""
-        newest = -1
-        if jax.process_index() == 0:
-            newest = self._newest_intact(report)
-        if jax.process_count() > 1:  # one process reads and broadcasts the step to all
-            newest = int(multihost_utils.broadcast_one_to_all(np.int32(newest)))
-        return None if newest < 0 else newest
+        return agreement.from_first(lambda: self._newest_intact(report))
 
     def steps(self):
         """Returns the steps that have a folder, ascending; some may be damaged."""
@@ -84,7 +78,7 @@ class Checkpoints:
     def digest(self, step):
         """Returns the sha256 of the checksum file of a checkpoint; None if it has none."""
         file = self._checksum(step)
-        return checksums.digest(file) if file.exists() else None
+        return agreement.from_first(lambda: checksums.digest(file) if file.exists() else None)
 
     def restore(self, step, target):
         """Restores the state and the record of a step.
@@ -110,7 +104,9 @@ class Checkpoints:
           target: tree of `jax.ShapeDtypeStruct` with shardings.
           ignore: modules that the checkpoint may have and `target` lacks, e.g. heads.
         """
-        damage = checksums.reason(self._folder(step), self._checksum(step))
+        damage = agreement.from_first(
+            lambda: checksums.reason(self._folder(step), self._checksum(step))
+        )
         if damage is not None:
             raise errors.InputError(
                 f"the weights of checkpoint {step} in {self.path} are needed and cannot be "
@@ -213,7 +209,7 @@ class Checkpoints:
                 return step
             self.damaged[step] = damage
             report(f"checkpoint {step} is not used: {damage}")
-        return -1
+        return None
 
     def _open(self):
         """Prepares the folder for writing: removes what an interrupted save has left.
@@ -222,18 +218,18 @@ class Checkpoints:
         """
         if self._writer is not None:
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        if jax.process_index() == 0:
-            self._lock = disk.lock(self.path)
-            complete = {step for step in self.steps() if self._checksum(step).exists()}
-            for entry in self._entries():
-                if ".orbax-checkpoint-tmp" in entry.name:
-                    disk.remove(entry)
-                elif _is_step(entry) and int(entry.name) not in complete - self.damaged.keys():
-                    entry.rename(self.path / f"{entry.name}.{time.time_ns()}{UNUSABLE}")
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("checkpoints are tidy")
+        agreement.from_first(self._tidy)
         self._writer = state_files.writer()
+
+    def _tidy(self):
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = disk.lock(self.path)
+        complete = {step for step in self.steps() if self._checksum(step).exists()}
+        for entry in self._entries():
+            if ".orbax-checkpoint-tmp" in entry.name:
+                disk.remove(entry)
+            elif _is_step(entry) and int(entry.name) not in complete - self.damaged.keys():
+                entry.rename(self.path / f"{entry.name}.{time.time_ns()}{UNUSABLE}")
 
     def _prune(self):
         """Removes old checkpoints, each checksum first, so that partial ones stay unused."""
