@@ -60,10 +60,12 @@ def declare(module, table, **initializers):
         shape = tuple(axis_sizes[tree.base(axis)] for axis in names)
         return nn.Partitioned(initializers[name](key, shape, jnp.float32), names)
 
-    return {
-        name: module.param(name, functools.partial(make, name=name, entry=entry))
-        for name, entry in table.items()
-    }
+    def weight(name, entry):
+        if module.has_variable("params", name):  # `param` would trace the initialiser again
+            return module.get_variable("params", name)
+        return module.param(name, functools.partial(make, name=name, entry=entry))
+
+    return {name: weight(name, entry) for name, entry in table.items()}
 
 
 def _initializers(config):

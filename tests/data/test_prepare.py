@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 import pytest
+import slow_prepare
 from made_text import make_text
-from process_table import descendants, is_alive, start, wait_for
+from process_table import descendants, is_alive, wait_for
 
 from bertgrow.commands import prepare as prepare_command
 from bertgrow.core import system_files
@@ -194,28 +195,10 @@ def test_the_same_command_again_finds_the_store_and_another_one_refuses(
         prepare.prepare([str(tmp_path / "more.txt")], folder, workers=1, **OPTIONS)
 
 
-SCRIPT = """
-import sys, time
-from bertgrow.data.corpus import chunks, parts, prepare, shards
-
-def slowly(part, path, write=parts.write):
-    time.sleep(0.05)
-    write(part, path)
-
-parts.write = slowly
-chunks.CHARACTERS = 20_000
-shards.SHARD_TOKENS = 2**15
-if __name__ == "__main__":
-    prepare.prepare([sys.argv[1]], sys.argv[2], workers=int(sys.argv[3]), vocab_size=300,
-                    vocab_kind="wordpiece", held_out=0.1)
-"""
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_run_leaves_nothing_finished_and_continues(corpus, tmp_path, workers, capsys):
-    (tmp_path / "script.py").write_text(SCRIPT)
     folder = tmp_path / "store"
-    process = start(tmp_path / "script.py", corpus, folder, workers)
+    process = slow_prepare.begin(corpus, folder, "--held-out", "0.1", "--workers", workers)
     deadline = time.monotonic() + 60
     while len(list(folder.glob("unfinished/*/parts/*.npz"))) < 4:
         assert process.poll() is None and time.monotonic() < deadline
@@ -241,8 +224,7 @@ def test_a_killed_run_leaves_nothing_finished_and_continues(corpus, tmp_path, wo
 
 
 def test_workers_die_with_their_parent(corpus, tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT.replace("0.05", "1"))
-    process = start(tmp_path / "script.py", corpus, tmp_path / "s", 2)
+    process = slow_prepare.begin(corpus, tmp_path / "s", "--workers", 2, seconds=1)
     wait_for(lambda: list(tmp_path.glob("s/unfinished/*/parts/*")))
     children = descendants(process.pid)
     assert len(children) >= 2

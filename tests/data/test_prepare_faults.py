@@ -9,39 +9,22 @@ import time
 
 import bad_files
 import pytest
+import slow_prepare
 from process_table import descendants, is_alive, start, wait_for
 
 from bertgrow.data.corpus import prepare
 
 pytestmark = pytest.mark.slow
 
-# As the command, but with many parts, which take a while.
-SCRIPT = """
-import time
-from bertgrow import __main__
-from bertgrow.data.corpus import chunks, parts
-
-def slowly(part, path, write=parts.write):
-    time.sleep(0.05)
-    write(part, path)
-
-parts.write = slowly
-chunks.CHARACTERS = 20_000
-if __name__ == "__main__":
-    __main__.start()
-"""
-OPTIONS = ["--vocab-size", "300", "--vocab-kind", "wordpiece", "--workers"]
-
 
 @pytest.fixture
 def command(corpus, tmp_path):
     """Starts `prepare` with a number of workers in a process group of its own."""
-    (tmp_path / "script.py").write_text(SCRIPT)
 
     def run(workers, **options):
-        words = ["prepare", "--input", corpus, "--output", tmp_path / "store", *OPTIONS]
         pipes = dict(stderr=subprocess.PIPE, start_new_session=True, text=True)
-        return start(tmp_path / "script.py", *words, workers, **pipes, **options)
+        words = ["--workers", workers]
+        return slow_prepare.begin(corpus, tmp_path / "store", *words, **pipes, **options)
 
     return run
 
@@ -81,9 +64,9 @@ def test_a_signal_ends_it_and_the_same_command_continues(
 
     assert process.returncode == 75 and time.monotonic() - begin < 10
     *_, line = err.splitlines()
-    reason, _, command = line.partition("; continue with: ")
+    reason, _, resume = line.partition("; continue with: ")
     assert reason == f"stopped early ({number.name}), everything is saved"
-    words = shlex.split(command)
+    words = shlex.split(resume)
     assert words[:2] == ["bertgrow", "prepare"] and words[-1] == str(workers)
     assert "Traceback" not in err and "Warning" not in err
     wait_for(lambda: not any(map(is_alive, children)), seconds=10)
@@ -129,9 +112,10 @@ def test_a_damaged_input_is_one_line(tmp_path, name):
     cases = [*bad_files.archives(), *bad_files.texts(), *bad_files.json_lines()]
     contents = {case[0]: case[1] for case in [*cases, *bad_files.tables()]}
     (tmp_path / name).write_bytes(contents[name])
-    words = ["--input", tmp_path / name, "--output", tmp_path / "store", *OPTIONS, 1]
+    words = ["prepare", "--input", tmp_path / name, "--output", tmp_path / "store"]
+    words += slow_prepare.VOCABULARY
 
-    process = start("-m", "bertgrow", "prepare", *words, stderr=subprocess.PIPE, text=True)
+    process = start("-m", "bertgrow", *words, stderr=subprocess.PIPE, text=True)
     _, err = process.communicate()
 
     assert process.returncode == 2

@@ -23,7 +23,7 @@ OPTIMIZERS = {
 }
 MESHES = {
     "one device": (dict(), slice(1)),
-    "eight devices": (dict(data=2, fsdp=2, tensor=2), slice(8)),
+    "four devices": (dict(fsdp=2, tensor=2), slice(4)),
 }
 
 
@@ -33,9 +33,9 @@ def combinations():
     Two compiled cases per operator, or one per pair of sizes if it has more.
     """
     optimizer_names = itertools.cycle(OPTIMIZERS)
-    one, eight = MESHES
+    one, four = MESHES
     for number, (operator, cases) in enumerate(CASES.items()):
-        meshes = (one, eight) if number % 2 else (eight, one)
+        meshes = (one, four) if number % 2 else (four, one)
         for index in range(max(2, len(cases))):
             yield dict(
                 operator=operator,

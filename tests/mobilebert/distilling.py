@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import devices
+
 from bertgrow import cli
 from bertgrow.recipes import load, resolve
 from bertgrow.run import job, journal
@@ -12,16 +14,17 @@ from bertgrow.train.checkpoints import checkpoint
 RECIPE = Path(__file__).with_name("distillations.py")
 
 
-def call(command, store, *options, variant=""):
-    """The exit code of a command on the recipe."""
+def call(command, store, *options, variant="", on=1):
+    """The exit code of a command on the recipe, on the first `on` devices."""
     name = f"{RECIPE}:{variant}".rstrip(":")
-    return cli.main(
-        [command, "--config", name, f"--config.data.store={store.folder}", *options]
-    )
+    with devices.only(on):
+        return cli.main(
+            [command, "--config", name, f"--config.data.store={store.folder}", *options]
+        )
 
 
-def distil(store, workdir, *options, variant="", command="distill"):
-    return call(command, store, "--workdir", str(workdir), *options, variant=variant)
+def distil(store, workdir, *options, variant="", command="distill", on=1):
+    return call(command, store, "--workdir", str(workdir), *options, variant=variant, on=on)
 
 
 def made(store, variant="", *options):

@@ -1,8 +1,11 @@
 """Tests that a cache is filled with what a teacher computes of each sequence and phase."""
 
+import errno
+import os
 from types import SimpleNamespace
 
 import jax
+import limits
 import numpy as np
 import pytest
 
@@ -66,3 +69,21 @@ def test_a_missing_file_is_written_again_and_the_others_are_kept(store, tmp_path
 def test_outputs_that_are_not_finite_are_refused(store, tmp_path):
     with pytest.raises(InputError, match="scaled has values that are not finite as float32"):
         filled(store, tmp_path, teacher=np.float32(np.inf))
+
+
+@pytest.mark.parametrize("limit", [100, 3000])
+def test_a_full_disk_leaves_no_file_that_looks_complete(store, tmp_path, limit):
+    """The limits end cache.json and the outputs."""
+    with limits.file_size(limit), pytest.raises((OSError, InputError)) as failed:
+        filled(store, tmp_path / "full")
+    assert not list((tmp_path / "full").rglob("*.array_record"))
+    reason = os.strerror(errno.EFBIG)
+    assert reason in str(failed.value) and str(tmp_path / "full") in str(failed.value)
+
+    cache, _ = filled(store, tmp_path / "full")
+    expected, _ = filled(store, tmp_path / "whole")
+
+    np.testing.assert_array_equal(
+        cache.entries()(0, STEPS * BATCH)["scaled"],
+        expected.entries()(0, STEPS * BATCH)["scaled"],
+    )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import limits
 import pytest
 import synthetic
 from reports import report_on
@@ -124,6 +125,21 @@ def test_metrics_that_differ_from_those_of_the_newest_checkpoint_are_refused(
 def test_a_place_that_cannot_be_written_is_named(pair, tmp_path):
     with pytest.raises(errors.InputError, match="missing/report.html is missing"):
         report_on(pair[0], "--output", tmp_path / "missing" / "report.html")
+
+
+@pytest.mark.parametrize("before", [None, "an older page"])
+def test_a_full_disk_leaves_the_older_page_or_none(tmp_path, before):
+    folder = synthetic.run(tmp_path / "run", losses=falling(1 / 400))
+    page = folder / "report.html"
+    if before:
+        page.write_text(before)
+
+    with limits.file_size(1000), pytest.raises(OSError, match="File too large") as failed:
+        report_on(folder)
+
+    assert failed.value.filename == str(page)
+    assert (page.read_text() if page.exists() else None) == before
+    assert not list(folder.glob("*.tmp"))
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):

@@ -16,11 +16,11 @@ from bertgrow.train import metrics
 
 @pytest.fixture(scope="module")
 def plain(finished, store, tmp_path_factory):
-    """A run of one stage that starts from the weights of `finished`, with a trace."""
+    """A run of one stage on two devices, from the weights of `finished`, with a trace."""
     workdir, output = tmp_path_factory.mktemp("runs") / "plain", io.StringIO()
     options = [f"--config.init_from={finished}"]
     with contextlib.redirect_stdout(output):
-        assert pretrain(store, workdir, *options, "--profile=7:9", variant=":plain") == 0
+        assert pretrain(store, workdir, *options, "--profile=7:9", variant=":plain", on=2) == 0
     return SimpleNamespace(workdir=workdir, options=options, output=output.getvalue())
 
 
@@ -101,7 +101,8 @@ def test_extend_lengthens_the_last_stage_and_remat_may_change_from_there(plain, 
     others = ("--config.model.remat=full", "--config.checkpoint.every=9")
 
     refused = pretrain(store, plain.workdir, *more, variant=":plain")
-    extended = pretrain(store, plain.workdir, *more, *others, "--extend", variant=":plain")
+    options = (*more, *others, "--extend")
+    extended = pretrain(store, plain.workdir, *options, variant=":plain", on=2)
 
     assert (refused, extended) == (2, 0)
     assert rows(plain.workdir, "train")[-1]["step"] == 10
@@ -138,7 +139,7 @@ def test_extend_lengthens_the_last_stage_and_remat_may_change_from_there(plain, 
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(store, tmp_path, capsys, override, expected):
-    code = pretrain(store, tmp_path / "run", override)
+    code = pretrain(store, tmp_path / "run", override, on=8)
 
     error = capsys.readouterr().err
     assert code == 2

@@ -36,7 +36,8 @@ def assert_equal(workdir, expected, tolerance=TOLERANCE):
                 assert row[name] == other[name]
             else:
                 np.testing.assert_allclose(row[name], other[name], **tolerance, err_msg=name)
-    assert pods.positions(workdir) == pods.positions(expected)
+    positions, others = map(pods.positions, (workdir, expected))
+    assert {step: positions.get(step) for step in others} == others  # a stop saves more steps
 
 
 def test_two_processes_grow_once_as_one_does(store, tmp_path):

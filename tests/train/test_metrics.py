@@ -4,6 +4,7 @@ import json
 import math
 
 import jax.numpy as jnp
+import limits
 import pytest
 
 from bertgrow.core import errors
@@ -92,6 +93,19 @@ def test_tensorboard_gets_the_same_figures(tmp_path):
 
     (events,) = (tmp_path / "board").iterdir()
     assert b"eval/mask_loss" in events.read_bytes()
+
+
+def test_a_full_disk_leaves_whole_rows_and_names_the_file(path):
+    before = path.read_bytes()
+
+    with metrics.Writer(path) as writer, limits.file_size(len(before) + 10):
+        with pytest.raises(OSError, match="File too large") as failed:
+            writer.write({"step": 4, "split": "train", "loss": 0.25})
+        digest = writer.digest()
+
+    assert failed.value.filename == str(path)
+    assert path.read_bytes() == before
+    assert digest["bytes"] == len(before)
 
 
 def test_the_environment_can_be_stored_and_compared():
