@@ -1,6 +1,5 @@
 """Tests of two processes of which one or both end early, in each phase of a run."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -31,7 +30,7 @@ def is_saving(workdir):
     folder = workdir / "checkpoints"
 
     def check():
-        begun = {name.partition(".")[0] for name in os.listdir(folder)} - {"checksums"}
+        begun = {path.name.partition(".")[0] for path in folder.glob("[0-9]*")}
         return bool(begun - {path.stem for path in folder.glob("checksums/*.json")})
 
     return check
