@@ -85,11 +85,14 @@ def frozen_modules(model, axes):
     return tuple(name for name in BELOW if name in axes) if frozen else ()
 
 
-def grow(current, operators, *, axes, optimizer, rules, shardings):
-    """Grows a TrainState in place; the old state is deleted.
+def make_growth(operators, axes, *, optimizer, rules):
+    """Makes the pure function of a TrainState that grows it, for `in_place`.
 
-    Returns:
-      The grown state, and {`cost`, `moment_norms` before and after} for the certificate.
+    Args:
+      operators: output of `growths`.
+      axes: axis names of the parameters of the old model.
+      optimizer: of the new stage.
+      rules: `grow` of the new stage.
     """
 
     def larger(old):
@@ -98,6 +101,16 @@ def grow(current, operators, *, axes, optimizer, rules, shardings):
             counts=None if rules.counts == "auto" else rules.counts,
         )  # fmt: skip
 
+    return larger
+
+
+def grow(current, operators, *, axes, optimizer, rules, shardings):
+    """Grows a TrainState in place; the old state is deleted.
+
+    Returns:
+      The grown state, and {`cost`, `moment_norms` before and after} for the certificate.
+    """
+    larger = make_growth(operators, axes, optimizer=optimizer, rules=rules)
     norms = {"before": _norms(current)}
     grown, cost = in_place.grow_sharded(current, larger, shardings)
     return grown, {"cost": cost, "moment_norms": norms | {"after": _norms(grown)}}

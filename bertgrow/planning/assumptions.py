@@ -56,7 +56,7 @@ def _memory(settings, plan):
         "of training: two forward passes, or more, over config.eval.rows sequences"
     )
     if plan["mesh"]["tensor"] > 1:
-        yield "activations are counted as if `tensor` did not divide them, which is too many"
+        yield "`tensor` divides activations with an axis of heads, the FFN or the vocabulary"
     yield (
         f"disk holds each stage's last state, the newest {settings.checkpoint.keep} and one "
         "being written, uncompressed"

@@ -102,6 +102,7 @@ def _row(context, run_stages, states, mesh):
     row["memory"] = _memory(
         context, state, frozen,
         sequences=sequences, evaluation_working=traced.peak_bytes(evaluation),
+        parts=memory.tensor_parts(context.family.sizes(config.model), mesh.shape["tensor"]),
     )  # fmt: skip
     row["memory"] |= _growth_memory(context, run_stages, states, mesh)
     row["memory"]["peak"] = memory.peak(row["memory"], config.model.remat)

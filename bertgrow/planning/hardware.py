@@ -26,11 +26,21 @@ class Device(NamedTuple):
     dtype: str  # dtype of a plan with `dtype: auto`
     utilisation: float  # assumed model FLOP/s as a fraction of the peak
     source: str
+    clock: float = 0.0  # Hz of a TPU core, to turn the compiler's cycles into seconds
 
 
-def _tpu(name, teraflops, gigabytes, utilisation=USUAL):
-    source = GOOGLE.format(name)
-    return Device(name, teraflops * 1e12, gigabytes * 1e9, "bfloat16", utilisation, source)
+def _tpu(name, teraflops, gigabytes, utilisation=USUAL, *, macs, source=""):
+    """A TPU; `macs` are the multiply-adds of its matrix units in one cycle, hence its clock."""
+    peak, source = teraflops * 1e12, source or GOOGLE.format(name)
+    return Device(
+        name, peak, gigabytes * 1e9, "bfloat16", utilisation, source, peak / (2 * macs)
+    )
+
+
+def _tpu7x():
+    """Half a chip, which JAX shows as a device: 2,307 TFLOP/s and 192 GB are those of two."""
+    source = f"{GOOGLE.format('tpu7x')}, one of the two devices of a chip"
+    return _tpu("tpu7x", 2307 / 2, 96, 0.3, macs=4 * 256**2, source=source)
 
 
 def _gpu(name, teraflops, gigabytes, *, form="SXM"):
@@ -51,10 +61,12 @@ def _cpu():
 
 
 TABLE = {
-    "v4": _tpu("v4", 275, 32),
-    "v5e": _tpu("v5e", 197, 16),
-    "v5p": _tpu("v5p", 459, 95),
-    "v6e": _tpu("v6e", 918, 32, 0.3),  # its 256 x 256 matrix units fit narrow models less well
+    "v4": _tpu("v4", 275, 32, macs=8 * 128**2),  # 8 matrix units of 128 x 128
+    "v5e": _tpu("v5e", 197, 16, macs=4 * 128**2),
+    "v5p": _tpu("v5p", 459, 95, macs=8 * 128**2),
+    # Its matrix units of 256 x 256 fit narrow models less well.
+    "v6e": _tpu("v6e", 918, 32, 0.3, macs=4 * 256**2),
+    "tpu7x": _tpu7x(),
     "a100": _gpu("a100", 312, 80),
     "h100": _gpu("h100", 989, 80),
     "h200": _gpu("h200", 989, 141),
@@ -68,6 +80,7 @@ KINDS = {  # lower-case pattern of JAX's `device_kind`; the first match is used
     "v5e": "v5e",
     "v5": "v5p",
     "v6": "v6e",
+    "tpu7x": "tpu7x",
     "v4": "v4",
     "a100": "a100",
     "h100": "h100",

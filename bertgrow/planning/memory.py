@@ -32,6 +32,7 @@ def count(
     remat,
     evaluation_working,
     accumulate=1,
+    parts=lambda shape: 1,
 ):
     """Bytes on one device, as a dict for `plan --json`.
 
@@ -45,12 +46,15 @@ def count(
       remat: remat policy of the recipe.
       evaluation_working: bytes of an evaluation of a micro-batch in addition to the state.
       accumulate: number of micro-batches per batch.
+      parts: see `saved`.
 
     Returns:
       Among others `total` for the training step, and `evaluation` for an evaluation with
       micro-batches of the same size.
     """
-    residuals = {name: saved(task, sequences, length, frozen) for name, task in tasks.items()}
+    residuals = {
+        name: saved(task, sequences, length, frozen, parts) for name, task in tasks.items()
+    }
     working = int(WORKING_LAYERS * (residuals["none"] - residuals["full"]) / layers)
     parameters = on_device(state.params)
     figures = dict(
@@ -136,8 +140,38 @@ def frozen(stage, mesh):
     return stage.frozen.shapes(mesh) if stage.frozen and stage.frozen.at_steps else ()
 
 
-def saved(task, sequences, length, frozen=()):
-    """Bytes that the forward pass of a micro-batch saves for the backward pass."""
+def tensor_parts(sizes, tensor):
+    """Makes the function `parts` of `saved` for a mesh with `tensor` devices along that axis.
+
+    Divided are values with an axis of heads, of the FFN or of the vocabulary, as their weights
+    are. A value shows its axes only by their sizes: where the FFN is as wide as the residual
+    stream, it counts as not divided, which is too much.
+
+    Args:
+      sizes: `Family.sizes` of the model.
+      tensor: size of the mesh axis.
+    """
+    wide = {sizes["mlp"], sizes["vocab"]} - {sizes["embed"], sizes.get("body")}
+    heads = sizes["heads"], sizes["kv"]
+
+    def parts(shape):
+        if shape[-2:] == heads:
+            size = heads[0]
+        elif wide.intersection(shape[-1:]):
+            size = shape[-1]
+        else:
+            return 1
+        return 1 if size % tensor else tensor
+
+    return parts
+
+
+def saved(task, sequences, length, frozen=(), parts=lambda shape: 1):
+    """Bytes that the forward pass of a micro-batch saves for the backward pass.
+
+    `parts` maps the shape of a saved value to the number of devices that it is divided over,
+    beside those that divide the sequences; see `tensor_parts`.
+    """
 
     def residuals(params, frozen, inputs, keys):
         def loss(params):
@@ -154,7 +188,7 @@ def saved(task, sequences, length, frozen=()):
     saved_values = {id(variable): variable.aval for variable in jaxpr.outvars}
     for variable in jaxpr.invars:
         saved_values.pop(id(variable), None)
-    return sum(map(_bytes, saved_values.values()))
+    return sum(_bytes(aval) // parts(aval.shape) for aval in saved_values.values())
 
 
 def evaluation_trace(task, sequences, length, frozen=()):

@@ -9,7 +9,7 @@ import rich.table
 import rich.text
 
 from bertgrow.core import units
-from bertgrow.planning import cache_cost, store_epochs
+from bertgrow.planning import cache_cost, compile_table, store_epochs
 
 
 def show(plan, file=None):
@@ -44,6 +44,8 @@ def tables(plan):
     axes = " x ".join(f"{name} {size}" for name, size in plan["mesh"].items() if size > 1)
     yield f"memory of {chips}" + (f" ({axes})" if axes else "") + " in training", *_memory(plan)
     yield "peak memory, and disk of a checkpoint", *_peaks(plan)
+    if "compiled" in plan:
+        yield from compile_table.tables(plan)
 
 
 def summary(plan):
@@ -74,6 +76,8 @@ def summary(plan):
             f"{axis['axis']} {axis['size']} is not divided over the chips: {axis['along']} "
             f"{axis['parts']} does not divide it ({', '.join(axis['weights'])})"
         )
+    if "compiled" in plan:
+        yield from compile_table.summary(plan)
 
 
 def _time_unit(plan):

@@ -105,6 +105,16 @@ def test_saved_bytes_are_proportional_to_the_batch():
     assert more - sixteen == sixteen - eight > 0.9 * eight
 
 
+def test_tensor_divides_heads_the_ffn_and_a_vocabulary_that_it_divides():
+    sizes = dict(heads=12, kv=64, mlp=3072, vocab=30522, embed=768)
+    two, four = memory.tensor_parts(sizes, 2), memory.tensor_parts(sizes, 4)
+    shapes = [(12, 32, 512, 12, 64), (12, 32, 512, 3072), (32, 76, 30522), (32, 512, 768), ()]
+
+    assert [two(shape) for shape in shapes] == [2, 2, 2, 1, 1]
+    assert [four(shape) for shape in shapes] == [4, 4, 1, 1, 1]
+    assert memory.tensor_parts(sizes | dict(mlp=768), 2)((32, 512, 768)) == 1
+
+
 def test_partly_masked_weights_are_saved_beside_the_trained_ones():
     task = one_task()
     down = 4 * 4 * 512 * 128  # of 4 layers; it alone sums over new units
