@@ -103,4 +103,5 @@ def _check_metrics(folder):
 
 def _newest_first(folder):
     files = folder.iterdir() if folder.exists() else ()
-    return sorted(((int(file.stem), file) for file in files if file.stem.isdigit()), reverse=True)
+    saves = [(int(file.stem), file) for file in files if file.stem.isdigit()]
+    return sorted(saves, reverse=True)
