@@ -8,6 +8,7 @@ RECIPE = f"{runs.RECIPE}:plain"
 SAVED = 4  # of 8 steps
 # The mean gradient is summed over other parts of the batch: 1e-5 relative, measured.
 TOLERANCE = dict(rtol=1e-4, atol=1e-5)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +22,7 @@ def on_eight(store, tmp_path_factory):
     "on, sizes, changes",
     [
         (1, {}, ["mesh.fsdp", "mesh.tensor"]),
-        pytest.param(
-            4,
-            dict(data=2, fsdp=2),
-            ["mesh.data", "mesh.fsdp", "mesh.tensor"],
-            marks=pytest.mark.slow,
-        ),
+        (4, dict(data=2, fsdp=2), ["mesh.data", "mesh.fsdp", "mesh.tensor"]),
     ],
     ids=["one", "four"],
 )
@@ -38,7 +34,6 @@ def test_a_run_saved_on_eight_devices_goes_on_on(on, sizes, changes, on_eight, s
     runs.assert_equal(workdir, on_eight, TOLERANCE, changes=changes)
 
 
-@pytest.mark.slow
 def test_a_run_saved_on_eight_devices_goes_on_in_two_processes(on_eight, store, tmp_path):
     workdir = runs.at_step(on_eight, tmp_path / "continued", SAVED)
 
