@@ -18,7 +18,7 @@ def start(store, tmp_path):
     started = []
 
     def start(*overrides):
-        started.append(pods.Pod(tmp_path / "run", "pretrain", RECIPE, store, *overrides))
+        started.append(pods.of_recipe(tmp_path / "run", "pretrain", RECIPE, store, *overrides))
         return started[-1]
 
     yield start
