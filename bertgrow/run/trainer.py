@@ -26,6 +26,7 @@ from bertgrow.run import (
     journal,
     profiling,
     progress,
+    samples,
     stage_entry,
     workdir,
 )
@@ -266,7 +267,10 @@ def _evaluate_if_due(session, index, step, evaluate, state):
     session.agreement.begin(step)
     if scores is None:
         return True
+    filled = scores.pop("filled", None)
     session.log.evaluated(step, scores | dict(unigram=session.job.unigram))
+    if filled is not None and session.job.tokenizer:
+        session.log.sampled(step, samples.of_evaluation(filled, session.job.tokenizer))
     return False
 
 

@@ -115,6 +115,6 @@ def _check_task(stage, folder, step):
 
 
 def _target(network):
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     return jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
