@@ -6,8 +6,6 @@ import runs
 
 RECIPE = f"{runs.RECIPE}:plain"
 SAVED = 4  # of 8 steps
-# The mean gradient is summed over other parts of the batch: 1e-5 relative, measured.
-TOLERANCE = dict(rtol=1e-4, atol=1e-5)
 pytestmark = pytest.mark.slow
 
 
@@ -31,7 +29,7 @@ def test_a_run_saved_on_eight_devices_goes_on_on(on, sizes, changes, on_eight, s
 
     runs.alone("pretrain", RECIPE, store, workdir, *runs.mesh(**sizes), on=on)
 
-    runs.assert_equal(workdir, on_eight, TOLERANCE, changes=changes)
+    runs.assert_equal(workdir, on_eight, changes=changes)
 
 
 def test_a_run_saved_on_eight_devices_goes_on_in_two_processes(on_eight, store, tmp_path):
@@ -43,4 +41,4 @@ def test_a_run_saved_on_eight_devices_goes_on_in_two_processes(on_eight, store, 
     assert pod.codes() == [0, 0], pod.said(1)
     assert f"restored step {SAVED}," in pod.said()
     changes = ["mesh.data", "mesh.fsdp", "mesh.tensor"]
-    runs.assert_equal(workdir, on_eight, TOLERANCE, changes=changes)
+    runs.assert_equal(workdir, on_eight, changes=changes)
