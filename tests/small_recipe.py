@@ -24,12 +24,6 @@ def get_config(variant=""):
         config.checkpoint.every, config.eval.every = 7, 20
         for stage in config.stages:
             stage.steps = 40
-    if variant == "wider":
-        config.stages[0].update(width=8, num_heads=1, ffn_width=16)
-        config.eval.update(every=3, rows=8)
-        config.checkpoint.update(every=2, keep=20)
-        for stage in config.stages:
-            stage.steps = 3
     if variant == "once":
         config.eval.rows = 8
         config.stages = recipe.stages(dict(steps=1, num_layers=1), dict(steps=1))
