@@ -64,7 +64,7 @@ setup(
     entry_points={
         "console_scripts": ["bertgrow = bertgrow.__main__:start"],
         "bertgrow.families": [
-            "bert = bertgrow.models.family:bert",
+            "bert = bertgrow.models.bert:family",
             "mobilebert = mobilebert.family:mobilebert",
         ],
         "bertgrow.commands": [

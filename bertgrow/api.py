@@ -54,13 +54,14 @@ def train(
 
 def plan(
     recipe, *, store=None, options=None, device=None, chips=None, mfu=None, price=None,
-    calibrate=False, read_rate=None,
+    calibrate=False, read_rate=None, compile=None, search_batch=False,
 ):  # fmt: skip
     """Estimates parameters, FLOPs, memory and time of a recipe; docs/plan.md has the fields.
 
     Args:
       recipe, store, options: as in `train`.
-      device, chips, mfu, price, calibrate, read_rate: as the options of `bertgrow plan`.
+      device, chips, mfu, price, calibrate, read_rate, compile, search_batch: as the options of
+        `bertgrow plan`.
 
     Returns:
       dict, what `bertgrow plan --json` prints.
@@ -73,7 +74,8 @@ def plan(
         raise InputError(f"device is {device!r}; expected one of {', '.join(hardware.TABLE)}")
     return command.make(SimpleNamespace(
         config=recipe, overrides=_overrides(store, options), device=device, chips=chips,
-        mfu=mfu, price=price, calibrate=calibrate, read_rate=read_rate,
+        mfu=mfu, price=price, calibrate=calibrate, read_rate=read_rate, compile=compile,
+        search_batch=search_batch,
     ))  # fmt: skip
 
 

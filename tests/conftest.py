@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +33,10 @@ import stdlib_prose  # noqa: E402
 # The same draws on every machine and day: a failure is the change's, never the dice's.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("steady")
+
+# `nohup` and a shell's `&` make child processes ignore these; the tests send them.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # JAX traces into many small objects: at the default threshold collecting takes 8 % of the time.
 gc.set_threshold(200_000, 50, 1000)

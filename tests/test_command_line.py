@@ -126,7 +126,10 @@ def test_a_signal_during_the_imports_ends_the_process_at_once(number, tmp_path):
 
     process.send_signal(number)
 
-    _, errors = process.communicate(timeout=10)
+    try:
+        _, errors = process.communicate(timeout=10)
+    finally:
+        process.kill()  # else it would train on
     assert process.returncode == -number
     assert errors == b""
 

@@ -46,7 +46,7 @@ def add_arguments(parser):
         metavar="FILE",
         help="labelled file to evaluate on, of SQuAD or a table",
     )
-    parser.add_argument("--workdir", required=True, type=Path, help="folder for all files")
+    pretrain.add_run_arguments(parser)
     for name in ("text", "pair", "label"):
         parser.add_argument(f"--{name}-column", metavar="NAME", help=f"{name} of a table")
     for name, kind, default, words in NUMBERS:
@@ -59,14 +59,6 @@ def add_arguments(parser):
         "combination; or a preset, bert or mobilebert: the grids of the papers",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the head, order and dropout")
-    parser.add_argument(
-        "--restart", action="store_true",
-        help="begin anew; moves the files of an earlier run into WORKDIR/aside-TIME",
-    )  # fmt: skip
-    parser.add_argument(
-        "--time-limit", type=pretrain.minutes, metavar="MINUTES",
-        help="save and stop this many minutes after the start of the command",
-    )  # fmt: skip
 
 
 def main(args):

@@ -23,13 +23,22 @@ exit codes: 0 finished, 1 diverged or a growth changed the function against its 
 def add_arguments(parser):
     load.add_argument(parser)
     places.add_arguments(parser)
-    parser.add_argument(
-        "--workdir", required=True, type=_folder, help="folder for all files of the run"
-    )
+    add_run_arguments(parser)
     parser.add_argument(
         "--extend",
         action="store_true",
         help="allow more steps in the last stage than the run was started with",
+    )
+    parser.add_argument(
+        "--profile", type=profiling.window, metavar="FIRST:LAST",
+        help="write a trace of these steps of the run, e.g. 50:60, into WORKDIR/profile",
+    )  # fmt: skip
+
+
+def add_run_arguments(parser):
+    """Adds `--workdir`, `--restart` and `--time-limit`, which all commands that train have."""
+    parser.add_argument(
+        "--workdir", required=True, type=_folder, help="folder for all files of the run"
     )
     parser.add_argument(
         "--restart",
@@ -37,12 +46,8 @@ def add_arguments(parser):
         help="begin anew; moves the files of an earlier run into WORKDIR/aside-TIME",
     )
     parser.add_argument(
-        "--time-limit", type=minutes, metavar="MINUTES",
+        "--time-limit", type=_minutes, metavar="MINUTES",
         help="save and stop this many minutes after the start of the command",
-    )  # fmt: skip
-    parser.add_argument(
-        "--profile", type=profiling.window, metavar="FIRST:LAST",
-        help="write a trace of these steps of the run, e.g. 50:60, into WORKDIR/profile",
     )  # fmt: skip
 
 
@@ -55,7 +60,7 @@ def _folder(text):
     return Path(text)
 
 
-def minutes(text):
+def _minutes(text):
     """Value of `--time-limit`, a number above 0."""
     try:
         limit = float(text)

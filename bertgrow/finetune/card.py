@@ -8,15 +8,17 @@ from bertgrow.run import workdir
 MAX_GENERATIONS = 20
 
 
-def text(results, made, pretrained):
+def text(results, run_job, pretrained):
     """MODEL_CARD.md, for `outcome.write`."""
-    store = made.summary["store"]
+    store = run_job.summary["store"]
     metrics = [
         (part, metric, f"{value:.4f}")
         for part, metrics in results["metrics"].items()
         for metric, value in metrics.items()
     ]
-    versions = ", ".join(f"{name} {value}" for name, value in made.summary["versions"].items())
+    versions = ", ".join(
+        f"{name} {value}" for name, value in run_job.summary["versions"].items()
+    )
     return "\n".join([
         f"# {results['task']}, fine-tuned by bertgrow\n",
         "## Metrics\n",
@@ -27,20 +29,20 @@ def text(results, made, pretrained):
         f"{store['documents']:,} training sequences, {store['tokens']:,} tokens; sha256 of all "
         f"sequences: {store['hash'][:16]}.",
         "\n## Recipe\n",
-        *_table(("field", "value"), _recipe(made).items()),
+        *_table(("field", "value"), _recipe(run_job).items()),
         "\n## Lineage\n",
         *(f"1. {line}" for line in lineage(pretrained)),
         f"\nVersions: {versions}.\n",
     ])  # fmt: skip
 
 
-def _recipe(made):
-    stage, row = made.settings.stages[0], made.summary["stages"][0]
+def _recipe(run_job):
+    stage, row = run_job.settings.stages[0], run_job.summary["stages"][0]
     return dict(
         learning_rate=stage.schedule.peak, schedule="linear decay",
         warmup=stage.schedule.warmup, optimizer=stage.optimizer.name,
         weight_decay=stage.optimizer.weight_decay, clip=stage.optimizer.clip,
-        batch=stage.batch, steps=stage.steps, length=stage.length, seed=made.settings.seed,
+        batch=stage.batch, steps=stage.steps, length=stage.length, seed=run_job.settings.seed,
         parameters=units.si(row["parameters"]),
         FLOPs=units.si(row["flops_per_step"] * stage.steps),
     )  # fmt: skip

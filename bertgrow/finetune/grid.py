@@ -100,11 +100,11 @@ def rows(scored):
     Args:
       scored: list of (setting, score).
     """
-    found = {}
+    scores_by_setting = {}
     for setting, score in scored:
-        found.setdefault(tuple(setting.items()), []).append(score)
-    made = [Row(dict(setting), scores) for setting, scores in found.items()]
-    return sorted(made, key=lambda row: -row.mean)
+        scores_by_setting.setdefault(tuple(setting.items()), []).append(score)
+    averaged = [Row(dict(setting), scores) for setting, scores in scores_by_setting.items()]
+    return sorted(averaged, key=lambda row: -row.mean)
 
 
 def _numbers(word, text, kind, most=None):

@@ -32,13 +32,13 @@ def launch(path, read_problem, pretrained, settings, *, resume, stop_after, star
     ):
         with stop.uninterruptible():
             problem = read_problem()
-            made = job.make(problem, pretrained, settings, command=resume)
-            _check(path, made.summary)
-            workdir.open_for(path, made.summary)
-            weights.write_vocabulary(path, made.tokenizer)
-        trainer.run(made, path, stop=stop)
+            run_job = job.make(problem, pretrained, settings, command=resume)
+            _check(path, run_job.summary)
+            workdir.open_for(path, run_job.summary)
+            weights.write_vocabulary(path, run_job.tokenizer)
+        trainer.run(run_job, path, stop=stop)
         with stop.uninterruptible():
-            return outcome.write(path, problem, made, pretrained)
+            return outcome.write(path, problem, run_job, pretrained)
 
 
 def source_step(path):

@@ -19,20 +19,20 @@ class Outcome(NamedTuple):
     files: list
 
 
-def write(path, problem, made, pretrained):
+def write(path, problem, run_job, pretrained):
     """Evaluates the last checkpoint on every set.
 
     Args:
       path: working directory of a finished run.
       problem: `Problem`.
-      made: its `trainer.Job`.
+      run_job: its `trainer.Job`.
       pretrained: model that the run started from, for the model card.
 
     Returns:
       `Outcome`.
     """
     path = Path(path)
-    predict = _predictor(path, made)
+    predict = _predictor(path, run_job)
     metrics, details, files = {}, {}, []
     for split, sets in (("dev", problem.dev), ("test", problem.test)):
         for name, rows in sets.items():
@@ -42,25 +42,25 @@ def write(path, problem, made, pretrained):
                 metrics[name] = problem.score(name, values)
                 details[name] = problem.details(name, values)
     results = dict(
-        task=problem.name, step=made.settings.stages[0].end, compare_by=problem.metric,
+        task=problem.name, step=run_job.settings.stages[0].end, compare_by=problem.metric,
         metrics=metrics, details=details, notes=list(problem.notes),
     )  # fmt: skip
     text = json.dumps(results, indent=2) + "\n"
     system_files.write_atomically(path / records.RESULTS, text)
-    page = card.text(results, made, pretrained)
+    page = card.text(results, run_job, pretrained)
     system_files.write_atomically(path / "MODEL_CARD.md", page)
     return Outcome(results, files)
 
 
-def _predictor(path, made):
+def _predictor(path, run_job):
     """Function of `Sequences` that returns the values of `Task.score` of the last weights."""
-    stage, config = made.stages[0], made.settings.stages[0]
-    mesh = sharding.make_mesh(dataclasses.asdict(made.settings.mesh))
+    stage, config = run_job.stages[0], run_job.settings.stages[0]
+    mesh = sharding.make_mesh(dataclasses.asdict(run_job.settings.mesh))
     shapes = loop.state_shapes(stage.task, stage.optimizer, mesh)
     with checkpoint.Checkpoints(path / "checkpoints") as saves:
         params = saves.restore_params(saves.latest(), shapes.params)
     task = stage.task._replace(score=None)
-    first = sharding.put(made.held_out(0)[0], mesh)
+    first = sharding.put(run_job.held_out(0)[0], mesh)
     compiled = evaluation.compile_evaluation(task, params, first, mesh)
 
     def predict(rows):

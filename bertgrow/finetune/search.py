@@ -100,15 +100,15 @@ def score(results):
 
 def lines(table):
     """search.json as lines of text."""
-    for task, found in table["tasks"].items():
-        yield f"{task} ({found['metric']})"
-        for row in found["rows"]:
+    for task, results in table["tasks"].items():
+        yield f"{task} ({results['metric']})"
+        for row in results["rows"]:
             setting = ", ".join(f"{name} {value:g}" for name, value in row["setting"].items())
             spread = "" if row["deviation"] is None else f" +- {row['deviation']:.4f}"
             count = len(row["scores"])
             seeds = "1 seed" if count == 1 else f"{count} seeds"
             yield f"  {row['mean']:.4f}{spread}  {setting or 'defaults'}  ({seeds})"
-        yield f"  best run: {found['best']}"
+        yield f"  best run: {results['best']}"
     for name, value in table["glue"].items():
         yield f"GLUE {name}: {value:.4f}"
 

@@ -6,15 +6,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bertgrow.core.types import Network
-from bertgrow.models import layers, pure
+from bertgrow.core import flops
+from bertgrow.core.types import Family, Network
+from bertgrow.models import layers, names, pure
 from bertgrow.models.config import BertConfig
 from bertgrow.models.embeddings import Embeddings
 from bertgrow.models.encoder import Encoder
 from bertgrow.models.heads import MaskedHead, NextSentence, Pooler
 from bertgrow.models.pooling import Streams
 
-__all__ = ["BertConfig", "network", "sizes"]
+__all__ = ["BertConfig", "family", "network", "sizes"]
 
 sizes = BertConfig.sizes
 
@@ -79,3 +80,12 @@ class Bert(nn.Module):
         if self.two_streams:
             return hidden[:, hidden.shape[1] - positions.shape[1] :]
         return jnp.take_along_axis(hidden, positions[..., None], axis=1)
+
+
+family = Family(
+    config=BertConfig,
+    network=network,
+    sizes=sizes,
+    flops=flops.forward,
+    layouts=names.LAYOUTS,
+)

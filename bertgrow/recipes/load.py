@@ -174,4 +174,8 @@ def _errors_of_recipe(file):
     except InputError:
         raise
     except BaseException as error:  # code of the user, which may also call exit()
-        raise InputError(f"{file}: {type(error).__name__}: {error}") from error
+        # ml_collections gives the traceback of `get_config`, whose last line is the error.
+        reason = f"{type(error).__name__}: {error}".strip()
+        if "Traceback" in reason:
+            reason = reason.splitlines()[-1]
+        raise InputError(f"{file}: {reason}") from error

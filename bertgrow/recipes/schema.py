@@ -163,7 +163,7 @@ class StageConfig:
     batch: int = option(
         256, "sequences of an update, over all devices", unit="sequences", minimum=1
     )
-    length: int = option(512, "tokens of a sequence", unit="tokens", minimum=1)
+    length: int = option(512, "tokens of a sequence", unit="tokens", minimum=8)
     task: str = option("masked_lm", "objective of the stage")
     model: Any
     start: int  # step of the run at which the stage begins

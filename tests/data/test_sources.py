@@ -96,7 +96,7 @@ def test_a_document_that_is_not_utf8_is_told_with_its_line_and_left_out(tmp_path
         ("empty.txt", b"", "is empty"),
         ("blank.txt", b"\n \n\n", "no usable text"),
         ("page.html", b"<p>", "expected .txt"),
-        ("cut.txt.gz", gzip.compress(b"text " * 999)[:-9], "cannot be read to its end"),
+        ("cut.txt.gz", gzip.compress(b"text " * 99, mtime=0)[:-9], "cannot be read to its end"),
         ("cut.txt.xz", lzma.compress(b"text " * 999)[:-9], "cannot be read to its end"),
         ("not.txt.gz", b"plain text", "cannot be read to its end"),
         ("not.parquet", b"plain text", "not a Parquet file"),

@@ -10,13 +10,13 @@ import pytest
 from bertgrow.train import metrics
 
 RECIPE = f"{Path(__file__).with_name('distillations.py')}:long"
-HAND_OVERS = (60, 120)  # steps at which a stage ends
 KILLS = {  # where a kill falls: the stage, and the steps between which it does
     "the teacher": ("0", 10, 60),
+    "the end of the teacher": ("0", 60, 61),
     "transfer of layer 0": ("1", 61, 90),
     "transfer of layer 1": ("1", 91, 120),
-    "distillation": ("2", 121, 150),
-    "distillation, further on": ("2", 151, 180),
+    "the end of the transfer": ("1", 120, 121),
+    "distillation": ("2", 121, 170),
 }
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -29,7 +29,9 @@ def launch(store):
 
 @pytest.fixture(scope="module")
 def undisturbed(launch, tmp_path_factory):
-    return processes.run_undisturbed(launch, tmp_path_factory.mktemp("undisturbed"))[0]
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert launch(workdir).wait() == 0, processes.said(workdir)
+    return metrics.read(workdir / "metrics.jsonl")
 
 
 def newest(workdir):
@@ -39,17 +41,27 @@ def newest(workdir):
     return (rows[-1]["stage"], rows[-1]["step"]) if rows else ("", 0)
 
 
-def test_killed_at_a_random_moment_of_every_stage_and_phase_it_ends_with_equal_metrics(
+def test_killed_in_every_stage_and_phase_and_between_them_it_ends_with_equal_metrics(
     launch, undisturbed, tmp_path
 ):
+    """At random moments; and once a stage is saved, before the next one is entered."""
     rng, workdir = random.Random(0), tmp_path / "run"
     path, killed_at = workdir / "metrics.jsonl", {}
 
-    for place, (_, first, last) in KILLS.items():
-        reached = rng.randrange(first, (first + last) // 2)
+    for place, (stage, first, last) in KILLS.items():
         process = launch(workdir)
-        processes.wait_for(lambda: path.exists() and newest(workdir)[1] >= reached, process)  # noqa: B023
-        time.sleep(rng.uniform(0, 0.03))
+        if is_hand_over := last == first + 1:
+            saved = workdir / "checkpoints" / "checksums" / f"{first}.json"
+            processes.wait_for(saved.exists, process)
+        else:
+            reached = rng.randrange(first, (first + last) // 2)
+            processes.wait_for(
+                lambda: path.exists() and newest(workdir)[1] >= reached,  # noqa: B023
+                process,
+            )
+            time.sleep(rng.uniform(0, 0.03))
+        entered = workdir / "growth" / f"{stage}-{int(stage) + 1}.json"
+        assert not (is_hand_over and entered.exists())
         process.kill()
         assert process.wait() == -9, processes.said(workdir)
         killed_at[place] = newest(workdir)
@@ -57,22 +69,4 @@ def test_killed_at_a_random_moment_of_every_stage_and_phase_it_ends_with_equal_m
     for place, (stage, first, last) in KILLS.items():
         at = killed_at[place]
         assert at[0] == stage and first <= at[1] < last, f"{place} was killed at {at}"
-    assert processes.finish_and_compare(launch, workdir, undisturbed) == []
-
-
-@pytest.mark.parametrize("step", HAND_OVERS)
-def test_killed_at_a_hand_over_it_is_done_again_and_metrics_are_equal(
-    launch, undisturbed, tmp_path, step
-):
-    workdir = tmp_path / "run"
-    saved = workdir / "checkpoints" / "checksums" / f"{step}.json"
-    entered = workdir / "growth" / f"{step // 60 - 1}-{step // 60}.json"
-
-    process = launch(workdir)
-    processes.wait_for(saved.exists, process)
-    was_entered = entered.exists()
-    process.kill()
-
-    assert process.wait() == -9
-    assert not was_entered
     assert processes.finish_and_compare(launch, workdir, undisturbed) == []

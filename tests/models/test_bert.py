@@ -9,8 +9,7 @@ import pytest
 import tiny
 
 from bertgrow.core import errors, losses, tree
-from bertgrow.models.bert import BertConfig, network, sizes
-from bertgrow.models.family import bert
+from bertgrow.models.bert import BertConfig, family, network, sizes
 
 FORMS = {
     "plain": {},
@@ -292,9 +291,9 @@ def test_a_sequence_longer_than_the_position_table_is_refused():
 
 
 def test_the_family_builds_its_configuration():
-    config = bert.config(num_layers=1, width=32, num_heads=4, ffn_width=64, vocab_size=100)
+    config = family.config(num_layers=1, width=32, num_heads=4, ffn_width=64, vocab_size=100)
 
-    params = jax.eval_shape(bert.network(config).init, jax.random.key(0))
+    params = jax.eval_shape(family.network(config).init, jax.random.key(0))
 
-    assert params["layers"]["up"]["kernel"].shape == (1, 32, bert.sizes(config)["mlp"])
-    assert bert.flops(config, 16, 4)["layers"] > 0
+    assert params["layers"]["up"]["kernel"].shape == (1, 32, family.sizes(config)["mlp"])
+    assert family.flops(config, 16, 4)["layers"] > 0

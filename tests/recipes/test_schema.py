@@ -99,6 +99,7 @@ def test_the_tokens_of_a_batch_fit_an_array():
         ("return 3", "get_config returned int, expected a ConfigDict"),
         ("exit(0)", "SystemExit: 0"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("ml_collections.ConfigDict(dict(a=[1])).a = 3", "recipe.py: TypeError: "),
         ("return ml_collections.ConfigDict()", "config.accumulate is missing"),
     ],
 )

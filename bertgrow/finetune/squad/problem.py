@@ -33,67 +33,78 @@ def read(name, path, tokenizer, max_length, dev=None):
     if not is_v2:
         data.with_answers(questions, dev_path, is_v2=False)
     rows, _ = features.make(kept, tokenizer, length=max_length)
-    dev_rows, words = features.make(questions, tokenizer, length=max_length)
-
-    latest = {}  # answers of the last evaluation, which several functions below use
-
-    def decode(values):
-        if latest.get("values") is not values:
-            logits = _ordered(values, len(dev_rows))
-            found = answers.decode(
-                questions, dev_rows, words, logits[..., 0], logits[..., 1], tokenizer
-            )
-            latest.update(values=values, found=found)
-        return latest["found"]
-
-    def score(part, values):
-        del part
-        found = decode(values)
-        if not is_v2:
-            scores = scoring.score_v1(questions, found.predictions())
-            return dict(loss=values["loss"], **_numbers(scores))
-        scores = scoring.score_v2(questions, found.predictions(0.0))
-        tuned = scoring.score_v2(questions, found.predictions(), found.null_odds)
-        best = {name: value for name, value in tuned.items() if name.startswith("best_")}
-        return dict(loss=values["loss"], **_numbers(scores), **best)
-
-    def write(folder, split, part, values):
-        del split
-        found = decode(values)
-        threshold = score(part, values)["best_f1_thresh"] if is_v2 else None
-        files = {"predictions.json": found.predictions(threshold), "nbest.json": found.lists}
-        if is_v2:
-            files["null_odds.json"] = found.null_odds
-        paths = [Path(folder) / file for file in files]
-        for file, content in zip(paths, files.values(), strict=True):
-            system_files.write_atomically(file, json.dumps(content, indent=1) + "\n")
-        return paths
-
-    def details(part, values):
-        del part
-        lists = decode(values).lists
-        shown = [
-            dict(question=each.question, best=lists[each.id][:3],
-                 answers=sorted({text for text, _ in each.answers}))
-            for each in questions[:: max(1, len(questions) // SHOWN)][:SHOWN]
-        ]  # fmt: skip
-        return dict(nbest=shown)
-
+    dev_set = _DevSet(questions, tokenizer, max_length, is_v2)
     return Problem(
         name=name,
         train=_sequences(rows),
-        dev=dict(dev=_sequences(dev_rows)),
+        dev=dict(dev=_sequences(dev_set.rows)),
         test={},
         classes=None,
         metric="best_f1" if is_v2 else "f1",
         head="spans",
         outputs=2,
         losses=tasks.spans,
-        score=score,
-        write=write,
-        details=details,
+        score=dev_set.score,
+        write=dev_set.write,
+        details=dev_set.details,
         notes=_notes(starts),
     )
+
+
+class _DevSet:
+    """The questions to evaluate on; its methods are those of a `Problem`.
+
+    `values` are what the model says of all windows: `logits`, `numbers` and `loss`.
+    """
+
+    def __init__(self, questions, tokenizer, max_length, is_v2):
+        self.questions, self._tokenizer, self._is_v2 = questions, tokenizer, is_v2
+        self.rows, self._words = features.make(questions, tokenizer, length=max_length)
+        self._values = self._answers = None  # of the last evaluation, which all methods use
+
+    def _decode(self, values):
+        if self._values is not values:
+            logits = _ordered(values, len(self.rows))
+            self._values, self._answers = values, answers.decode(
+                self.questions, self.rows, self._words, logits[..., 0], logits[..., 1],
+                self._tokenizer,
+            )  # fmt: skip
+        return self._answers
+
+    def score(self, part, values):
+        del part
+        decoded = self._decode(values)
+        if not self._is_v2:
+            scores = scoring.score_v1(self.questions, decoded.predictions())
+            return dict(loss=values["loss"], **_numbers(scores))
+        scores = scoring.score_v2(self.questions, decoded.predictions(0.0))
+        tuned = scoring.score_v2(self.questions, decoded.predictions(), decoded.null_odds)
+        best = {name: value for name, value in tuned.items() if name.startswith("best_")}
+        return dict(loss=values["loss"], **_numbers(scores), **best)
+
+    def write(self, folder, split, part, values):
+        del split
+        decoded = self._decode(values)
+        threshold = self.score(part, values)["best_f1_thresh"] if self._is_v2 else None
+        files = {
+            "predictions.json": decoded.predictions(threshold), "nbest.json": decoded.lists
+        }  # fmt: skip
+        if self._is_v2:
+            files["null_odds.json"] = decoded.null_odds
+        paths = [Path(folder) / file for file in files]
+        for file, content in zip(paths, files.values(), strict=True):
+            system_files.write_atomically(file, json.dumps(content, indent=1) + "\n")
+        return paths
+
+    def details(self, part, values):
+        del part
+        lists = self._decode(values).lists
+        shown = [
+            dict(question=each.question, best=lists[each.id][:3],
+                 answers=sorted({text for text, _ in each.answers}))
+            for each in self.questions[:: max(1, len(self.questions) // SHOWN)][:SHOWN]
+        ]  # fmt: skip
+        return dict(nbest=shown)
 
 
 def _files(path, version, dev):

@@ -61,13 +61,13 @@ def find(argv, environ=None, metadata=None):
       InputError: options are missing, malformed or out of range.
     """
     environ = os.environ if environ is None else environ
-    place = _given(argv, environ) or _slurm(environ)
+    place = _explicit(argv, environ) or _slurm(environ)
     if place is None and environ.get("JAX_PLATFORMS") != "cpu":
         place = _pod(environ) or _machine(environ, metadata)
     return place if place and place.processes > 1 else None
 
 
-def _given(argv, environ):
+def _explicit(argv, environ):
     """`Place` by options or variables; None if neither is given."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     add_arguments(parser)

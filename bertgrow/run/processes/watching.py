@@ -80,9 +80,9 @@ def run(place, argv, start):
 
 def make_identity():
     """{name: text} of what must be equal in all processes: versions and the code."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    found["Python"] = ".".join(map(str, sys.version_info[:2]))
-    return found | dict(code=_code())
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions["Python"] = ".".join(map(str, sys.version_info[:2]))
+    return versions | dict(code=_code())
 
 
 def _code():
