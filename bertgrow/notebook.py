@@ -24,7 +24,8 @@ from bertgrow.planning import hardware
 
 DRIVE = Path("/content/drive/MyDrive")  # Google Drive on Colab, once it is mounted
 KAGGLE = Path("/kaggle")
-NAME = "bertgrow"  # of the folder with all files of a session
+# The folder with all files of a session. Not `bertgrow`: Python would take it for the package.
+NAME = "bertgrow-session"
 PROBE = "import jax; d = jax.devices(); print(len(d), d[0].device_kind, sep='|')"
 
 
@@ -96,7 +97,7 @@ def run(session, *words) -> int:
     # Later starts reuse what this machine has compiled.
     variables = dict(JAX_COMPILATION_CACHE_DIR="/tmp/bertgrow-compiled") | os.environ
     child = subprocess.Popen(
-        [sys.executable, "-m", "bertgrow", *words],
+        [sys.executable, "-P", "-m", "bertgrow", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

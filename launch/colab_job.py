@@ -12,7 +12,7 @@ source, *arguments = sys.argv[1:]
 # The image's jax belongs to its TPU or GPU driver: pip may not replace it.
 kept = [f"{name}=={importlib.metadata.version(name)}" for name in ("jax", "jaxlib")]
 subprocess.run([sys.executable, "-m", "pip", "install", "-q", source, *kept], check=True)
-command = [sys.executable, "-m", "bertgrow", *arguments, "--workdir", "run"]
+command = [sys.executable, "-P", "-m", "bertgrow", *arguments, "--workdir", "run"]
 # Through a pipe: a notebook kernel shows what is printed, not what a child process writes.
 with subprocess.Popen(
     command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

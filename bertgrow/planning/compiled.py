@@ -14,7 +14,7 @@ from bertgrow.planning import compile_child, figures_cache, hardware, topologies
 from bertgrow.planning.compile_child import Order
 
 FLAGS = ("JAX_", "LIBTPU_", "TPU_", "XLA_")  # environment variables of compilers
-CHILD = [sys.executable, "-m", compile_child.__name__]
+CHILD = [sys.executable, "-P", "-m", compile_child.__name__]
 CHILD_BYTES = 6e9  # that the TPU compiler takes for a stage of BERT-large
 
 

@@ -127,7 +127,7 @@ def _planned(arm, file, seed, folder, overrides):
     except InputError as error:
         raise InputError(f"arm {arm}: {error}") from error
     path = folder / f"{arm}-seed{seed}"
-    command = [sys.executable, "-m", "bertgrow", "pretrain", "--config", file, *overrides]
+    command = [sys.executable, "-P", "-m", "bertgrow", "pretrain", "--config", file, *overrides]
     command += ["--workdir", str(path)]
     digest = "+".join(store.hash for store in stores)
     return Planned(arm, path, settings.recipe, digest, command)

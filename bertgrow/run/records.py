@@ -8,6 +8,7 @@ from etils import epath
 from bertgrow.core import errors, json_files
 from bertgrow.run import files, workdir
 from bertgrow.train import metrics
+from bertgrow.train.checkpoints import checksums
 
 RESULTS = "results.json"  # of a fine-tuning run
 
@@ -81,12 +82,26 @@ def read(folder, name=None):
 
 
 def _check_metrics(folder):
-    """Raises InputError if the newest checkpoint was saved with other rows of metrics.jsonl."""
+    """Raises InputError if the newest intact checkpoint was saved with other rows of metrics.
+
+    After a damaged one, a run continues from an older one and writes other rows.
+    Hashes a checkpoint only if the rows differ.
+    """
     saves = folder / "checkpoints"
-    try:
-        step = max(int(path.stem) for path in (saves / "checksums").iterdir())
-        saved = json.loads((saves / str(step) / "record" / "metadata").read_text())
-        digest = json_files.check(saved["record"]["metrics"], metrics.Digest)
-    except (OSError, ValueError, LookupError, TypeError):
-        return  # there is none, or it is damaged; a run that continues finds that
-    metrics.check_unchanged(folder / "metrics.jsonl", digest, step)
+    for step, file in _newest_first(saves / "checksums"):
+        try:
+            saved = json.loads((saves / str(step) / "record" / "metadata").read_text())
+            digest = json_files.check(saved["record"]["metrics"], metrics.Digest)
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # damaged
+        try:
+            return metrics.check_unchanged(folder / "metrics.jsonl", digest, step)
+        except errors.InputError:
+            if checksums.reason(saves / str(step), file) is None:
+                raise
+
+
+def _newest_first(folder):
+    files = folder.iterdir() if folder.exists() else ()
+    saves = [(int(file.stem), file) for file in files if file.stem.isdigit()]
+    return sorted(saves, reverse=True)

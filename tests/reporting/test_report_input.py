@@ -11,6 +11,7 @@ from synthetic import falling
 
 from bertgrow.core import errors
 from bertgrow.run import records
+from bertgrow.train.checkpoints import checksums
 
 
 def test_a_run_that_has_only_begun_can_be_reported(tmp_path):
@@ -107,19 +108,34 @@ def test_metrics_that_differ_from_those_of_the_newest_checkpoint_are_refused(
     rows = path.read_bytes()
     digest = dict(bytes=len(rows), sha256=hashlib.sha256(rows).hexdigest())
     path.write_bytes(rows + b'{"step": 3')  # what follows the checkpoint is not compared
-    for name, content in (
-        ("checksums/100.json", {}),
-        ("100/record/metadata", dict(record=dict(metrics=digest))),
-    ):
-        file = folder / "checkpoints" / name
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps(content))
+    save(folder, 100, digest)
     assert report_on(folder) == 0
 
     path.write_bytes(damage(rows))
 
     with pytest.raises(errors.InputError, match=words):
         report_on(folder)
+
+
+def test_rows_of_a_damaged_checkpoint_are_not_missed(tmp_path):
+    folder = synthetic.run(tmp_path / "run", losses=falling(1 / 400))
+    rows = (folder / "metrics.jsonl").read_bytes()
+    save(folder, 100, dict(bytes=len(rows), sha256=hashlib.sha256(rows).hexdigest()))
+    record = save(folder, 200, dict(bytes=len(rows) + 9, sha256="0" * 64))
+    record.write_text(record.read_text() + " ")  # one byte too long
+
+    assert report_on(folder) == 0
+
+
+def save(folder, step, digest):
+    """Writes what a report reads of a checkpoint; returns the file of its record."""
+    checkpoints = folder / "checkpoints"
+    record = checkpoints / str(step) / "record" / "metadata"
+    for file in (record, checkpoints / "checksums" / f"{step}.json"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(dict(record=dict(metrics=digest))))
+    checksums.write(checkpoints / str(step), file)
+    return record
 
 
 def test_a_place_that_cannot_be_written_is_named(pair, tmp_path):

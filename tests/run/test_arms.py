@@ -167,11 +167,12 @@ def test_of_two_comparisons_in_one_folder_the_second_is_one_line(tmp_path, monke
 @pytest.mark.timeout(1500)
 def test_three_arms_are_trained_stopped_continued_and_compared(store, tmp_path):
     workdir = tmp_path / "arms"
-    command = [sys.executable, "-m", "bertgrow", "compare", "--arms"]
+    (tmp_path / "bertgrow").mkdir()  # as beside a clone: not the package
+    command = [sys.executable, "-P", "-m", "bertgrow", "compare", "--arms"]
     command += [f"full={RECIPE}:plain", f"grown={RECIPE}", f"again={RECIPE}"]
     command += ["--config.eval.rows=32", f"--config.data.store={store.folder}"]
     command += ["--seeds", "1", "--workdir", str(workdir)]
-    begin = dict(cwd=RECIPE.parents[1], text=True)
+    begin = dict(cwd=tmp_path, text=True)
 
     with subprocess.Popen(command, stderr=subprocess.PIPE, **begin) as stopped:
         lines = []

@@ -127,9 +127,10 @@ class _Watch:
         place = self._place
         joining = f"{address} {place.processes} {place.process} {os.getpid()} {start}"
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "bertgrow", *argv], env=os.environ | {VARIABLE: joining},
+            [sys.executable, "-P", "-m", "bertgrow", *argv],
+            env=os.environ | {VARIABLE: joining},
             start_new_session=True,  # else a terminal's Ctrl-C reaches the child twice
-        )  # fmt: skip
+        )
         if self._received:  # it arrived before the child started
             self._child.send_signal(self._received)
         threading.Thread(target=self._wait_for_child, name="child", daemon=True).start()
