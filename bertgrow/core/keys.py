@@ -47,6 +47,9 @@ def of_sequences(key, purpose, *numbers, ids):
       key, purpose, numbers: as in `derive`.
       ids: uint32 [batch, 2], identifies each sequence.
     """
-    key = derive(key, purpose, *numbers)
-    fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
-    return jax.vmap(jax.random.fold_in)(fold_in(key, ids[:, 0]), ids[:, 1])
+    return jax.vmap(of_sequence, in_axes=(None, 0))(derive(key, purpose, *numbers), ids)
+
+
+def of_sequence(key, ids):
+    """Folds the `ids` of one sequence, uint32 [2], into a key."""
+    return jax.random.fold_in(jax.random.fold_in(key, ids[0]), ids[1])

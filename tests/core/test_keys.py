@@ -65,7 +65,7 @@ def test_the_dropout_key_of_a_step_masks_no_held_out_sequence(monkeypatch):
         state = loop._new(task, optimizer)(jax.random.key(3))._replace(step=step)
         loop.make_step(task, optimizer)(state, (), batch)
         ids = jnp.stack([jnp.uint32(1), step.astype(jnp.uint32)])
-        held_out = masking.sequence_key(used["masks"], ids)
+        held_out = keys.of_sequence(used["masks"], ids)
         return jax.random.key_data(used["dropout"]), jax.random.key_data(held_out)
 
     for step in (0, 1, 7):

@@ -1,6 +1,5 @@
 """Starts real processes of one run, each with its own simulated devices, and ends them."""
 
-import json
 import os
 import signal
 import socket
@@ -97,10 +96,3 @@ class Pod:
 def free_port():
     with socket.create_server(("", 0)) as server:
         return server.getsockname()[1]
-
-
-def positions(workdir):
-    """{step: data position} of all checkpoints of a run."""
-    records = Path(workdir).glob("checkpoints/[0-9]*/record/metadata")
-    read = {int(path.parts[-3]): json.loads(path.read_bytes()) for path in records}
-    return {step: record["record"]["position"] for step, record in read.items()}
