@@ -8,11 +8,17 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import plans
 
-from bertgrow.planning import compiled, estimate
+from bertgrow.core.types import StageContext
+from bertgrow.models import families
+from bertgrow.objectives import stages
+from bertgrow.planning import calibration, compiled, estimate, memory
+from bertgrow.train import sharding
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "collectives.json"
+COMMAND = "python tests/planning/tpu_programs.py"
 TOPOLOGY, ROWS = "v5e:2x2", 32  # sequences of a micro-batch on one chip
 MESHES = {
     "data": dict(data=4, fsdp=1, tensor=1),
@@ -26,17 +32,18 @@ class Case(NamedTuple):
 
     recipe: str
     stage: int
+    meshes: tuple
     batch: int = 0
     remat: str = "none"
 
 
 CASES = {
-    "base": Case("bert_base", 0),
-    "large": Case("bert_large_grow", 3, batch=512, remat="full"),
-    "pooled": Case("bert_large_grow", 0, batch=512, remat="full"),
-    "mobilebert": Case("mobilebert", 2, remat="full"),  # distillation, with its teacher
+    "base": Case("bert_base", 0, ("data", "fsdp", "tensor")),
+    "large": Case("bert_large", 0, ("fsdp",), batch=512, remat="full"),
+    # Distillation, with its teacher.
+    "mobilebert": Case("mobilebert", 2, ("data", "fsdp"), batch=256, remat="full"),
 }
-LISTED = ("base", "mobilebert")  # in the golden list
+PAIRS = tuple((name, mesh) for name, case in CASES.items() for mesh in case.meshes)
 
 
 @functools.cache
@@ -47,45 +54,56 @@ def settings(name, mesh):
     batch = case.batch or rows
     fields = [f"batch={batch}", f"accumulate={batch // rows}", f"model.remat={case.remat}"]
     fields += [f"mesh.{axis}={size}" for axis, size in axes.items()]
-    if name == "mobilebert":
+    if name == "mobilebert":  # the teacher's stage has a batch of its own
         fields += [f"stages[0].batch={batch}"]
     return plans.published(case.recipe, *(f"--config.{field}" for field in fields))
 
 
-def orders(pairs):
+@functools.cache
+def steps():
+    """{(case, mesh): figures of the compiled step, as `programs.of_stage` yields them}."""
     topology = compiled.resolve(TOPOLOGY)
-    return [
+    orders = [
         compiled.compile_order(settings(*pair), topology, CASES[pair[0]].stage, ("step",))
-        for pair in pairs
+        for pair in PAIRS
     ]
+    results = compiled.run_all(orders)
+    return {pair: figures for pair, (figures,) in zip(PAIRS, results, strict=True)}
+
+
+def weights(name):
+    """Shapes of the trained and of the frozen weights of a case."""
+    case, config = CASES[name], settings(name, "fsdp")
+    vocab = calibration.vocabulary(config.model.vocab_size)
+    context = StageContext(families.find(config.family), config, case.stage, vocab)
+    stage = stages.make_one(context)
+    mesh = sharding.abstract_mesh(MESHES["fsdp"], 4)
+    trained = jax.eval_shape(stage.task.init, jax.random.key(0))
+    trees = trained, memory.frozen(stage, mesh)
+    return [[leaf.shape for leaf in jax.tree.leaves(each)] for each in trees]
 
 
 @functools.cache
-def step(name, mesh):
-    """Figures of the compiled step of a case, as `programs.of_stage` yields them."""
-    ((figures,),) = compiled.run_all(orders([(name, mesh)]))
-    return figures
-
-
 def planned(name, mesh):
     """The plan's figures of the memory of the same step."""
     return estimate.make(settings(name, mesh), chips=4)["stages"][CASES[name].stage]["memory"]
 
 
-def collectives(name, mesh):
-    """The collectives of a step as short lines, those that move most bytes first."""
+def listed(name, mesh):
+    """The collectives of a step as lines, those that move most bytes first."""
     return [
         f"{each['count']} x {each['kind']} {each['dtype']}{list(each['shape'])}, "
         f"{each['bytes']:,} B"
-        for each in step(name, mesh)["collectives"]
+        for each in steps()[name, mesh]["collectives"]
     ]
 
 
-def listed(*names):
-    """{case, mesh: lines} as the golden file holds them."""
-    return {f"{name}, {mesh}": collectives(name, mesh) for name in names for mesh in MESHES}
+def golden():
+    """{"case, mesh": lines} as the golden file holds them."""
+    return json.loads(GOLDEN.read_text("utf-8"))
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps(listed(*LISTED), indent=1) + "\n", "utf-8")
+    lists = {f"{name}, {mesh}": listed(name, mesh) for name, mesh in PAIRS}
+    GOLDEN.write_text(json.dumps(lists, indent=1) + "\n", "utf-8")
     print(GOLDEN)
