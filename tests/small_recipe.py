@@ -24,19 +24,6 @@ def get_config(variant=""):
         config.checkpoint.every, config.eval.every = 7, 20
         for stage in config.stages:
             stage.steps = 40
-    if variant == "wider":
-        config.stages[0].update(width=8, num_heads=1, ffn_width=16)
-        config.eval.update(every=3, rows=8)
-        config.checkpoint.update(every=2, keep=20)
-        for stage in config.stages:
-            stage.steps = 3
-    if variant == "once":
-        config.eval.rows = 8
-        config.stages = recipe.stages(dict(steps=1, num_layers=1), dict(steps=1))
-    if variant == "stopped":
-        config.eval.update(every=8, rows=256)
-        config.checkpoint.keep = 20
-        config.stages = recipe.stages(dict(steps=24, num_layers=1), dict(steps=8))
     if variant == "plain":
         config.stages = recipe.stages(dict(steps=8))
     if variant == "masking":

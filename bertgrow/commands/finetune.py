@@ -7,7 +7,9 @@ from pathlib import Path
 
 from bertgrow.commands import fill, pretrain
 from bertgrow.core.errors import InputError
+from bertgrow.run.processes import places
 
+TRAINS = True
 EPILOG = """examples:
   bertgrow finetune --task glue/sst2 --from RUN --data GLUE --workdir runs/sst2
   bertgrow finetune --task squad1 --from HF_DIR --data SQUAD --workdir runs/squad
@@ -47,6 +49,7 @@ def add_arguments(parser):
         help="labelled file to evaluate on, of SQuAD or a table",
     )
     pretrain.add_run_arguments(parser)
+    places.add_arguments(parser)
     for name in ("text", "pair", "label"):
         parser.add_argument(f"--{name}-column", metavar="NAME", help=f"{name} of a table")
     for name, kind, default, words in NUMBERS:
@@ -73,10 +76,10 @@ def main(args):
     columns = (args.text_column, args.pair_column, args.label_column)
     for task in tasks:
         reading.check(task, columns)
-    folders = search.begun(args.workdir) if is_search else [args.workdir]
     step = args.step
     if step is None and not args.restart:
-        step = next((launch.source_step(folder) for folder in folders), None)
+        begun = search.begun if is_search else lambda folder: [folder]
+        step = launch.source_step(lambda: begun(args.workdir))
     pretrained = model.read(args.source, step)
     limit = args.time_limit and args.time_limit * 60
 
@@ -100,13 +103,13 @@ def main(args):
         )  # fmt: skip
 
     if not is_search:
-        _print(fine_tune(args.task, settings(args.task), args.workdir))
+        _print(_lines(fine_tune(args.task, settings(args.task), args.workdir)))
         return 0
     table = search.run_all(
         args.workdir, tasks, lambda task: grid.settings(settings(task), values, seeds),
         fine_tune, lambda task: (job.digest(problem(task)), pretrained.source),
     )  # fmt: skip
-    print(*search.lines(table), f"written: {args.workdir / 'search.json'}", sep="\n")
+    _print([*search.lines(table), f"written: {args.workdir / 'search.json'}"])
     return 0
 
 
@@ -119,15 +122,22 @@ def _check(args, is_search):
         raise InputError("--restart is for one run; remove the folders of runs to repeat")
 
 
-def _print(outcome):
+def _lines(outcome):
     from bertgrow.finetune import card
 
     for name, metrics in outcome.results["metrics"].items():
         for metric, value in metrics.items():
-            print(f"{name:12} {metric:20} {value:.4f}")
-    for line in (*card.warnings(outcome.results), *outcome.results["notes"]):
-        print(line)
-    print(*[f"written: {file}" for file in outcome.files], sep="\n")
+            yield f"{name:12} {metric:20} {value:.4f}"
+    yield from (*card.warnings(outcome.results), *outcome.results["notes"])
+    yield from (f"written: {file}" for file in outcome.files)
+
+
+def _print(lines):
+    """Prints in the first process."""
+    import jax
+
+    if jax.process_index() == 0:
+        print(*lines, sep="\n")
 
 
 def _resume(args):
@@ -135,6 +145,7 @@ def _resume(args):
     words = ["bertgrow", "finetune", *(["--all"] if args.all else ["--task", args.task])]
     words += ["--from", args.source, "--data", args.data, "--workdir", args.workdir]
     words += ["--batch", args.batch, "--seed", args.seed]
+    words += places.words(args)
     words += ["--grid", *args.grid] if args.grid is not None else []
     for name in OPTIONS:
         if getattr(args, name) is not None:

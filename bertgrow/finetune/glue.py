@@ -24,6 +24,7 @@ class GlueTask(NamedTuple):
     dev: dict
     test: dict
     has_names: bool = True  # whether train and dev begin with a line of column names
+    tfds: dict = {}  # {column: its name in TFDS}; labels are `label` there
 
 
 def _task(folder, text, pair, label, classes, metrics, **fields):
@@ -35,7 +36,10 @@ ACCURACY_F1 = ("accuracy", "f1")
 TASKS = {
     "cola": _task("CoLA", "sentence", None, "label", NO_YES, ("matthews",), has_names=False),
     "sst2": _task("SST-2", "sentence", None, "label", NO_YES, ("accuracy",)),
-    "mrpc": _task("MRPC", "#1 String", "#2 String", "Quality", NO_YES, ACCURACY_F1),
+    "mrpc": _task(
+        "MRPC", "#1 String", "#2 String", "Quality", NO_YES, ACCURACY_F1,
+        tfds={"#1 String": "sentence1", "#2 String": "sentence2"},
+    ),
     "qqp": _task("QQP", "question1", "question2", "is_duplicate", NO_YES, ACCURACY_F1),
     "stsb": _task(
         "STS-B", "sentence1", "sentence2", "score", None, ("pearson", "spearman")
@@ -45,6 +49,7 @@ TASKS = {
         ("contradiction", "entailment", "neutral"), ("accuracy",),
         dev={"MNLI-m": "dev_matched.tsv", "MNLI-mm": "dev_mismatched.tsv"},
         test={"MNLI-m": "test_matched.tsv", "MNLI-mm": "test_mismatched.tsv"},
+        tfds={"sentence1": "premise", "sentence2": "hypothesis"},
     ),
     "qnli": _task("QNLI", "question", "sentence", "label", ENTAILMENT, ("accuracy",)),
     "rte": _task("RTE", "sentence1", "sentence2", "label", ENTAILMENT, ("accuracy",)),
@@ -62,7 +67,12 @@ def find(name):
 
 
 def folder_of(data, task):
-    """The folder of a task: `data` itself, or the folder of the task's name inside it."""
+    """The folder of a task: `data` itself, or the folder of the task's name inside it.
+
+    A name of TFDS, `tfds:glue/sst2`, is returned as it is.
+    """
+    if tables.is_tfds(data):
+        return str(data)
     data = Path(data)
     if not data.is_dir():
         raise InputError(f"--data {data} is no folder; expected {task.folder} of GLUE")
@@ -75,11 +85,16 @@ def file_of(folder, name):
     return next((path for path in paths if path.is_file()), None)
 
 
+def has(folder, name):
+    """Whether a task has a file; TFDS has all."""
+    return tables.is_tfds(folder) or file_of(folder, name) is not None
+
+
 def read(folder, name, task, *, has_labels=True):
     """Reads the `Examples` of a file of a task.
 
     Args:
-      folder: folder of the task.
+      folder: folder of the task, or its name in TFDS.
       name: file, e.g. "dev.tsv".
       task: `GlueTask`.
       has_labels: whether the file has labels; a test file has none, and has the column
@@ -88,6 +103,8 @@ def read(folder, name, task, *, has_labels=True):
     Raises:
       InputError: the file is missing, or a row is wrong.
     """
+    if tables.is_tfds(folder):
+        return _read_tfds(folder, name, task, has_labels)
     path = file_of(folder, name)
     if path is None:
         raise InputError(f"{folder} has no {name} (nor {name}.xz); expected {task.folder}")
@@ -97,4 +114,17 @@ def read(folder, name, task, *, has_labels=True):
         table, text=task.text, pair=task.pair, classes=task.classes,
         label=task.label if has_labels else None,
         score_range=SCORES, ids=None if has_labels else ids,
+    )  # fmt: skip
+
+
+def _read_tfds(data, name, task, has_labels):
+    """As `read`, from the split of TFDS that is made of the file."""
+    split = name.removesuffix(".tsv").replace("dev", "validation")
+    is_numbered = task.classes is None or task.classes == NO_YES  # named otherwise in TFDS
+    table = tables.of_tfds(f"{data}:{split}", has_names=not is_numbered)
+    return examples.make(
+        table, text=task.tfds.get(task.text, task.text),
+        pair=task.pair and task.tfds.get(task.pair, task.pair),
+        classes=task.classes, label="label" if has_labels else None,
+        score_range=SCORES, ids="idx",
     )  # fmt: skip

@@ -150,6 +150,7 @@ def _summary(problem, pretrained, run, stage, family):
         finetuning=dict(
             task=problem.name, source=pretrained.source, step=pretrained.step,
             classes=problem.classes, head=problem.head, outputs=problem.outputs,
+            metric=problem.metric,
         ),
         fresh=list(pretrained.fresh),
         lent={},
@@ -161,5 +162,6 @@ def _summary(problem, pretrained, run, stage, family):
 def _first(state, shardings, pretrained):
     """The pre-trained weights, and the random ones of the new head."""
     body = {name: place for name, place in shardings.params.items() if name != task_heads.NAME}
-    params = jax.device_put(pretrained.params, body)
+    arrays = jax.device_get(pretrained.params)  # of a device of this process alone
+    params = jax.device_put(arrays, body)
     return state._replace(params=params | {task_heads.NAME: state.params[task_heads.NAME]})

@@ -28,7 +28,7 @@ def of_glue(name, data, tokenizer, max_length):
     test = {
         name: glue.read(folder, file, task, has_labels=False)
         for name, file in task.test.items()
-        if glue.file_of(folder, file)
+        if glue.has(folder, file)
     }
     return _make(
         f"glue/{name}", train, dev, test, task.classes, task.metrics, folder, tokenizer,

@@ -1,12 +1,17 @@
 """Fine-tunes a model in a working directory, then writes what came out."""
 
+import hashlib
+import json
 from pathlib import Path
+
+import jax
 
 from bertgrow.core import signals
 from bertgrow.core.errors import InputError
 from bertgrow.finetune import job, outcome
 from bertgrow.run import claim, trainer, weights, workdir
 from bertgrow.run import launch as runs
+from bertgrow.train import agreement
 
 
 def launch(path, read_problem, pretrained, settings, *, resume, stop_after, start, restart):
@@ -33,18 +38,46 @@ def launch(path, read_problem, pretrained, settings, *, resume, stop_after, star
         with stop.uninterruptible():
             problem = read_problem()
             run_job = job.make(problem, pretrained, settings, command=resume)
-            _check(path, run_job.summary)
-            workdir.open_for(path, run_job.summary)
-            weights.write_vocabulary(path, run_job.tokenizer)
+            _check_equal(run_job, pretrained)
+            agreement.from_first(lambda: _open(path, run_job))
         trainer.run(run_job, path, stop=stop)
         with stop.uninterruptible():
             return outcome.write(path, problem, run_job, pretrained)
 
 
-def source_step(path):
-    """Step of the source's checkpoint from which the run in a directory started; None: new."""
+def source_step(folders):
+    """Step of the source's checkpoint from which runs started; None if none has begun.
+
+    Args:
+      folders: function () -> working directories, of which the first counts.
+    """
+    return agreement.from_first(lambda: next(map(_source_step, folders()), None))
+
+
+def _source_step(path):
     begun = workdir.begun_config(path) if Path(path).is_dir() else None
     return (begun or {}).get("finetuning", {}).get("step")
+
+
+def _check_equal(run_job, pretrained):
+    """Raises InputError if the processes have other options, data or models than the first."""
+    if jax.process_count() == 1:
+        return
+    recipe = json.dumps(run_job.summary["recipe"], sort_keys=True, default=str)
+    content = hashlib.sha256()
+    for leaf in jax.tree.leaves(jax.device_get(pretrained.params)):
+        content.update(leaf.tobytes())
+    agreement.check_equal({
+        "the recipe": hashlib.sha256(recipe.encode()).hexdigest(),
+        "the data": run_job.summary["store"]["hash"],
+        "the model": content.hexdigest(),
+    })  # fmt: skip
+
+
+def _open(path, run_job):
+    _check(path, run_job.summary)
+    workdir.open_for(path, run_job.summary)
+    weights.write_vocabulary(path, run_job.tokenizer)
 
 
 def _check(path, summary):

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from bertgrow.core import system_files
 from bertgrow.finetune import card, sequences
 from bertgrow.run import records
-from bertgrow.train import evaluation, loop, sharding
+from bertgrow.train import agreement, evaluation, loop, sharding
 from bertgrow.train.checkpoints import checkpoint
 
 
 class Outcome(NamedTuple):
-    """What a run achieved: the contents of results.json, and the files of predictions."""
+    """What a run achieved: the contents of results.json, and paths of the predictions."""
 
     results: dict
     files: list
@@ -31,16 +31,24 @@ def write(path, problem, run_job, pretrained):
     Returns:
       `Outcome`.
     """
-    path = Path(path)
-    predict = _predictor(path, run_job)
+    path, predict = Path(path), _predictor(Path(path), run_job)
+    values = {
+        (split, name): predict(rows)
+        for split, sets in (("dev", problem.dev), ("test", problem.test))
+        for name, rows in sets.items()
+    }
+    written = agreement.from_first(lambda: _write(path, problem, run_job, pretrained, values))
+    return Outcome(*written)
+
+
+def _write(path, problem, run_job, pretrained, values):
+    """Writes all files; `values` are {(split, name of a set): values of `Task.score`}."""
     metrics, details, files = {}, {}, []
-    for split, sets in (("dev", problem.dev), ("test", problem.test)):
-        for name, rows in sets.items():
-            values = predict(rows)
-            files += problem.write(path / "predictions" / split, split, name, values)
-            if split == "dev":
-                metrics[name] = problem.score(name, values)
-                details[name] = problem.details(name, values)
+    for (split, name), predicted in values.items():
+        files += problem.write(path / "predictions" / split, split, name, predicted)
+        if split == "dev":
+            metrics[name] = problem.score(name, predicted)
+            details[name] = problem.details(name, predicted)
     results = dict(
         task=problem.name, step=run_job.settings.stages[0].end, compare_by=problem.metric,
         metrics=metrics, details=details, notes=list(problem.notes),
@@ -49,7 +57,7 @@ def write(path, problem, run_job, pretrained):
     system_files.write_atomically(path / records.RESULTS, text)
     page = card.text(results, run_job, pretrained)
     system_files.write_atomically(path / "MODEL_CARD.md", page)
-    return Outcome(results, files)
+    return results, list(map(str, files))
 
 
 def _predictor(path, run_job):
@@ -60,7 +68,7 @@ def _predictor(path, run_job):
     with checkpoint.Checkpoints(path / "checkpoints") as saves:
         params = saves.restore_params(saves.latest(), shapes.params)
     task = stage.task._replace(score=None)
-    first = sharding.put(run_job.held_out(0)[0], mesh)
+    first = sharding.put_whole(run_job.held_out(0)[0], mesh)
     compiled = evaluation.compile_evaluation(task, params, first, mesh)
 
     def predict(rows):

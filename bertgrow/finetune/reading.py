@@ -2,7 +2,7 @@
 
 from bertgrow.core.errors import InputError
 from bertgrow.core.fields import nearest
-from bertgrow.finetune import glue, job, labelled
+from bertgrow.finetune import glue, job, labelled, tables
 from bertgrow.finetune.squad import problem as squad
 
 TABLES, SQUAD = ("classify", "regress"), ("squad1", "squad2")
@@ -58,6 +58,8 @@ def settings(task, pretrained, *, learning_rate, batch, epochs, length, seed):
 def read(task, data, tokenizer, max_length, *, columns=(None, None, None), dev=None):
     """Reads the `Problem` of a task; arguments as in `labelled` and `squad.problem`."""
     if task in SQUAD:
+        if tables.is_tfds(data):
+            raise InputError(f"--data {data}: --task {task} reads the JSON files of SQuAD")
         return squad.read(task, data, tokenizer, max_length, dev)
     if task in TABLES:
         return labelled.of_table(task, data, columns, tokenizer, max_length, dev)

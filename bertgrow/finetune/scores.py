@@ -12,6 +12,9 @@ ODDS = 1.0  # threshold of the official script for files of `--na-prob-file`
 def squad(predictions, path, *, is_v2, null_odds=None, threshold=ODDS):
     """Scores a JSON file {id: answer}, see `scoring.score_v1` and `score_v2`.
 
+    `unknown` counts the answers whose question is not in the data; they are left out, as by the
+    official scripts.
+
     Args:
       predictions: file.
       path: SQuAD file with the answers.
@@ -21,12 +24,20 @@ def squad(predictions, path, *, is_v2, null_odds=None, threshold=ODDS):
     """
     answers = data.read_json(predictions, dict[str, str], "expected {id: answer}")
     questions = data.read(path)
-    if not is_v2:
-        return scoring.score_v1(questions, answers)
+    unknown = len(answers.keys() - {question.id for question in questions})
+    if unknown == len(answers):
+        raise InputError(
+            f"{predictions} answers no question of {path}: give predictions and data of one set"
+        )
     odds = None
     if null_odds is not None:
         odds = data.read_json(null_odds, dict[str, float], "expected {id: number}")
-    return scoring.score_v2(questions, answers, odds, None if odds is None else threshold)
+    if is_v2:
+        limit = None if odds is None else threshold
+        scores = scoring.score_v2(questions, answers, odds, limit)
+    else:
+        scores = scoring.score_v1(questions, answers)
+    return scores | dict(unknown=unknown)
 
 
 def glue_task(name, predictions, folder):

@@ -8,6 +8,7 @@ from bertgrow.core import json_files, system_files
 from bertgrow.core.errors import InputError
 from bertgrow.finetune import glue, grid
 from bertgrow.run import files, records, workdir
+from bertgrow.train import agreement
 
 LEFT_OUT = "wnli"  # papers give the average of GLUE without it
 
@@ -43,23 +44,33 @@ def run_all(path, tasks, runs_of, fine_tune, expected):
     for task in tasks:
         for setting, settings in runs_of(task):
             folder = path / task.replace("/", "-") / grid.folder(settings)
-            if (folder / records.RESULTS).exists():
-                _check(folder, expected(task))
-            else:
+            results = _finished(folder, expected, task)
+            if results is None:
                 fine_tune(task, settings, folder)
-            results = json_files.read(
-                folder / records.RESULTS, files.Results, hint=workdir.HINT
-            )
+                results = _finished(folder, expected, task)
             finished.append(Finished(task, setting, settings.seed, folder, results))
     table = summary(finished, path)
     text = json.dumps(table, indent=2) + "\n"
-    system_files.write_atomically(path / "search.json", text)
+    agreement.from_first(lambda: system_files.write_atomically(path / "search.json", text))
     return table
 
 
 def begun(path):
     """Folders of the runs in the folder of a search."""
     return sorted(file.parent for file in Path(path).glob("*/*/config.json"))
+
+
+def _finished(folder, expected, task):
+    """results.json of a run, checked; None if it has not ended."""
+
+    def read():
+        file = folder / records.RESULTS
+        if not file.exists():
+            return None
+        _check(folder, expected(task))
+        return json_files.read(file, files.Results, hint=workdir.HINT)
+
+    return agreement.from_first(read)
 
 
 def _check(folder, expected):
@@ -114,12 +125,18 @@ def lines(table):
 
 
 def found_tasks(data):
-    """Tasks of GLUE whose folder with train.tsv is in `data`."""
-    return [
-        f"glue/{name}"
-        for name, task in glue.TASKS.items()
-        if glue.file_of(Path(data) / task.folder, "train.tsv")
+    """Tasks of GLUE whose folder with train.tsv is in `data`; InputError if there is none."""
+    folders = {name: Path(data) / task.folder for name, task in glue.TASKS.items()}
+    found = [
+        f"glue/{name}" for name, folder in folders.items() if glue.file_of(folder, "train.tsv")
     ]
+    if not found:
+        expected = ", ".join(folder.name for folder in folders.values())
+        raise InputError(
+            f"--data {data} has no task of GLUE; expected some of the folders {expected}, "
+            "each with train.tsv"
+        )
+    return found
 
 
 def _averages(by_task, tasks, path):

@@ -1,4 +1,4 @@
-"""Reads tables of texts: TSV, CSV, JSONL and Parquet, perhaps compressed."""
+"""Reads tables of texts: TSV, CSV, JSONL and Parquet, perhaps compressed, and TFDS."""
 
 import csv
 import io
@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from bertgrow.core.errors import InputError
 from bertgrow.core.fields import nearest
-from bertgrow.data.corpus import files
+from bertgrow.data.corpus import files, tfds
 
+TFDS = "tfds:"  # begin of a name instead of a path
 KINDS = (".tsv", ".csv", ".jsonl", ".parquet")
 
 
@@ -46,13 +47,16 @@ def read(path, names=None):
     columns, and every row has as many fields.
 
     Args:
-      path: file that ends in one of `KINDS`, perhaps with .gz, .xz or .zst behind it.
+      path: file that ends in one of `KINDS`, perhaps with .gz, .xz or .zst behind it; or
+        `tfds:NAME[:split]`, whose classes are read by their names.
       names: columns of a file without a line of names; None: the first line has them.
 
     Raises:
       InputError: the file is missing, of another kind or damaged, or a row has another number
         of fields.
     """
+    if is_tfds(path):
+        return of_tfds(str(path))
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give a table ({', '.join(KINDS)})")
@@ -71,6 +75,30 @@ def read(path, names=None):
     if not table.places:
         raise InputError(f"{path} has no rows; expected some")
     return table
+
+
+def is_tfds(path):
+    return str(path).startswith(TFDS)
+
+
+def of_tfds(name, *, has_names=True):
+    """Reads a TFDS data set, in the order of its column `idx` if it has one.
+
+    Args:
+      name: `tfds:NAME[:split]`.
+      has_names: whether classes are read by name; else by number.
+    """
+    columns, classes = tfds.read_columns(name)
+    for feature, names in classes.items() if has_names else ():
+        columns[feature] = [names[n] if n >= 0 else None for n in columns[feature]]
+    count = len(next(iter(columns.values()), ()))
+    if not count:
+        raise InputError(f"{name} has no rows; expected some")
+    order = range(count)
+    if "idx" in columns:
+        order = sorted(order, key=columns["idx"].__getitem__)
+    columns = {feature: [values[n] for n in order] for feature, values in columns.items()}
+    return Table(name, columns, [f"row {number}" for number in range(1, count + 1)])
 
 
 def _tsv(path, text):

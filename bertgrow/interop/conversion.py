@@ -118,7 +118,8 @@ def _ours(name, tensor, shape, names, is_transposed):
     if not np.isfinite(tensor).all():
         bad = int((~np.isfinite(tensor)).sum())
         raise InputError(
-            f"the tensor {name} has {bad} numbers that are not finite (NaN or inf)"
+            f"the tensor {name} has {bad} numbers that are not finite (NaN or inf); take "
+            "the weights of an earlier checkpoint"
         )
     return (tensor.T if is_transposed else tensor).reshape(shape)
 

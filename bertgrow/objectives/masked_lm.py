@@ -7,6 +7,8 @@ from bertgrow.core import keys, losses
 from bertgrow.core.types import Task
 from bertgrow.data.sequences import masking
 
+SAMPLES = 3  # sequences of a held-out batch whose predictions are returned
+
 
 def masked_lm(
     network, *, vocab, rate, max_predictions, whole_word=False, next_sentence=False, seed=0
@@ -70,6 +72,8 @@ def masked_lm(
                 real = (batch["tokens"][:, 0] == vocab.cls_id).astype(jnp.float32)
                 metrics |= _counted("nsp", outputs["nsp_logits"], inputs["is_random"], real)
         metrics["activation_max"] = (outputs["layer_max"], None)
+        shown = {name: array[:SAMPLES] for name, array in inputs.items()}
+        metrics["filled"] = (_filled(batch["tokens"][:SAMPLES], logits[:SAMPLES], shown),)
         return metrics
 
     return Task(network.init, prepare, loss, evaluate, network.axes)
@@ -88,6 +92,26 @@ def _weights(weights, is_real):
         sequence_weights=jnp.full(batch, 1 / batch),
         real_tokens=is_real.sum(axis=1),
     )
+
+
+def _filled(tokens, logits, inputs):
+    """Sequences and what a model predicts for them, int32 [sequences, 2, length].
+
+    Args:
+      tokens: int32 [sequences, length], before masking.
+      logits: float32 [sequences, max_predictions, vocab].
+      inputs: `positions` and `weights` of the predictions.
+
+    Returns:
+      For each sequence its tokens, and the predicted tokens, -1 where nothing was masked.
+    """
+    length = tokens.shape[1]
+    places = jnp.where(inputs["weights"] > 0, inputs["positions"], length)
+    rows = jnp.arange(len(tokens))[:, None]
+    predicted = jnp.full_like(tokens, -1).at[rows, places].set(
+        logits.argmax(axis=-1).astype(tokens.dtype), mode="drop"
+    )  # fmt: skip
+    return jnp.stack([tokens, predicted], axis=1)
 
 
 def _scores(name, logits, targets, weights):

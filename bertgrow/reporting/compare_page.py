@@ -8,6 +8,7 @@ from bertgrow.reporting import (
     chart,
     curves,
     elements,
+    finetuning,
     report_page,
     seeds,
     summary,
@@ -18,7 +19,12 @@ WIDTH, HEIGHT, GAP = 380, 265, 24  # of a chart, in units; a letter is 12 units 
 
 
 def notes(results):
-    """Lines of text: whether the final losses are comparable, and how intervals are made."""
+    """Lines of text: whether the final losses are comparable, and how intervals are made.
+
+    Nothing for fine-tuning runs, whose scores are in the table.
+    """
+    if summary.is_fine_tuning([result.arm for result in results]):
+        return
     first, *others = results
     yield f"{first.arm.name}: final mask_loss {_spread(first.final.losses)}"
     for result in others:
@@ -33,7 +39,11 @@ def page(results, baseline=None) -> str:
     title = f"{', '.join(arm.name for arm in arms)}: bertgrow compare"
     parts = [*report_page.overview(arms, baseline)]
     parts += [f'<p class="quiet wide">{elements.text(line)}</p>' for line in notes(results)]
-    parts += [*report_page.losses(means, arms, _seeds(results)), *_by_seed(results)]
+    if summary.is_fine_tuning(arms):
+        firsts = [result.group.runs[0] for result in results]
+        parts += [*finetuning.section(firsts), *finetuning.seeds(results)]
+    else:
+        parts += [*report_page.losses(means, arms, _seeds(results)), *_by_seed(results)]
     parts += [*report_page.stages(means, arms), *certificates.section(ones)]
     parts += report_page.recipes(ones)
     return elements.document(title, parts)
@@ -42,8 +52,12 @@ def page(results, baseline=None) -> str:
 def picture(results) -> str:
     """compare.svg: the held-out loss against compute and time."""
     means, arms = [r.mean for r in results], [r.arm for r in results]
-    charts = curves.losses(means, arms, _seeds(results))
-    charts = dict(zip(curves.COST_AXES, charts, strict=True))
+    if summary.is_fine_tuning(arms):
+        firsts = [result.group.runs[0] for result in results]
+        charts = {cost: finetuning.picture(firsts, cost) for cost in PICTURE}
+    else:
+        charts = curves.losses(means, arms, _seeds(results))
+        charts = dict(zip(curves.COST_AXES, charts, strict=True))
     top, width = 34, len(PICTURE) * (WIDTH + GAP) + GAP
     parts = [_keys(arms, width)]
     for i, cost in enumerate(PICTURE):

@@ -51,7 +51,7 @@ def training(runs):
         ]
         # Losses are far from zero; the other axes start at zero.
         values = [y for line in lines for _, y in line.points]
-        y_range = _around(values) if name == "mlm_loss" and values else None
+        y_range = around(values) if name == "mlm_loss" and values else None
         marks = [(s["start"], i) for i, run in enumerate(runs) for s in grown(run)]
         yield chart.chart(
             lines,
@@ -114,7 +114,7 @@ def _frame(points, arms):
     unigrams = {round(arm.unigram, 2) for arm in arms if arm.unigram is not None}
     values = [y for _, y, *_ in points]
     if len(unigrams) != 1 or not values:
-        return (_around(values) if values else None), None
+        return (around(values) if values else None), None
     (unigram,) = unigrams
     low = min(*values, unigram - summary.PLATEAU) - 0.1
     ends = [arm.mask_loss for arm in arms if math.isfinite(arm.mask_loss or math.nan)]
@@ -122,7 +122,8 @@ def _frame(points, arms):
     return (low, high), (unigram - summary.PLATEAU, unigram, f"unigram {unigram:.2f}")
 
 
-def _around(values):
+def around(values):
+    """Range of an axis: that of the values, and a margin."""
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or 0.5
     return low - margin, high + margin

@@ -1,6 +1,6 @@
 """The section of a report on fine-tuning: metrics, confusion matrix, answers."""
 
-from bertgrow.reporting import chart, elements
+from bertgrow.reporting import chart, curves, dev_scores, elements
 from bertgrow.reporting.elements import text
 
 COUNTERS = ("step", "stage", "split", "length", "tokens", "flops", "seconds")  # of a row
@@ -9,6 +9,33 @@ MAX_CHARTS = 6
 
 def is_fine_tuning(run):
     return "finetuning" in run.config
+
+
+def picture(runs, cost):
+    """A chart of the main dev metric against a cost, "flops" or "seconds"."""
+    lines = [
+        chart.Line(i, [(row[cost], row[dev_scores.metric_of(run)]) for row in rows])
+        for i, run in enumerate(runs)
+        if (rows := dev_scores.rows_of(run))
+    ]
+    names = dict.fromkeys(filter(None, map(dev_scores.metric_of, runs)))
+    values = [y for line in lines for _, y in line.points]
+    return chart.chart(
+        lines, x=curves.COST_AXES[cost], y=f"dev {', '.join(names)}",
+        y_range=curves.around(values) if values else None,
+    )  # fmt: skip
+
+
+def seeds(results):
+    """The scores of every run of a comparison; `results` is `seeds.compare(...)`."""
+    rows = []
+    for i, result in enumerate(results):
+        for run in result.group.runs:
+            name, *cells = dev_scores.row(run)
+            rows.append([elements.swatch(i) + text(name), *map(text, cells)])
+    yield "<h2>Runs</h2>"
+    header = ["run", "step", "metric", "dev", "best", "epoch"]
+    yield elements.table(header, rows, numbers=(1, 3, 4, 5))
 
 
 def section(runs):

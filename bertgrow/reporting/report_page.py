@@ -6,6 +6,7 @@ from bertgrow.reporting import (
     chart,
     curves,
     elements,
+    filled,
     finetuning,
     layers,
     summary,
@@ -19,10 +20,11 @@ def page(runs, arms, baseline=None) -> str:
     """The whole page; `arms` is `summary.summary(runs)`, `baseline` a line with its name."""
     title = f"{', '.join(run.name for run in runs)}: bertgrow report"
     parts = [*overview(arms, baseline), *finetuning.section(runs)]
-    if not all(map(finetuning.is_fine_tuning, runs)):
+    if not summary.is_fine_tuning(arms):
         parts += losses(runs, arms)
-    parts += stages(runs, arms)
-    parts += [*certificates.section(runs), *_layers(runs), *_training(runs), *recipes(runs)]
+    parts += [*filled.section(runs), *stages(runs, arms)]
+    parts += [*certificates.section(runs), *_layers(runs), *_training(runs, arms)]
+    parts += recipes(runs)
     return elements.document(title, parts)
 
 
@@ -136,12 +138,13 @@ def _layers(runs):
         yield from elements.grid(layers.charts(run))
 
 
-def _training(runs):
+def _training(runs, arms):
     yield "<h2>Training</h2>"
-    yield (
-        '<p class="quiet">The usual loss falls by about half a nat merely by copying the '
-        "tokens that masking leaves visible: compare by mask_loss.</p>"
-    )
+    if not summary.is_fine_tuning(arms):
+        yield (
+            '<p class="quiet">The usual loss falls by about half a nat merely by copying the '
+            "tokens that masking leaves visible: compare by mask_loss.</p>"
+        )
     yield from elements.grid(curves.training(runs), "small")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from bertgrow.core import errors
 from bertgrow.core.differences import differences
-from bertgrow.reporting import summary
+from bertgrow.reporting import dev_scores, summary
 from bertgrow.run import workdir
 from bertgrow.run.records import Run
 
@@ -60,6 +60,7 @@ def compare(groups):
     means = [mean(group.runs, group.name) for group in groups]
     results = []
     for group, arm, curve in zip(groups, summary.summary(means), means, strict=True):
+        arm = arm._replace(dev=dev_scores.of_runs(group.runs))
         if not results:
             final = Final(_finals(group), None, None, [])
             results.append(Result(group, arm, curve, {}, False, 0.0, final))
@@ -70,23 +71,29 @@ def compare(groups):
 
 def mean(runs, name):
     """One `Run` with evaluations averaged over seeds, for the steps that all have reached."""
-    tables = [{(row["step"], row.get("stage")): row for row in r.evaluations} for r in runs]
-    rows = []
+    tables = [
+        {(row["step"], row.get("stage")): row for row in r.evaluations or dev_scores.rows_of(r)}
+        for r in runs
+    ]
+    averaged, rows = (*AVERAGED, dev_scores.metric_of(runs[0])), []
     for at, first in tables[0].items():
         if not all(at in table for table in tables):
             break
         same = [table[at] for table in tables]
-        fields = [field for field in AVERAGED if all(field in row for row in same)]
+        fields = [field for field in averaged if all(field in row for row in same)]
         means = {field: math.fsum(row[field] for row in same) / len(same) for field in fields}
         rows.append(first | means)
     return runs[0]._replace(name=name, rows=rows)
 
 
 def group(runs):
-    """Groups runs into arms: `NAME-seedN` is a seed of NAME, any other name its own arm."""
+    """Groups runs into arms: `NAME-seedN` is a seed of NAME, any other name its own arm.
+
+    So is `NAME,seed=N`, a run of a grid of fine-tuning.
+    """
     groups = {}
     for run in runs:
-        groups.setdefault(re.sub(r"-seed\d+$", "", run.name), []).append(run)
+        groups.setdefault(re.sub(r"(-seed|,seed=)\d+$", "", run.name), []).append(run)
     arms = [Group(name, sorted(members, key=seed)) for name, members in groups.items()]
     for arm in arms:
         _check(arm)

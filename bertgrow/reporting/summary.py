@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from bertgrow.core import units
+from bertgrow.reporting import dev_scores
 
 PLATEAU = 0.5  # nat: a model closer to token frequencies than this has learnt little else
 COSTS = ("flops", "seconds", "tokens")
@@ -49,6 +50,8 @@ class Arm(NamedTuple):
     flops: float | None
     seconds: float | None
     against_first: EqualLoss | None  # None for the first arm itself
+    task: str | None = None  # of fine-tuning
+    dev: dev_scores.Score | None = None  # of fine-tuning that was evaluated
 
 
 def summary(runs):
@@ -112,8 +115,15 @@ def has_left_plateau(row):
     return row["mask_loss"] <= row["unigram"] - PLATEAU
 
 
+def is_fine_tuning(arms):
+    """Whether all arms are fine-tuning runs, which are compared by their dev metric."""
+    return all(arm.task for arm in arms)
+
+
 def table(arms):
     """The summary as strings: a header and one row per arm."""
+    if is_fine_tuning(arms):
+        return dev_scores.table(arms)
     past_plateau = {True: "yes", False: "no", None: "-"}
     return HEADER, [
         [
@@ -133,8 +143,11 @@ def table(arms):
 
 def verdicts(arms):
     """One (who, what) per comparison, e.g. ("grow against scratch", "no conclusion")."""
-    for arm in arms[1:]:
-        yield f"{arm.name} against {arms[0].name}", gains(arm.against_first)
+    first, *others = arms
+    for arm in others:
+        is_tuned = first.task or arm.task
+        words = dev_scores.difference(first, arm) if is_tuned else gains(arm.against_first)
+        yield f"{arm.name} against {first.name}", words
 
 
 def gains(equal):
@@ -163,6 +176,8 @@ def _arm(run, against_first):
         unigram=final.get("unigram"),
         has_left_plateau=has_left_plateau(final),
         against_first=against_first,
+        task=dev_scores.task_of(run),
+        dev=dev_scores.of_runs([run]),
         **{name: run.last(name) for name in COSTS},
     )
 

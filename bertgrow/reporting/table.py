@@ -7,7 +7,7 @@ import rich.console
 import rich.table
 
 from bertgrow.core import units
-from bertgrow.reporting import summary
+from bertgrow.reporting import dev_scores, summary
 
 
 def show(arms, chosen=None, file=None):
@@ -42,7 +42,7 @@ def as_json(value):
     """Converts named tuples to objects, and values that are not finite to null."""
     if isinstance(value, summary.EqualLoss):
         return as_json({**value._asdict(), "speed_up": value.speed_up})
-    if isinstance(value, summary.Arm):
+    if isinstance(value, summary.Arm | dev_scores.Score):
         return as_json(value._asdict())
     if isinstance(value, dict):
         return {name: as_json(inner) for name, inner in value.items()}

@@ -54,6 +54,7 @@ class FineTuning(TypedDict):
     head: Literal["classifier", "spans"]
     outputs: Size
     classes: list[str] | None
+    metric: NotRequired[str]  # the one to compare by
 
 
 class Config(TypedDict):
@@ -70,6 +71,14 @@ class Config(TypedDict):
     numerics: NotRequired[int]
     versions: NotRequired[dict[str, str]]
     saved: NotRequired[bool]  # whether a checkpoint was completed
+
+
+class Sample(TypedDict):
+    """A held-out sequence and its predictions, see `samples.of_evaluation`."""
+
+    tokens: list[str]
+    places: list[Size]
+    predicted: list[str]
 
 
 class Row(TypedDict):
@@ -89,6 +98,7 @@ class Row(TypedDict):
     mlm_loss: NotRequired[float]
     unigram: NotRequired[float]
     length: NotRequired[Size]
+    samples: NotRequired[list[Sample]]
 
 
 class Position(TypedDict):

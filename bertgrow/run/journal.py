@@ -178,6 +178,10 @@ class Journal:
         self.reporter.event(f"step {step}: held-out {_in_words(scores)}")
         self.mark()
 
+    def sampled(self, step, samples):
+        """Writes `samples.of_evaluation` of an evaluation."""
+        self._write(step, metrics.SAMPLES, dict(samples=samples))
+
     def grown(self, certificate):
         self.certificates.append(certificate)
         self._write_certificate(certificate)

@@ -9,6 +9,7 @@ import jax
 from bertgrow.core import signals, system_files
 from bertgrow.recipes import resolve, token_stores
 from bertgrow.run import claim, job, profiling, trainer, weights, workdir
+from bertgrow.run.processes import places
 from bertgrow.train import agreement
 
 
@@ -77,8 +78,5 @@ def _resume(command, args, cache):
     words = ["bertgrow", command, "--config", args.config, *args.overrides]
     if cache is not None:
         words += ["--cache", str(cache)]
-    words += ["--workdir", str(args.workdir)]
-    if getattr(args, "coordinator", None):
-        words += ["--coordinator", args.coordinator, "--processes", args.processes]
-        words += ["--process", args.process] if args.process else []
+    words += ["--workdir", str(args.workdir), *places.words(args)]
     return shlex.join(words)

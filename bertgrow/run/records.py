@@ -35,7 +35,9 @@ class Run(NamedTuple):
 
     @property
     def is_finished(self):
-        """Whether the run was evaluated at the end of its last stage."""
+        """Whether the run was evaluated at the end of its last stage, or fine-tuned to it."""
+        if "finetuning" in self.config:
+            return self.results is not None
         last = (self.evaluations or [{}])[-1]
         return last.get("step") == self.stages[-1]["end"]
 

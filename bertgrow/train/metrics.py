@@ -21,6 +21,7 @@ WALL_CLOCK = (
 )
 
 CHANGE = "change"  # `split` of a row that records a changed field of the recipe
+SAMPLES = "samples"  # `split` of a row that records filled sequences
 
 
 Value = float | str | list[float]  # of a field of a row
@@ -68,7 +69,7 @@ class Writer:
                 self._file.truncate(self._size)  # leaves no incomplete line
                 raise
         self._count(line)
-        if self._board is not None and row.get("split") != CHANGE:
+        if self._board is not None and row.get("split") not in (CHANGE, SAMPLES):
             self._board.write(json.loads(text))
 
     def sync(self):
@@ -244,7 +245,7 @@ def _rows(path, kind):
             return  # a process writes this line, or was killed while it did
         try:
             row = json_files.check(json.loads(line), kind)  # json: figures may be NaN
-            if row.get("split") != CHANGE:
+            if row.get("split") not in (CHANGE, SAMPLES):
                 json_files.check(row, dict[str, Value])
         except (ValueError, RecursionError) as error:
             raise errors.InputError(

@@ -5,6 +5,7 @@ import math
 
 import commands
 import pytest
+import small_tasks
 
 from bertgrow.commands import evaluate
 from bertgrow.core.errors import InputError
@@ -36,6 +37,7 @@ def test_scores_equal_those_of_the_official_script(task, name, real_data, capsys
         known["scores"], rel=0, abs=1e-9
     )
     assert scores["missing"] == (13 if task == "squad1" else 0)
+    assert scores["unknown"] == (28 if task == "squad1" else 0)
 
 
 def test_a_missing_answer_scores_zero_in_v1_and_does_not_count_in_v2():
@@ -149,3 +151,17 @@ def test_pseudo_perplexity_is_over_all_tokens(tmp_path, capsys, monkeypatch):
     mean = (2 * 2 + 4 * 4) / 6
     assert result["pseudo_perplexity"] == pytest.approx(math.exp(mean))
     assert (result["tokens"], result["texts"]) == (6, 2)
+
+
+def test_answers_to_other_questions_are_refused_if_there_are_no_others(tmp_path, capsys):
+    data = small_tasks.squad(tmp_path / "squad", version="v1.1") / "dev-v1.1.json"
+    answers = tmp_path / "answers.json"
+    words = ("--task", "squad1", "--data", data, "--predictions", answers)
+
+    answers.write_text('{"other": "paris", "dev0": "paris"}')
+    scores = commands.printed(capsys, evaluate, *words)
+    answers.write_text('{"other": "paris"}')
+    with pytest.raises(InputError, match="answers no question of .*dev-v1.1.json"):
+        commands.run(evaluate, *words)
+
+    assert (scores["unknown"], scores["missing"]) == (1, 7)

@@ -39,6 +39,19 @@ def test_a_run_logs_every_step_and_evaluates_both_ends_of_a_stage(finished):
     ]  # fmt: skip
 
 
+def test_every_evaluation_records_the_same_sentences_and_what_fills_them(finished):
+    filled = rows(finished, "samples")
+    last = [row["samples"] for row in filled if row["stage"] == "3"]
+
+    assert [row["step"] for row in filled] == [row["step"] for row in rows(finished, "eval")]
+    for name in ("tokens", "places"):
+        first, *others = [[sample[name] for sample in samples] for samples in last]
+        assert len(first) == 3 and all(first) and all(each == first for each in others)
+    for sample in last[-1]:
+        assert sample["tokens"][0] == "[CLS]"
+        assert len(sample["predicted"]) == len(sample["places"])
+
+
 def test_every_transition_leaves_a_certificate_whose_claims_hold(finished):
     names = sorted(path.name for path in (finished / "growth").iterdir())
     last = json.loads((finished / "growth" / "2-3.json").read_text())

@@ -1,4 +1,4 @@
-"""Reads documents from a TFDS data set, local or public."""
+"""Reads documents and tables from a TFDS data set, local or public."""
 
 import importlib.util
 import re
@@ -18,13 +18,7 @@ def open_dataset(name):
       A string that identifies the data (name, split, size), and
       `texts(bad) -> iterator of texts`.
     """
-    import tensorflow_datasets
-
-    dataset, split = _parse(name)
-    try:
-        data = tensorflow_datasets.data_source(dataset, split=split)
-    except Exception as error:  # TFDS raises many exception types without a common base
-        raise InputError(_advice(name, error)) from error
+    data, split = _source(name)
     info = data.dataset_info
     if "text" not in (info.features or {}):
         raise InputError(f"{name}: expected a feature 'text', found {list(info.features)}")
@@ -38,6 +32,45 @@ def open_dataset(name):
                 bad(f"{name}:{number + 1}: {error.reason} at byte {error.start}, not UTF-8")
 
     return f"{info.full_name}:{split}:{len(data)}", texts
+
+
+def read_columns(name):
+    """Reads all rows of `tfds:NAME[:split]`.
+
+    Returns:
+      ({feature: list of values}, {feature: names of its classes}). Texts are str, and numbers
+      are those of Python; classes are numbers, below 0 where they are not known.
+    """
+    data, _ = _source(name)
+    features = data.dataset_info.features or {}
+    columns = {feature: [] for feature in features}
+    for number in range(len(data)):
+        for feature, value in data[number].items():
+            columns[feature].append(_plain(name, number, value))
+    classes = {
+        feature: kind.names for feature, kind in features.items() if hasattr(kind, "names")
+    }
+    return columns, classes
+
+
+def _plain(name, number, value):
+    try:
+        return value.decode() if isinstance(value, bytes) else getattr(value, "item", value)()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}, row {number + 1} is not UTF-8 text: {error}") from None
+    except (TypeError, ValueError):
+        return value  # no scalar
+
+
+def _source(name):
+    """The data source of a name, and its split."""
+    import tensorflow_datasets
+
+    dataset, split = _parse(name)
+    try:
+        return tensorflow_datasets.data_source(dataset, split=split), split
+    except Exception as error:  # TFDS raises many exception types without a common base
+        raise InputError(_advice(name, error)) from error
 
 
 def _parse(name):

@@ -47,6 +47,12 @@ def add_arguments(parser):
     parser.add_argument("--process", metavar="I", help="number of this process, 0 to N - 1")
 
 
+def words(args):
+    """The options of `add_arguments` as they were given, to print a command again."""
+    names = (name for name in VARIABLES if getattr(args, name, None))
+    return [word for name in names for word in (f"--{name}", getattr(args, name))]
+
+
 def find(argv, environ=None, metadata=None):
     """Returns the `Place` of this process; None if it is the only one.
 

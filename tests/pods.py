@@ -1,5 +1,6 @@
 """Starts real processes of one run, each with its own simulated devices, and ends them."""
 
+import json
 import os
 import signal
 import socket
@@ -8,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 30.0  # seconds in which all must leave
 
 
@@ -17,28 +18,23 @@ class Pod:
 
     Args:
       workdir: of the run; process i writes its output to WORKDIR.i.log.
-      command: "pretrain" or "distill".
-      recipe: FILE:VARIANT.
-      store: opened.
+      command: of bertgrow.
+      arguments: of the command; or a list of them for each process.
       devices: simulated devices of each process.
       folders: of the code of each process; this one by default.
-      overrides: arguments; or a list of arguments for each process.
     """
 
-    def __init__(
-        self, workdir, command, recipe, store, *overrides, devices=1, processes=2, folders=()
-    ):
+    def __init__(self, workdir, command, *arguments, devices=1, processes=2, folders=()):
         self.logs = [Path(f"{workdir}.{number}.log") for number in range(processes)]
         coordinator = f"localhost:{free_port()}"
         environ = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONUNBUFFERED": "1"}
         self.parents = []
         for number, log in enumerate(self.logs):
-            words = [sys.executable, "-m", "bertgrow", command, "--config", recipe]
-            words += [f"--config.data.store={store.folder}", "--workdir", str(workdir)]
+            words = [sys.executable, "-m", "bertgrow", command, "--workdir", str(workdir)]
             words += ["--coordinator", coordinator, "--processes", str(processes)]
             words += ["--process", str(number)]
-            for each in overrides:
-                words += [each] if isinstance(each, str) else each[number]
+            for each in arguments:
+                words += each[number] if isinstance(each, list | tuple) else [str(each)]
             with open(log, "wb") as output:
                 started = subprocess.Popen(
                     words,
@@ -93,6 +89,19 @@ class Pod:
             each.wait()
 
 
+def of_recipe(workdir, command, recipe, store, *overrides, **options):
+    """The `Pod` of a recipe FILE:VARIANT on an opened store."""
+    words = ("--config", recipe, f"--config.data.store={store.folder}", *overrides)
+    return Pod(workdir, command, *words, **options)
+
+
 def free_port():
     with socket.create_server(("", 0)) as server:
         return server.getsockname()[1]
+
+
+def positions(workdir):
+    """{step: data position} of all checkpoints of a run."""
+    records = Path(workdir).glob("checkpoints/[0-9]*/record/metadata")
+    read = {int(path.parts[-3]): json.loads(path.read_bytes()) for path in records}
+    return {step: record["record"]["position"] for step, record in read.items()}
