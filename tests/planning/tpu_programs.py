@@ -41,7 +41,7 @@ CASES = {
     "base": Case("bert_base", 0, ("data", "fsdp", "tensor")),
     "large": Case("bert_large", 0, ("fsdp",), batch=512, remat="full"),
     # Distillation, with its teacher.
-    "mobilebert": Case("mobilebert", 2, ("data", "fsdp"), batch=256, remat="full"),
+    "mobilebert": Case("mobilebert", 2, ("fsdp",), batch=256, remat="full"),
 }
 PAIRS = tuple((name, mesh) for name, case in CASES.items() for mesh in case.meshes)
 
