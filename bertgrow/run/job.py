@@ -56,8 +56,9 @@ def make(settings, stores, *, command="", cached_in=None):
             stores[0], length=stage.length, batch=stage.batch, kind=kind, limit=limit
         )
 
-    for index in range(len(run_stages)):
-        held_out(index)  # reports a split that is too small before any file is written
+    for index, stage in enumerate(run_stages):  # too little text: before any file is written
+        held_out(index)
+        pipeline.check_enough(training_rows(index), stage.batch)
     caches = {}
     if cached_in is not None:
         caches = cache.of_run(cached_in, settings, stores, run_stages, training_rows)

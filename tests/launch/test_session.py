@@ -8,13 +8,14 @@ import pytest
 from bertgrow import notebook
 from bertgrow.core import errors
 
+NAME = notebook.NAME
 # Stands in for Python: notes its call in the session's folder, ends with the next code.
 PROGRAM = f"""#!{sys.executable}
 import pathlib, sys
 codes = pathlib.Path("codes")
 code, *rest = codes.read_text().split()
 codes.write_text(" ".join(rest))
-with open("bertgrow/calls", "a") as log:
+with open("{NAME}/calls", "a") as log:
     log.write(" ".join(sys.argv[1:]) + "\\n")
 print("step", len(rest))
 sys.exit(int(code))
@@ -32,8 +33,8 @@ def start(tmp_path, monkeypatch):
     def begin(codes, minutes=10, saved=None):
         (tmp_path / "codes").write_text(codes)
         monkeypatch.setattr(notebook.sys, "executable", str(program))
-        (tmp_path / "bertgrow").mkdir(exist_ok=True)
-        return notebook.Session(tmp_path / "bertgrow", saved, time.time() + 60 * minutes)
+        (tmp_path / NAME).mkdir(exist_ok=True)
+        return notebook.Session(tmp_path / NAME, saved, time.time() + 60 * minutes)
 
     return begin
 
@@ -48,7 +49,7 @@ def test_training_goes_on_after_75_until_it_is_finished(start, capsys):
     is_finished = notebook.train(session, "pretrain", "--workdir", "w", save_minutes=5)
 
     assert is_finished
-    assert calls(session) == ["-m bertgrow pretrain --workdir w --time-limit 5.00"] * 3
+    assert calls(session) == ["-P -m bertgrow pretrain --workdir w --time-limit 5.00"] * 3
     assert capsys.readouterr().out.splitlines() == ["step 2", "step 1", "step 0"]
 
 
@@ -95,14 +96,14 @@ def test_a_session_on_colab_continues_from_drive(tmp_path, monkeypatch):
             run.write(content[-1])
         notebook.keep(session)
 
-        assert (drive / "bertgrow" / "run").read_text() == content
+        assert (drive / NAME / "run").read_text() == content
 
 
 def test_an_interrupted_copy_leaves_the_one_before(tmp_path, monkeypatch):
     drive = tmp_path / "drive"
-    (drive / "bertgrow").mkdir(parents=True)
-    (drive / "bertgrow" / "run").write_text("whole")
-    (drive / "bertgrow.new").mkdir()  # cut off here
+    (drive / NAME).mkdir(parents=True)
+    (drive / NAME / "run").write_text("whole")
+    (drive / f"{NAME}.new").mkdir()  # cut off here
     monkeypatch.chdir(tmp_path)
 
     session = notebook.begin(10, drive=drive, kaggle=tmp_path / "none")
@@ -113,12 +114,12 @@ def test_an_interrupted_copy_leaves_the_one_before(tmp_path, monkeypatch):
 def test_a_session_on_kaggle_continues_from_its_input(tmp_path):
     kaggle = tmp_path / "kaggle"
     (kaggle / "working").mkdir(parents=True)
-    (kaggle / "input/bertgrow-1/bertgrow").mkdir(parents=True)
-    (kaggle / "input/bertgrow-1/bertgrow/run").write_text("half")
+    (kaggle / "input/run-1" / NAME).mkdir(parents=True)
+    (kaggle / "input/run-1" / NAME / "run").write_text("half")
 
     session = notebook.begin(10, drive=tmp_path / "none", kaggle=kaggle)
 
-    assert session.folder == kaggle / "working" / "bertgrow"
+    assert session.folder == kaggle / "working" / NAME
     assert session.saved is None
     assert (session.folder / "run").read_text() == "half"
 

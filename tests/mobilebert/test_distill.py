@@ -130,7 +130,9 @@ def test_a_run_that_ended_in_the_phases_reads_its_teacher_again_and_ends_equal(
     assert metrics.differences(*both) == []
 
 
-@pytest.mark.parametrize("strategy, on", [("joint", 1), ("auxiliary", 2)])
+@pytest.mark.parametrize(
+    "strategy, on", [("joint", 1), pytest.param("auxiliary", 2, marks=pytest.mark.slow)]
+)
 def test_other_strategies_train_with_a_teacher_of_another_run(
     finished, store, tmp_path, strategy, on
 ):

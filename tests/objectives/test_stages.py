@@ -132,7 +132,7 @@ def test_a_stage_trains_at_its_own_masking_rate_and_is_evaluated_at_that_of_the_
     runs = [run_of(dict(steps=1, masking=own), model=model) for own in ({}, dict(rate=0.4))]
     vocab = calibration.vocabulary(100)
     base, own = (stages.task(StageContext(family, run, 0, vocab)) for run in runs)
-    params, inputs = base.init(jax.random.key(0)), tiny.inputs(length=32)
+    params, inputs = tiny.params(base), tiny.inputs(length=32)
     batch = {name: inputs[name] for name in ("tokens", "types")}
     batch["ids"] = np.stack([[0, 0, 0], [0, 1, 2]], axis=1).astype(np.uint32)
 

@@ -40,6 +40,7 @@ def on_one_device(store):
     return losses(store, mesh=sharding.make_mesh(devices=jax.devices()[:1]))
 
 
+@pytest.mark.slow  # on a smaller network: tests/train/test_loop.py
 def test_one_device_equals_micro_batches_on_eight(store, on_one_device):
     mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
 

@@ -32,23 +32,16 @@ def assert_equal(workdir, expected, tolerance=TOLERANCE):
     assert [row.keys() for row in rows] == [row.keys() for row in others]
     for row, other in zip(rows, others, strict=True):
         for name in row.keys() - set(metrics.WALL_CLOCK):
-            if isinstance(row[name], (str, int)) or name == "samples":
+            if isinstance(row[name], (str, int)):
                 assert row[name] == other[name]
+            elif name == "samples":  # rounding may change the most probable of two tokens
+                assert [each["places"] for each in row[name]] == [
+                    each["places"] for each in other[name]
+                ]
             else:
                 np.testing.assert_allclose(row[name], other[name], **tolerance, err_msg=name)
     positions, others = map(pods.positions, (workdir, expected))
     assert {step: positions.get(step) for step in others} == others  # a stop saves more steps
-
-
-def test_two_processes_grow_once_as_one_does(store, tmp_path):
-    recipe = f"{RECIPE}:once"
-    expected = alone("pretrain", recipe, store, tmp_path / "alone")
-
-    pod = pods.of_recipe(tmp_path / "two", "pretrain", recipe, store)
-
-    assert pod.codes() == [0, 0], pod.said(1)
-    assert_equal(tmp_path / "two", expected)
-    assert "step" not in pod.said(1)  # only the first process says how it goes on
 
 
 def test_processes_with_other_code_are_refused_before_anything_is_written(store, tmp_path):
@@ -114,6 +107,7 @@ def test_two_processes_of_four_devices_train_as_one_of_eight_does(
     pod = pods.of_recipe(tmp_path / "two", command, recipe, store, *sizes, devices=4)
 
     assert pod.codes() == [0, 0], pod.said()
+    assert "step" not in pod.said(1)  # only the first process says how it goes on
     assert_equal(tmp_path / "two", expected, tolerance)
     certificates = sorted(path.name for path in (tmp_path / "two" / "growth").iterdir())
     assert certificates == sorted(path.name for path in (expected / "growth").iterdir())

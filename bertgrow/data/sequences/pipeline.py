@@ -58,7 +58,7 @@ def batches(stream, *, batch, position=None, rows=None, workers=0, beside=None):
       beside: function (numbers of sequences, int [count]) -> {name: array [count, ...]} that
         adds arrays for these sequences, such as `entries.Entries`.
     """
-    _check_enough(stream, batch)
+    check_enough(stream, batch)
     source = Batches(stream, batch, position or stream.start(), rows, beside)
     return _Iterator(_grain(source, workers))
 
@@ -151,7 +151,8 @@ class _WorkerInit:
         processes.die_with_parent(self.parent)
 
 
-def _check_enough(stream, batch):
+def check_enough(stream, batch):
+    """Raises InputError if an epoch of a stream has fewer sequences than a batch."""
     tokens = sum(int(store.train.sizes.sum()) for store in stream.stores)
     if tokens > 4 * batch * stream.length:  # surely enough; avoids planning every block
         return

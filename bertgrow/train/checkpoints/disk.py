@@ -71,8 +71,10 @@ def remove(folder, tries=20):
         try:
             return folder.rmtree()
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY or not tries_left:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT) or not tries_left:
                 raise
+            if not folder.exists():
+                return None
             time.sleep(0.1)
 
 
