@@ -27,8 +27,8 @@ def add(plan, stages, *, read_rate=None):
         row["cache"] = dict(bytes=layout.bytes, entry_bytes=layout.entry_bytes)
         if "time" in row:
             read = stage.batch * layout.entry_bytes / read_rate
-            ask = stage.targets.flops / stage.flops * row["time"]["seconds_per_step"]
-            row["cache"] |= compare(read, ask)
+            teacher = stage.targets.flops / stage.flops * row["time"]["seconds_per_step"]
+            row["cache"] |= compare(read, teacher)
     if not total:
         return
     plan["cache_bytes"] = total
@@ -38,19 +38,20 @@ def add(plan, stages, *, read_rate=None):
     )
 
 
-def compare(read, ask):
+def compare(read, teacher):
     """Compares seconds per step of reading the cache and of running the teacher.
 
-    Without a cache each student runs the teacher at every step: `students * ask`. With a cache
+    Without a cache each student runs the teacher at every step: `students * teacher`. With one
     the teacher runs once, and its outputs are written once (assumed as fast as reading) and
-    read at every step of every student: `ask + read + students * read`.
+    read at every step of every student: `teacher + read + students * read`.
 
     Returns:
-      `read_seconds`, `ask_seconds`, and `pays_from`, the number of students from which the
+      `read_seconds`, `teacher_seconds`, and `pays_from`, the number of students from which the
       cache is cheaper; None if it never is.
     """
-    students = math.floor((ask + read) / (ask - read)) + 1 if ask > read else None
-    return dict(read_seconds=read, ask_seconds=ask, pays_from=students)
+    gained = teacher - read  # a step and student
+    students = math.floor((teacher + read) / gained) + 1 if gained > 0 else None
+    return dict(read_seconds=read, teacher_seconds=teacher, pays_from=students)
 
 
 def summary(plan):
@@ -67,11 +68,11 @@ def summary(plan):
             yield f"stage {row['name']}: {words(**row['cache'])}"
 
 
-def words(*, read_seconds, ask_seconds, pays_from, **_):
+def words(*, read_seconds, teacher_seconds, pays_from, **_):
     """Formats the result of `compare` as a sentence."""
     times = (
         f"reading targets takes {units.short(read_seconds)} a step, the teacher's forward "
-        f"pass {units.short(ask_seconds)}"
+        f"pass {units.short(teacher_seconds)}"
     )
     if pays_from is None:
         return f"{times}: recomputing is cheaper"

@@ -150,9 +150,9 @@ def _check_index(field, items, name, index):
 
 def _nearest(key, section, known, recipe):
     """Suggests a field similar to `key`: first of the same section, then of the recipe."""
-    beside = difflib.get_close_matches(str(key), known, n=1)
-    if beside:
-        return f"nearest: {section}.{beside[0]}"
+    matches = difflib.get_close_matches(str(key), known, n=1)
+    if matches:
+        return f"nearest: {section}.{matches[0]}"
     names = {name.rpartition(".")[2]: name for name in _names(recipe, "config")}
     if close := difflib.get_close_matches(str(key), names, n=1):
         return f"nearest: {names[close[0]]}"

@@ -187,7 +187,7 @@ def _batches(session, index, step):
     return pipeline.batches(
         job.rows(index), batch=batch, position=position,
         rows=sharding.process_rows(batch, session.mesh),
-        workers=job.settings.data.workers, beside=cached and cached.entries(),
+        workers=job.settings.data.workers, extra=cached and cached.entries(),
     )  # fmt: skip
 
 
@@ -237,12 +237,12 @@ def _compile(session, index, state):
     session.reporter.phase("compiling", stage.name)
     rows = session.job.held_out(index)[0]
     batch, cached = sharding.put_whole(rows, mesh), session.job.caches.get(index)
-    beside = cached.zeros(len(rows["tokens"])) if cached else {}
-    beside = sharding.put_whole(beside, mesh)
+    targets = cached.zeros(len(rows["tokens"])) if cached else {}
+    targets = sharding.put_whole(targets, mesh)
     slices = dict(accumulate=session.job.settings.accumulate)
     with session.stop.uninterruptible(session.saves.wait):
         step = loop.compile_step(
-            stage.task, stage.optimizer, state, batch | beside, mesh, **slices
+            stage.task, stage.optimizer, state, batch | targets, mesh, **slices
         )
         evaluate = evaluation.compile_evaluation(
             stage.task, state.params, batch, mesh, **slices

@@ -6,6 +6,7 @@ import jax
 
 from bertgrow.core import system_files
 from bertgrow.core.errors import InputError
+from bertgrow.core.types import StageContext
 from bertgrow.data.corpus import store, vocabulary
 from bertgrow.interop.pretrained import Pretrained, TaskHead
 from bertgrow.models import families, task_heads
@@ -46,8 +47,8 @@ def read(folder, step=None):
             network = add(network, width=stage.model.width, outputs=tuned["outputs"])
         params = saves.restore_params(step, _target(network))
     if stage.start + stage.grow.ramp > step:
-        task = stages.task(settings, family, tokenizer.vocab, index)
-        params = jax.jit(task.view)(params, step) if task.view else params
+        task = stages.task(StageContext(family, settings, index, tokenizer.vocab))
+        params = jax.jit(task.masked_params)(params, step) if task.masked_params else params
     body = {name: weights for name, weights in params.items() if name != task_heads.NAME}
     return Pretrained(
         settings.family, stage.model, body, tokenizer, str(folder), step,

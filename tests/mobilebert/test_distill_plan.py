@@ -57,8 +57,8 @@ def test_the_plan_says_by_seconds_whether_caching_or_recomputing_is_cheaper(plan
 
     assert [cost["entry_bytes"] for cost in costs] == [maps, labels]
     # 325 GFLOP a row forward at 256 x 79 TFLOP/s; in the phases 25 / 48 of the blocks.
-    teacher_seconds = [2048 * share * 325e9 / (256 * 0.4 * 197e12) for share in (25 / 48, 1)]
-    assert [cost["ask_seconds"] for cost in costs] == pytest.approx(teacher_seconds, rel=0.02)
+    expected = [2048 * share * 325e9 / (256 * 0.4 * 197e12) for share in (25 / 48, 1)]
+    assert [cost["teacher_seconds"] for cost in costs] == pytest.approx(expected, rel=0.02)
     reads = [2048 * maps / 1e9, 2048 * labels / 1e9]
     assert [cost["read_seconds"] for cost in costs] == pytest.approx(reads)
     assert lines[0].startswith("--cache would take 1,308,515 GB (stage 1 1.29 PB,")

@@ -19,9 +19,9 @@ PREFETCHED = 4  # batches
 class Batches:
     """Random-access source for Grain: batch number i after a position."""
 
-    def __init__(self, stream, batch, position, rows=None, beside=None):
+    def __init__(self, stream, batch, position, rows=None, extra=None):
         self.stream, self.batch, self.position = stream, batch, position
-        self.beside = beside
+        self.extra = extra
         self.rows = np.arange(batch) if rows is None else np.asarray(rows)
         self.known = 0, position  # the next batch number, and its position
 
@@ -36,8 +36,8 @@ class Batches:
         addresses, after = self.stream.take(position, self.batch)
         self.known = number + 1, after
         sequences = self.stream.read([addresses[row] for row in self.rows])
-        if self.beside is not None:
-            sequences |= self.beside(position["row"] + self.rows)
+        if self.extra is not None:
+            sequences |= self.extra(position["row"] + self.rows)
         return {
             "batch": sequences,
             "row": np.int64(after["row"]),
@@ -45,7 +45,7 @@ class Batches:
         }
 
 
-def batches(stream, *, batch, position=None, rows=None, workers=0, beside=None):
+def batches(stream, *, batch, position=None, rows=None, workers=0, extra=None):
     """Yields (batch, position after it) endlessly; `close` ends its threads and workers.
 
     Args:
@@ -55,11 +55,11 @@ def batches(stream, *, batch, position=None, rows=None, workers=0, beside=None):
       rows: numbers of the sequences of a global batch that this process reads, ascending
         (`sharding.process_rows`); None: all.
       workers: number of worker processes; 0 prefetches in a thread of this process.
-      beside: function (numbers of sequences, int [count]) -> {name: array [count, ...]} that
+      extra: function (numbers of sequences, int [count]) -> {name: array [count, ...]} that
         adds arrays for these sequences, such as `entries.Entries`.
     """
     check_enough(stream, batch)
-    source = Batches(stream, batch, position or stream.start(), rows, beside)
+    source = Batches(stream, batch, position or stream.start(), rows, extra)
     return _Iterator(_grain(source, workers))
 
 
