@@ -36,15 +36,15 @@ def launch(
       `outcome.Outcome`.
     """
     runs.remember_compilations()
-    alone = signals.StopRequest(resume=resume, time_limit=stop_after, start=start)
-    among = {} if place is None else dict(devices=[place.device], name=Path(path).name)
+    request = signals.StopRequest(resume=resume, time_limit=stop_after, start=start)
+    options = {} if place is None else dict(devices=[place.device], name=Path(path).name)
     with (
-        alone if place is None else contextlib.nullcontext(place.stop) as stop,
+        request if place is None else contextlib.nullcontext(place.stop) as stop,
         claim.claim(path, restart=restart) as path,
     ):
         with stop.uninterruptible():
             problem = read_problem()
-            run_job = job.make(problem, pretrained, settings, command=resume, **among)
+            run_job = job.make(problem, pretrained, settings, command=resume, **options)
             _check_equal(run_job, pretrained)
             agreement.from_first(lambda: _open(path, run_job))
         trainer.run(run_job, path, stop=stop)
