@@ -198,8 +198,8 @@ def layout(stage):
 def encoder_only(task, model):
     """Task of the student's encoder alone, with a loss of negligible cost."""
 
-    def loss(params, frozen, inputs, key, step):
-        del frozen, key, step
+    def loss(params, frozen, inputs, keys, step):
+        del frozen, keys, step
         still = jax.lax.stop_gradient(params["embeddings"])  # as in layer transfer
         features = encoded(mobilebert.network(model), params | {"embeddings": still}, inputs)
         return jnp.square(features.astype(jnp.float32)).mean(), {}

@@ -36,6 +36,11 @@ def params(network, seed=0, dtype=np.float32, deviation=0.1):
     return jax.tree_util.tree_map_with_path(at_leaf, shapes)
 
 
+def keys(seed, batch=3):
+    """Random keys of the sequences of a batch."""
+    return jax.random.split(jax.random.key(seed), batch)
+
+
 def inputs(*, batch=3, length=16, max_predictions=4, vocab=100, seed=0):
     """A fixed masked batch; sequence i has 2 i padding tokens and i padding predictions."""
     rng = np.random.default_rng(seed)

@@ -25,9 +25,9 @@ class Vocab(NamedTuple):
 class Network(NamedTuple):
     """A model as pure functions.
 
-    `init(key) -> params`. `apply(params, inputs, key=None) -> outputs`. Without a key there
-    is no dropout. `axes` has the structure of the parameters, with a `jax.P` of axis names
-    at every leaf.
+    `init(key) -> params`. `apply(params, inputs, keys=None) -> outputs`; `keys` are dropout
+    keys [batch], one for each sequence. Without them there is no dropout. `axes` has the
+    structure of the parameters, with a `jax.P` of axis names at every leaf.
 
     Inputs:
       tokens, types: int32 [batch, length].
@@ -56,8 +56,9 @@ class Task(NamedTuple):
     `init(key) -> params`.
     `prepare(batch) -> inputs` draws the masks of a whole global batch and scales the weights
     of its predictions so that they sum to one. Every leaf keeps the leading batch axis.
-    `loss(params, frozen, inputs, key, step) -> (loss, metrics)`, scalars that add up over
-    slices of `inputs`, so that accumulation over slices equals one large batch.
+    `loss(params, frozen, inputs, keys, step) -> (loss, metrics)`, scalars that add up over
+    slices of `inputs`, so that accumulation over slices equals one large batch. `keys` are the
+    random keys [batch] of the sequences.
     `evaluate(params, frozen, batch) -> {name: (sum, count)}` with fixed masks. Sums may be
     vectors. If the count is None, the metric is the maximum and not the mean. A 1-tuple holds
     an array [batch, ...] of values of each sequence, which `score` gets as NumPy array of all

@@ -57,9 +57,11 @@ class Sequences(NamedTuple):
         weights = (np.arange(size) < len(numbers)).astype(np.float32)
         known = np.full(size, -1, np.int32)
         known[: len(numbers)] = numbers
+        ids = np.stack([known, known], axis=1).astype(np.uint32)
         return dict(
-            tokens=tokens, types=types, mask=mask, labels=labels, weights=weights, numbers=known
-        )
+            tokens=tokens, types=types, mask=mask, labels=labels, weights=weights, ids=ids,
+            numbers=known,
+        )  # fmt: skip
 
 
 def join(rows, firsts, labels=None):

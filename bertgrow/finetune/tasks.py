@@ -22,9 +22,9 @@ def make(network, loss_and_scores, score=None):
         shared = weights / jnp.maximum(weights.sum(), 1)
         return batch | dict(weights=shared, real_tokens=batch["mask"].sum(axis=1))
 
-    def loss(params, frozen, inputs, key, step):
+    def loss(params, frozen, inputs, keys, step):
         del frozen, step
-        logits = network.apply(params, inputs, key)["task_logits"]
+        logits = network.apply(params, inputs, keys)["task_logits"]
         scores = loss_and_scores(logits, inputs["labels"], inputs["weights"])
         return scores["loss"], scores | dict(tokens=inputs["real_tokens"].sum())
 

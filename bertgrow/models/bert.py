@@ -47,10 +47,10 @@ class Bert(nn.Module):
     two_streams: bool
 
     @nn.compact
-    def __call__(self, inputs, key=None):
+    def __call__(self, inputs, keys=None):
         config, positions = self.config, inputs.get("positions")
-        seeds = layers.dropout_seeds(key, 1 + 3 * config.num_layers, len(inputs["tokens"]))
-        embedding_seed, layer_seeds = (None, None) if key is None else (seeds[0], seeds[1:])
+        seeds = layers.dropout_seeds(keys, 1 + 3 * config.num_layers)
+        embedding_seed, layer_seeds = (None, None) if keys is None else (seeds[0], seeds[1:])
         mask = layers.attention_mask(inputs, config)
 
         embeddings = Embeddings(config, name="embeddings")

@@ -90,23 +90,47 @@ def shard_batch(x):
 
     Without this, XLA would shard the residual stream like the weights under `fsdp`, and move
     activations between devices instead of weights. It acts where a mesh is set by
-    `jax.set_mesh`.
+    `jax.set_mesh`, along those of its axes that no `jax.shard_map` has divided already.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return x
-    return jax.lax.with_sharding_constraint(x, jax.P(BATCH_AXES))
+    return jax.lax.with_sharding_constraint(x, jax.P(_batch_axes()))
+
+
+def keep_batch(x):
+    """Keeps `x` [batch, ...] divided along its batch, and leaves its other axes to XLA.
+
+    For activations inside a layer, which `tensor` may divide too.
+    """
+    axes = _batch_axes()
+    if not axes:
+        return x
+    others = [jax.P.UNCONSTRAINED] * (x.ndim - 1)
+    return jax.lax.with_sharding_constraint(x, jax.P(axes, *others))
 
 
 def look_up(table, tokens):
     """Looks up rows of a table [vocab, width] by tokens, int [batch, length].
 
-    Under `fsdp` the rows are gathered first, like every other weight at its use. Otherwise XLA
-    would look up parts of rows and move the activations.
+    Every device looks up its own tokens in whole rows. Under `fsdp` the rows are gathered
+    first, like every other weight at its use, and their gradients are reduced. Left to the
+    compiler, parts of rows would be looked up and activations moved.
     """
-    if not jax.sharding.get_abstract_mesh().empty:
-        whole_rows = jax.P(jax.P.UNCONSTRAINED, None)
-        table = jax.lax.with_sharding_constraint(table, whole_rows)
-    return shard_batch(table[tokens])
+    axes = _batch_axes()
+    if not axes:
+        return shard_batch(table[tokens])
+    whole, rows = jax.P(), jax.P(axes)
+    return jax.shard_map(
+        lambda table, tokens: table[tokens], axis_names=set(axes),
+        in_specs=(whole, rows), out_specs=rows, check_vma=False,
+    )(table, tokens)  # fmt: skip
+
+
+def _batch_axes():
+    """The axes of the mesh that divide a batch, without those of a surrounding `shard_map`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    divided = {axis for axis, size in mesh.shape.items() if size > 1} - set(mesh.manual_axes)
+    return tuple(axis for axis in BATCH_AXES if axis in divided)
 
 
 def dense(weights, x, dims=1):
@@ -173,9 +197,15 @@ def _add_axes(vector, like):
     return jnp.expand_dims(vector, tuple(range(like.ndim - vector.ndim)))
 
 
-def dropout_seeds(key, num, batch):
-    """Draws `num` dropout seeds at once, uint32 [num, 2, batch]; None without a key."""
-    return None if key is None else jax.random.bits(key, (num, 2, batch), jnp.uint32)
+def dropout_seeds(keys, num):
+    """Draws `num` dropout seeds at once for each of the keys [batch], uint32 [num, 2, batch].
+
+    Returns None without keys.
+    """
+    if keys is None:
+        return None
+    draw = jax.vmap(lambda key: jax.random.bits(key, (num, 2), jnp.uint32), out_axes=-1)
+    return draw(keys)
 
 
 def dropout(x, seed, rate):

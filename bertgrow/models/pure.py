@@ -8,7 +8,7 @@ from bertgrow.core.types import Network
 
 
 def network(model, inputs):
-    """Builds the `Network` of a module that is called as `model(inputs, key)`.
+    """Builds the `Network` of a module that is called as `model(inputs, keys)`.
 
     Args:
       model: Flax module; `layers.declare` declares its weights, so that their axes have
@@ -23,8 +23,8 @@ def network(model, inputs):
     def init(key):
         return nn.meta.unbox(boxed(key))
 
-    def apply(params, inputs, key=None):
-        return model.apply({"params": params}, inputs, key)
+    def apply(params, inputs, keys=None):
+        return model.apply({"params": params}, inputs, keys)
 
     axes = nn.get_partition_spec(jax.eval_shape(boxed, jax.random.key(0)))
     return Network(init, apply, axes)

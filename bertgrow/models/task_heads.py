@@ -8,7 +8,7 @@ from bertgrow.models import layers
 
 NAME = "task_head"  # of the module in the parameter tree
 DROPOUT = 0.1  # of a classifier's input, as in Google's code of BERT and MobileBERT
-_DROPOUT_KEY = 1_000_003  # folded into the dropout key of the network
+_DROPOUT_KEY = 1_000_003  # folded into the dropout keys of the network
 
 
 def classifier(network, *, width, outputs, scale=0.02):
@@ -27,9 +27,9 @@ def classifier(network, *, width, outputs, scale=0.02):
       `Network`, which also gives `task_logits`, float32 [batch, outputs].
     """
 
-    def logits(weights, hidden, key):
+    def logits(weights, hidden, keys):
         first = hidden["first_token"].astype(jnp.float32)
-        (seed,) = (None,) if key is None else layers.dropout_seeds(key, 1, len(first))
+        (seed,) = (None,) if keys is None else layers.dropout_seeds(keys, 1)
         return layers.dense(weights, layers.dropout(first, seed, DROPOUT))
 
     return _add(network, logits, width, outputs, scale)
@@ -42,8 +42,8 @@ def spans(network, *, width, outputs=2, scale=0.02):
       `Network`, which also gives `task_logits`, float32 [batch, length, 2].
     """
 
-    def logits(weights, hidden, key):
-        del key
+    def logits(weights, hidden, keys):
+        del keys
         return layers.dense(weights, hidden["hidden"].astype(jnp.float32))
 
     return _add(network, logits, width, outputs, scale)
@@ -59,11 +59,12 @@ def _add(network, logits, width, outputs, scale):
         head = {"kernel": scale * drawn, "bias": jnp.zeros(outputs)}
         return network.init(key) | {NAME: head}
 
-    def apply(params, inputs, key=None):
+    def apply(params, inputs, keys=None):
         body = {name: weights for name, weights in params.items() if name != NAME}
-        hidden = network.apply(body, inputs, key)
-        head_key = None if key is None else jax.random.fold_in(key, _DROPOUT_KEY)
-        return hidden | {"task_logits": logits(params[NAME], hidden, head_key)}
+        hidden, head_keys = network.apply(body, inputs, keys), None
+        if keys is not None:
+            head_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, _DROPOUT_KEY)
+        return hidden | {"task_logits": logits(params[NAME], hidden, head_keys)}
 
     head_axes = {"kernel": jax.P("embed_in", "classes"), "bias": jax.P("classes")}
     return Network(init, apply, network.axes | {NAME: head_axes})

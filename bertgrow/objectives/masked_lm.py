@@ -46,9 +46,9 @@ def masked_lm(
         inputs = mask(batch, "80/10/10")
         return inputs | _weights(inputs["weights"], batch["tokens"] != vocab.pad_id)
 
-    def loss(params, frozen, inputs, key, step):
+    def loss(params, frozen, inputs, dropout_keys, step):
         del frozen, step
-        outputs = network.apply(params, inputs, key)
+        outputs = network.apply(params, inputs, dropout_keys)
         metrics = _scores(
             "mlm", outputs["mlm_logits"], inputs["targets"], inputs["loss_weights"]
         )

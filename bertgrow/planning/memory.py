@@ -173,16 +173,17 @@ def saved(task, sequences, length, frozen=(), parts=lambda shape: 1):
     beside those that divide the sequences; see `tensor_parts`.
     """
 
-    def residuals(params, frozen, inputs, key):
+    def residuals(params, frozen, inputs, keys):
         def loss(params):
             params = task.masked_params(params, 0) if task.masked_params else params
-            return task.loss(params, frozen, inputs, key, 0)
+            return task.loss(params, frozen, inputs, keys, 0)
 
         return jax.tree.leaves(jax.vjp(loss, params, has_aux=True)[1])
 
     params = jax.eval_shape(task.init, jax.random.key(0))
     inputs = jax.eval_shape(task.prepare, batch_shapes(sequences, length))
-    jaxpr = jax.make_jaxpr(residuals)(params, frozen, inputs, jax.random.key(0)).jaxpr
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), sequences))
+    jaxpr = jax.make_jaxpr(residuals)(params, frozen, inputs, keys).jaxpr
     # Inputs such as the weights are counted elsewhere; a variable returned twice counts once.
     saved_values = {id(variable): variable.aval for variable in jaxpr.outvars}
     for variable in jaxpr.invars:

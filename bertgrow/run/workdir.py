@@ -6,13 +6,13 @@ from pathlib import Path
 
 from etils import epath
 
-from bertgrow.core import json_files, system_files
+from bertgrow.core import json_files, keys, system_files
 from bertgrow.core.differences import differences
 from bertgrow.core.errors import InputError
 from bertgrow.run import files
 
 # Fields that may change in the middle of a run. They change results by rounding at most, or
-# the dropout masks (`accumulate`), or which steps and sequences are reported.
+# which steps and sequences are reported.
 _FREE = re.compile(
     r"mesh\.\w+|checkpoint\.\w+|eval\.\w+|data\.(workers|store)|log_every|accumulate"
     r"|(model|stages\[\d+\])\.remat"
@@ -158,8 +158,9 @@ def check_vocabulary(path, vocab, field):
 def change_in_words(change):
     """Formats an entry of `changes`, for the progress output."""
     if change["field"] == NUMERICS:
+        drawn = "masks and dropout" if change["before"] < keys.MASKS_VERSION else "dropout"
         return (
-            f"from step {change['step']} on, masks and dropout of the same seed differ from "
+            f"from step {change['step']} on, {drawn} of the same seed differ from "
             f"those of the version that began this run (numerics {change['before']} -> "
             f"{change['after']})"
         )

@@ -129,7 +129,7 @@ def _recipe(settings, index):
     return dict(
         seed=settings.seed,
         masking=dict(masking),
-        keys=keys.VERSION,
+        keys=keys.MASKS_VERSION,
         rows=data.rows,
         weights=data.weights,
         mask_epochs=data.mask_epochs,

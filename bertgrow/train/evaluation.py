@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from bertgrow.train import loop, sharding
+from bertgrow.train import gradients, loop, sharding
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def make_evaluation(task, accumulate=1):
         if accumulate == 1:
             return task.evaluate(params, frozen, batch)
         evaluate = functools.partial(task.evaluate, params, frozen)
-        parts = jax.lax.map(evaluate, loop.micro_batches(batch, accumulate))
+        parts = jax.lax.map(evaluate, gradients.micro_batches(batch, accumulate))
         return {name: _merge(*pair) for name, pair in parts.items()}
 
     return scores

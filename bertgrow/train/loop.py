@@ -10,7 +10,7 @@ import optax
 
 from bertgrow.core import errors, keys
 from bertgrow.core.types import StepInfo, TrainState
-from bertgrow.train import sharding
+from bertgrow.train import gradients, sharding
 
 
 def steps(task, state, batches, optimizer, *, until, mesh=None, accumulate=1, step=None):
@@ -46,20 +46,22 @@ def make_step(task, optimizer, accumulate=1):
 
     The metrics are `loss`, those of the task, `grad_norm` before clipping, and `rate` (the
     learning rate) if the optimizer state has it. The optimizer is any optax transformation,
-    with or without the argument `step`. The dropout key is derived from `state.key` and
-    `state.step`; `state.key` is constant.
+    with or without the argument `step`. The dropout key of a sequence is derived from
+    `state.key`, which is constant, `state.step` and the sequence's `ids`.
     """
     optimizer = optax.with_extra_args_support(optimizer)
 
     def step(state, frozen, batch):
         inputs = task.prepare(batch)
-        key = keys.derive(state.key, keys.Purpose.DROPOUT, state.step)
-        gradients, metrics = gradients_of(
-            task, state.params, frozen, inputs, key, state.step, accumulate
+        dropout_keys = keys.of_sequences(
+            state.key, keys.Purpose.DROPOUT, state.step, ids=batch["ids"]
         )
-        metrics["grad_norm"] = optax.tree.norm(gradients)
+        gradient, metrics = gradients.of_batch(
+            task, state.params, frozen, inputs, dropout_keys, state.step, accumulate
+        )
+        metrics["grad_norm"] = optax.tree.norm(gradient)
         updates, opt_state = optimizer.update(
-            gradients, state.opt_state, state.params, step=state.step
+            gradient, state.opt_state, state.params, step=state.step
         )
         learning_rate = optax.tree.get(opt_state, "rate")
         if learning_rate is not None:
@@ -68,52 +70,6 @@ def make_step(task, optimizer, accumulate=1):
         return TrainState(state.step + 1, params, opt_state, state.key), metrics
 
     return step
-
-
-def gradients_of(task, params, frozen, inputs, key, step, accumulate=1):
-    """Computes gradients and metrics of one batch, summed over its micro-batches.
-
-    The weights of predictions sum to one over the whole batch (`Task.prepare`). The sum over
-    micro-batches therefore equals the result of the whole batch, except for dropout and
-    rounding.
-    """
-
-    def loss_of(params, inputs, key):
-        params = task.masked_params(params, step) if task.masked_params else params
-        loss, metrics = task.loss(params, frozen, inputs, key, step)
-        return loss, {"loss": loss} | metrics
-
-    gradients_and_metrics = jax.grad(loss_of, has_aux=True)
-    if accumulate == 1:
-        return gradients_and_metrics(params, inputs, key)
-
-    def add(total, slice_and_number):
-        inputs, number = slice_and_number
-        part = gradients_and_metrics(params, inputs, jax.random.fold_in(key, number))
-        return jax.tree.map(jnp.add, total, part), None
-
-    slices = micro_batches(inputs, accumulate)
-    first = jax.tree.map(lambda leaf: leaf[0], slices)
-    zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(gradients_and_metrics, params, first, key),
-    )
-    total, _ = jax.lax.scan(add, zeros, (slices, jnp.arange(accumulate)))
-    return total
-
-
-def micro_batches(batch, accumulate):
-    """Reshapes every leaf [batch, ...] to [accumulate, batch / accumulate, ...].
-
-    Micro-batch i has the sequences i, i + accumulate, ... Each device then splits its own
-    sequences. Micro-batches of consecutive sequences would move them between devices.
-    """
-
-    def cut(leaf):
-        slices = leaf.reshape(leaf.shape[0] // accumulate, accumulate, *leaf.shape[1:])
-        return jnp.swapaxes(slices, 0, 1)
-
-    return jax.tree.map(cut, batch)
 
 
 def compile_step(task, optimizer, state, batch, mesh, *, accumulate=1):
@@ -137,7 +93,7 @@ def compile_step(task, optimizer, state, batch, mesh, *, accumulate=1):
         out_shardings=(shardings[0], sharding.replicated(mesh)),
         donate_argnums=0,
     )
-    with jax.set_mesh(mesh):  # for `layers.shard_batch`
+    with jax.set_mesh(mesh):  # for `gradients.of_batch` and `layers.shard_batch`
         return jitted.lower(state, frozen, batch).compile()
 
 

@@ -1,7 +1,7 @@
 """Distillation tasks: layer-wise knowledge transfer and pre-training distillation.
 
-Student and teacher run without dropout, as in the published code, so the random key is unused.
-`Task.frozen` holds the teacher's parameters.
+Student and teacher run without dropout, as in the published code, so the random keys are
+unused. `Task.frozen` holds the teacher's parameters.
 """
 
 from typing import Any, NamedTuple
@@ -48,8 +48,8 @@ def layer_transfer(student, teacher, terms, *, active=None):
         then stop at that layer. None: all layers train, joint transfer.
     """
 
-    def loss(params, frozen, inputs, key, step):
-        del key
+    def loss(params, frozen, inputs, keys, step):
+        del keys
         layer = None if active is None else active(step)
         fixed = {"embeddings": jax.lax.stop_gradient(params["embeddings"])}
         teacher_maps = teacher.maps(frozen, inputs, layer)
@@ -72,8 +72,8 @@ def distillation(student, teacher, terms, *, hard, temperature, auxiliary, next_
       next_sentence: adds the next-sentence loss, whose labels are always the true ones.
     """
 
-    def loss(params, frozen, inputs, key, step):
-        del key, step
+    def loss(params, frozen, inputs, keys, step):
+        del keys, step
         if auxiliary:
             teacher_maps = teacher.maps(frozen, inputs, None)
             outputs = _compared(student, terms, params, inputs, teacher_maps)

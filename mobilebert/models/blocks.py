@@ -127,4 +127,8 @@ def _bottleneck(weights, name, hidden, config):
 
 
 def _dense(weights, x, dtype, dims=1):
-    return layers.dense(weights, x.astype(dtype), dims)
+    """A dense layer whose outputs stay where their sequences are.
+
+    The body is as narrow as a weight, so that XLA would move it under `fsdp` instead.
+    """
+    return layers.keep_batch(layers.dense(weights, x.astype(dtype), dims))

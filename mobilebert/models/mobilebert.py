@@ -87,10 +87,10 @@ class MobileBert(nn.Module):
     config: MobileBertConfig
 
     @nn.compact
-    def __call__(self, inputs, key=None, hook=None, hook_inputs=NO_MAPS):
+    def __call__(self, inputs, keys=None, hook=None, hook_inputs=NO_MAPS):
         config, positions = self.config, inputs.get("positions")
-        seeds = layers.dropout_seeds(key, 1 + 2 * config.num_layers, len(inputs["tokens"]))
-        embeddings_seed, layer_seeds = (None, None) if key is None else (seeds[0], seeds[1:])
+        seeds = layers.dropout_seeds(keys, 1 + 2 * config.num_layers)
+        embeddings_seed, layer_seeds = (None, None) if keys is None else (seeds[0], seeds[1:])
         mask = layers.attention_mask(inputs, config)
 
         embeddings = Embeddings(config, name="embeddings")

@@ -93,8 +93,8 @@ def test_a_few_steps_train_the_maps_with_frozen_small_weights():
     new = OLD | {"mlp": 4, "layers": 3}
     target = params(9, new)
 
-    def distance(params, frozen, inputs, key, step):
-        del frozen, inputs, key, step
+    def distance(params, frozen, inputs, keys, step):
+        del frozen, inputs, keys, step
         squares = jax.tree.map(lambda a, b: jnp.square(a - b).sum(), params, target)
         return sum(jax.tree.leaves(squares)), {}
 
@@ -105,7 +105,7 @@ def test_a_few_steps_train_the_maps_with_frozen_small_weights():
     step, losses = jax.jit(loop.make_step(task, optimizer)), []
 
     for _ in range(20):
-        state, metrics = step(state, frozen, {"rows": np.zeros(1)})
+        state, metrics = step(state, frozen, {"ids": np.zeros((1, 2), np.uint32)})
         losses.append(float(metrics["loss"]))
 
     assert losses[-1] < 0.7 * losses[0]

@@ -117,9 +117,9 @@ def test_a_bucket_compiles_once():
     traces = []
     network = small.pretrained("bert").network
 
-    def apply(params, inputs, key=None):
+    def apply(params, inputs, keys=None):
         traces.append(inputs["tokens"].shape)
-        return network.apply(params, inputs, key)
+        return network.apply(params, inputs, keys)
 
     loaded = model.of(small.pretrained("bert"))
     loaded = dataclasses.replace(loaded, network=network._replace(apply=apply))

@@ -19,8 +19,8 @@ FORMS = [*small.FORMS, "teacher"]
 HEADS = ("mlm", "nsp", "pooler")
 
 
-def loss(net, params, inputs, key=None):
-    outputs = net.apply(params, inputs, key)
+def loss(net, params, inputs, keys=None):
+    outputs = net.apply(params, inputs, keys)
     masked = losses.cross_entropy(outputs["mlm_logits"], inputs["targets"], inputs["weights"])
     follows = jnp.zeros(len(inputs["tokens"]), jnp.int32)
     return masked + losses.cross_entropy(outputs["nsp_logits"], follows, follows + 1.0)
@@ -196,11 +196,11 @@ def test_without_a_pooler_the_first_token_is_raw_and_with_one_it_is_bounded():
     assert "pooler" not in given
 
 
-def test_dropout_falls_only_with_a_key():
+def test_dropout_falls_only_with_keys():
     net, params = small.built(small.teacher())
-    inputs, keys = tiny.inputs(), [None, None, *jax.random.split(jax.random.key(1), 2)]
+    inputs, given = tiny.inputs(), [None, None, tiny.keys(1), tiny.keys(2)]
 
-    plain, again, one, other = (net.apply(params, inputs, key)["hidden"] for key in keys)
+    plain, again, one, other = (net.apply(params, inputs, keys)["hidden"] for keys in given)
 
     assert np.array_equal(plain, again)
     assert not np.allclose(plain, one, atol=1e-2)
@@ -225,11 +225,11 @@ def test_bfloat16_stays_close_to_float32(form, stream):
 @pytest.mark.slow  # compiles four backward passes
 @pytest.mark.parametrize("remat", ["dots", "full"])
 def test_recomputing_changes_nothing(remat):
-    (_, params), key, inputs = small.built(small.config()), jax.random.key(5), tiny.inputs()
+    (_, params), keys, inputs = small.built(small.config()), tiny.keys(5), tiny.inputs()
 
     def gradients(remat):
         net = network(small.config(remat=remat))
-        return jax.jit(jax.grad(lambda params: loss(net, params, inputs, key)))(params)
+        return jax.jit(jax.grad(lambda params: loss(net, params, inputs, keys)))(params)
 
     kept, again = gradients("none"), gradients(remat)
 

@@ -26,8 +26,8 @@ def built(**overrides):
     return net._replace(apply=jax.jit(net.apply)), tiny.params(net)
 
 
-def loss(net, params, inputs, key=None):
-    outputs = net.apply(params, inputs, key)
+def loss(net, params, inputs, keys=None):
+    outputs = net.apply(params, inputs, keys)
     masked = losses.cross_entropy(outputs["mlm_logits"], inputs["targets"], inputs["weights"])
     follows = jnp.zeros(len(inputs["tokens"]), jnp.int32)
     return masked + losses.cross_entropy(outputs["nsp_logits"], follows, follows + 1.0)
@@ -109,12 +109,11 @@ def test_every_token_attends_to_every_other():
     assert not gradient[16:].any()  # the sequence has 16 tokens
 
 
-def test_without_a_key_there_is_no_dropout_and_with_one_there_is():
+def test_without_keys_there_is_no_dropout_and_with_keys_there_is():
     net, params = built()
-    inputs = tiny.inputs()
+    inputs, one, other = tiny.inputs(), tiny.keys(1), tiny.keys(2)
     hidden = [
-        net.apply(params, inputs, key)["hidden"]
-        for key in (None, None, jax.random.key(1), jax.random.key(1), jax.random.key(2))
+        net.apply(params, inputs, keys)["hidden"] for keys in (None, None, one, one, other)
     ]
 
     assert np.array_equal(hidden[0], hidden[1])
@@ -155,11 +154,11 @@ def test_without_next_sentence_there_is_no_head_and_the_pooler_gets_no_gradient(
 @pytest.mark.slow  # compiles four backward passes
 @pytest.mark.parametrize("remat, form", [("dots", "plain"), ("full", "mean")])
 def test_remat_changes_no_gradient(remat, form):
-    (_, params), key, inputs = built(**FORMS[form]), jax.random.key(5), tiny.inputs()
+    (_, params), keys, inputs = built(**FORMS[form]), tiny.keys(5), tiny.inputs()
 
     def gradients(remat):
         net = network(tiny.config(**FORMS[form], remat=remat))
-        return jax.jit(jax.grad(lambda params: loss(net, params, inputs, key)))(params)
+        return jax.jit(jax.grad(lambda params: loss(net, params, inputs, keys)))(params)
 
     expected, actual = gradients("none"), gradients(remat)
 
@@ -204,12 +203,12 @@ def test_equal_shapes_trace_once():
     params, traces = tiny.params(net), []
 
     @jax.jit
-    def run(params, inputs, key):
+    def run(params, inputs, keys):
         traces.append(1)
-        return net.apply(params, inputs, key)["mlm_logits"]
+        return net.apply(params, inputs, keys)["mlm_logits"]
 
-    run.trace(params, tiny.inputs(seed=0), jax.random.key(0))
-    run.trace(params, tiny.inputs(seed=1), jax.random.key(1))
+    run.trace(params, tiny.inputs(seed=0), tiny.keys(0))
+    run.trace(params, tiny.inputs(seed=1), tiny.keys(1))
 
     assert len(traces) == 1
 

@@ -12,11 +12,11 @@ import tiny
 from bertgrow.core import errors, flops, losses
 from bertgrow.models.bert import BertConfig, network
 
-KEY = jax.random.key(3)
+KEYS = tiny.keys(3)
 
 
 def loss(net, params, inputs):
-    outputs = net.apply(params, inputs, KEY)
+    outputs = net.apply(params, inputs, KEYS)
     masked = losses.cross_entropy(outputs["mlm_logits"], inputs["targets"], inputs["weights"])
     return masked + outputs["nsp_logits"].sum(), outputs["layers"]
 

@@ -35,7 +35,7 @@ def test_auto_is_bfloat16_where_the_device_multiplies_it(monkeypatch, accelerato
 
 def test_dropout_keeps_the_mean_and_is_independent():
     x = jnp.ones((64, 50, 40))
-    seeds = layers.dropout_seeds(jax.random.key(3), 2, batch=64)
+    seeds = layers.dropout_seeds(tiny.keys(3, batch=64), 2)
 
     first, second = (np.asarray(layers.dropout(x, seed, 0.1)) for seed in seeds)
 
@@ -56,7 +56,7 @@ def test_dropout_keeps_the_mean_and_is_independent():
 
 def test_the_gradient_of_dropout_has_the_same_mask():
     x = jnp.linspace(1.0, 2.0, 4 * 6 * 8).reshape(4, 6, 8)
-    (seed,) = layers.dropout_seeds(jax.random.key(0), 1, batch=4)
+    (seed,) = layers.dropout_seeds(tiny.keys(0, batch=4), 1)
 
     value, back = jax.vjp(lambda x: layers.dropout(x, seed, 0.5), x)
 

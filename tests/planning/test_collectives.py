@@ -2,27 +2,30 @@
 
 import functools
 import math
+from pathlib import Path
 
 import jax
 import pytest
 
 from bertgrow.models import families
 from bertgrow.objectives import stages
-from bertgrow.planning import calibration, collectives
-from bertgrow.recipes import build, resolve
+from bertgrow.planning import calibration, collectives, memory
+from bertgrow.recipes import build, load, resolve
 from bertgrow.train import loop, sharding
 
+DISTILLATIONS = Path(__file__).parents[1] / "mobilebert/distillations.py"
 BATCH, LENGTH, WIDTH, VOCAB, LAYERS = 24, 40, 32, 160, 2
+UNTRAINED = ["embeddings", "mlm", "nsp", "pooler"]  # layer transfer trains the blocks alone
 MESHES = {
     "data": {"data": 4},
     "fsdp": {"data": 1, "fsdp": 4},
+    "both": {"data": 2, "fsdp": 2},
     "tensor": {"data": 1, "fsdp": 2, "tensor": 2},
 }
 
 
-@functools.cache
-def moved(mesh):
-    """Collectives of the step of a small BERT with dropout on four devices."""
+def bert():
+    """The recipe of a small BERT with dropout."""
     recipe = build.pretraining()
     recipe.model = build.bert(
         vocab_size=VOCAB, num_layers=LAYERS, width=WIDTH, num_heads=4, ffn_width=64,
@@ -30,21 +33,59 @@ def moved(mesh):
     )  # fmt: skip
     recipe.update(batch=BATCH, length=LENGTH)
     recipe.stages = build.stages(dict(steps=1))
-    settings = resolve.resolve(recipe)
-    vocab = calibration.vocabulary(VOCAB)
-    stage = stages.make(settings, families.find("bert"), vocab)[0]
-    mesh = sharding.make_mesh(MESHES[mesh], devices=jax.devices()[:4])
+    return recipe
+
+
+def distillation():
+    fields = [f"--config.batch={BATCH}", f"--config.model.vocab_size={VOCAB}"]
+    return load.read(f"{DISTILLATIONS}:every", fields)
+
+
+@functools.cache
+def stage_of(task):
+    """The stage of a small recipe that has this task."""
+    recipe = bert() if task == "masked_lm" else distillation()
+    settings, vocab = resolve.resolve(recipe), calibration.vocabulary(VOCAB)
+    made = stages.make(settings, families.find(settings.family), vocab)
+    names = [stage.task for stage in settings.stages]
+    return made[names.index(task)]
+
+
+@functools.cache
+def moved(mesh, accumulate=1, task="masked_lm"):
+    """Collectives of a step on four devices."""
+    stage, mesh = stage_of(task), sharding.make_mesh(MESHES[mesh], devices=jax.devices()[:4])
     place = sharding.batch_sharding(mesh)
     batch = jax.tree.map(
         lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place),
-        calibration.random_batch(BATCH, LENGTH, VOCAB),
+        calibration.random_batch(BATCH, stage.length, VOCAB),
     )
     state = loop.state_shapes(stage.task, stage.optimizer, mesh)
-    step = loop.compile_step(stage.task, stage.optimizer, state, batch, mesh)
+    trained = stage.task._replace(frozen=memory.frozen(stage, mesh))
+    step = loop.compile_step(
+        trained, stage.optimizer, state, batch, mesh, accumulate=accumulate
+    )
     return collectives.of_program(step.as_text())
 
 
-@pytest.mark.parametrize("mesh", ["data", "fsdp"])
+def reductions(*arguments, **options):
+    """Shapes of the arrays that a step reduces, with repetitions; scalars are metrics."""
+    return sorted(
+        each.shape
+        for each in moved(*arguments, **options)
+        if each.kind == "all-reduce" and each.shape
+        for _ in range(each.count)
+    )
+
+
+def weights(task, *, untrained=()):
+    """Shapes of the weights of a task, without the modules that have no gradient."""
+    shapes = jax.eval_shape(stage_of(task).task.init, jax.random.key(0))
+    trained = [part for name, part in shapes.items() if name not in untrained]
+    return sorted(leaf.shape for leaf in jax.tree.leaves(trained))
+
+
+@pytest.mark.parametrize("mesh", ["data", "fsdp", pytest.param("both", marks=pytest.mark.slow)])
 def test_no_activations_move_between_devices(mesh):
     of_one_device = BATCH * LENGTH * WIDTH / 4  # elements of the residual stream
 
@@ -63,10 +104,26 @@ def test_fsdp_gathers_the_weights_of_every_layer_forwards_and_backwards():
     assert gathered[WIDTH, 64] == gathered[64, WIDTH] == 2 * LAYERS
 
 
-def test_data_parallelism_reduces_gradients_only():
-    kinds = {each.kind for each in moved("data") if each.bytes > BATCH * LENGTH * 4}
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_data_parallelism_reduces_each_gradient_once_a_step(accumulate):
+    found = moved("data", accumulate=accumulate)
 
-    assert kinds == {"all-reduce"}
+    # Without sentence pairs the pooler has no gradient.
+    expected = weights("masked_lm", untrained=["pooler"])
+    assert reductions("data", accumulate=accumulate) == expected
+    assert {each.dtype for each in found if each.kind == "all-reduce"} == {"f32", "s32"}
+    # The draws of masks are sorted, for which they are gathered.
+    others = [each.shape for each in found if each.kind != "all-reduce"]
+    assert others == [(BATCH, LENGTH)]
+
+
+@pytest.mark.parametrize(
+    "task, untrained",
+    [("distill", []), pytest.param("progressive", UNTRAINED, marks=pytest.mark.slow)],
+)
+def test_distillation_reduces_each_gradient_once_a_step(task, untrained):
+    expected = weights(task, untrained=untrained)
+    assert reductions("data", accumulate=2, task=task) == expected
 
 
 def test_tensor_parallelism_moves_activations():

@@ -16,13 +16,8 @@ RECIPE = str(ROOT / "tests" / "small_recipe.py")
 
 
 def losses(store, *, mesh, accumulate=1, steps=3):
-    """Losses of the first steps of the last stage, without dropout, on a mesh."""
-    options = [
-        "--config.model.dropout=0.0",
-        "--config.model.attention_dropout=0.0",
-        "--config.optimizer.name=lamb",
-    ]
-    recipe = load.read(f"{RECIPE}:plain", options)
+    """Losses of the first steps of the last stage on a mesh."""
+    recipe = load.read(f"{RECIPE}:plain", ["--config.optimizer.name=lamb"])
     made = job.make(resolve.resolve(recipe, vocab=store.vocab), [store])
     (stage,) = made.stages
     shardings = sharding.state_shardings(stage.task, stage.optimizer, mesh)

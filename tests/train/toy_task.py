@@ -1,5 +1,7 @@
 """Task with a few hundred weights and every kind of axis, and its batches."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,9 +57,10 @@ def prepare(batch):
     }
 
 
-def logits(params, tokens, key, dropout):
+def logits(params, tokens, keys, dropout):
     x = params["words"][tokens]
-    kept = jax.random.bernoulli(key, 1 - dropout, (len(tokens), 1, 1))  # of whole sequences
+    keep = functools.partial(jax.random.bernoulli, p=1 - dropout, shape=(1, 1))
+    kept = jax.vmap(keep)(keys)  # of whole sequences
 
     def layer(x, weights):
         h = jax.nn.gelu(x @ weights["up"]["kernel"] + weights["up"]["bias"][None, None])
@@ -77,16 +80,17 @@ def task(dropout=0.1, on_trace=lambda: None):
         on_trace()
         return prepare(batch)
 
-    def loss(params, frozen, inputs, key, step):
-        scores = jax.nn.log_softmax(logits(params, inputs["tokens"], key, dropout))
+    def loss(params, frozen, inputs, keys, step):
+        scores = jax.nn.log_softmax(logits(params, inputs["tokens"], keys, dropout))
         right = jnp.take_along_axis(scores, inputs["targets"][..., None], axis=-1)[..., 0]
         hits = (scores.argmax(-1) == inputs["targets"]) * inputs["weights"]
         return -jnp.sum(right * inputs["weights"]), {"accuracy": jnp.sum(hits)}
 
     def evaluate(params, frozen, batch):
         inputs = prepare(batch)
-        value, _ = loss(params, frozen, inputs, jax.random.key(0), 0)
-        return {"loss": (value * len(batch["tokens"]), len(batch["tokens"]))}
+        num = len(batch["tokens"])
+        value, _ = loss(params, frozen, inputs, jax.random.split(jax.random.key(0), num), 0)
+        return {"loss": (value * num, num)}
 
     return Task(init, counted, loss, evaluate, AXES)
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bertgrow.core import keys
 from bertgrow.core.errors import InputError
 
 SHOWS = ("80/10/10", "mask")
@@ -52,7 +53,7 @@ def mask_tokens(
     starts, special = jnp.asarray(vocab.starts), jnp.asarray(vocab.special)
 
     def mask_sequence(tokens, ids):
-        draws = jax.random.uniform(sequence_key(key, ids), (length + 2 * max_predictions,))
+        draws = jax.random.uniform(keys.of_sequence(key, ids), (length + 2 * max_predictions,))
         choice, action, random_token = jnp.split(draws, (length, length + max_predictions))
         candidates = ~special[tokens]
         count = counts[candidates.sum()]
@@ -69,11 +70,6 @@ def mask_tokens(
         return inputs, jnp.minimum(positions, length - 1), targets, used.astype(jnp.float32)
 
     return jax.vmap(mask_sequence)(tokens, ids)
-
-
-def sequence_key(key, ids):
-    """Derives the key of one sequence; ids: uint32 [2]."""
-    return jax.random.fold_in(jax.random.fold_in(key, ids[0]), ids[1])
 
 
 def _counts(length, rate, max_predictions):

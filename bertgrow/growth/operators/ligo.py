@@ -32,8 +32,8 @@ def task(base, axes, old, new):
       new: {axis: size} of the large model.
     """
 
-    def loss(operator, frozen, inputs, key, step):
-        return base.loss(merge(operator, frozen, axes), (), inputs, key, step)
+    def loss(operator, frozen, inputs, keys, step):
+        return base.loss(merge(operator, frozen, axes), (), inputs, keys, step)
 
     def evaluate(operator, frozen, batch):
         return base.evaluate(merge(operator, frozen, axes), (), batch)
