@@ -67,11 +67,11 @@ class Bert(nn.Module):
 
         outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
         outputs["mask"] = streams[1]
-        outputs["first_token"] = Pooler(config, name="pooler")(hidden[:, 0])
+        outputs["first_token"] = Pooler(config, name="pooler")(layers.shard_batch(hidden[:, 0]))
         if config.next_sentence:
             outputs["nsp_logits"] = NextSentence(config, name="nsp")(outputs["first_token"])
         if positions is not None:
-            targets = self._targets(hidden, positions)
+            targets = layers.shard_batch(self._targets(hidden, positions))
             outputs["mlm_logits"] = MaskedHead(config, name="mlm")(targets, words)
         return outputs
 

@@ -41,7 +41,7 @@ def masked_logits(weights, hidden, table, config):
       table: [vocab, embed].
       config: its `activation` is used.
     """
-    hidden = layers.activation(config)(layers.dense(weights, hidden))
+    hidden = layers.activation(config)(layers.shard_batch(layers.dense(weights, hidden)))
     hidden = layers.layer_norm(weights["norm"], hidden)
     table = table.T.astype(hidden.dtype)
     logits = layers.product(hidden, table, multiply=layers.float32_matmul)
@@ -57,7 +57,7 @@ class Pooler(nn.Module):
     def __call__(self, first):
         """Pools the first token, [batch, embed] -> [batch, embed]."""
         weights = layers.declare(self, layers.linear("embed_in embed", "embed"))
-        return jnp.tanh(layers.dense(weights, first))
+        return jnp.tanh(layers.shard_batch(layers.dense(weights, first)))
 
 
 class NextSentence(nn.Module):

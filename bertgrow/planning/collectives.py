@@ -55,8 +55,9 @@ def _of_line(line):
     elif match := _CALL.search(line):
         kind, arrays = match[2], _arrays(match[1])
         if match[3] and kind != "all-reduce" and len(arrays) > 1:
-            # An asynchronous start lists its operands, its results and then its context.
-            arrays = arrays[len(arrays) // 2 : len(arrays) // 2 * 2]
+            # An asynchronous start lists its operands, its results and its context, scalars.
+            arrays = [array for array in arrays if array != ("u32", ())]
+            arrays = arrays[len(arrays) // 2 :]
     else:
         return
     for dtype, shape in arrays:

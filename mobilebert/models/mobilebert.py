@@ -102,14 +102,15 @@ class MobileBert(nn.Module):
 
         outputs = {"hidden": hidden, "layers": stacked, "layer_max": layer_max}
         outputs["mask"] = mask
-        outputs["first_token"] = hidden[:, 0]
+        outputs["first_token"] = layers.shard_batch(hidden[:, 0])
         if hook is not None:
             outputs["hook_outputs"] = hook_outputs
         if config.pooler:
-            outputs["first_token"] = Pooler(config, name="pooler")(hidden[:, 0])
+            outputs["first_token"] = Pooler(config, name="pooler")(outputs["first_token"])
         if config.next_sentence:
             outputs["nsp_logits"] = NextSentence(config, name="nsp")(outputs["first_token"])
         if positions is not None:
             targets = jnp.take_along_axis(hidden, positions[..., None], axis=1)
-            outputs["mlm_logits"] = MaskedHead(config, name="mlm")(targets, words)
+            logits = MaskedHead(config, name="mlm")(layers.shard_batch(targets), words)
+            outputs["mlm_logits"] = logits
         return outputs

@@ -117,10 +117,8 @@ def test_data_parallelism_reduces_each_gradient_once_a_step(accumulate):
     assert others == [(BATCH, LENGTH)]
 
 
-@pytest.mark.parametrize(
-    "task, untrained",
-    [("distill", []), pytest.param("progressive", UNTRAINED, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task, untrained", [("distill", []), ("progressive", UNTRAINED)])
 def test_distillation_reduces_each_gradient_once_a_step(task, untrained):
     expected = weights(task, untrained=untrained)
     assert reductions("data", accumulate=2, task=task) == expected
@@ -143,6 +141,7 @@ def test_collectives_in_loops_count_once_for_each_iteration():
 ENTRY %main (x: f32[8]) -> f32[8] {
   %gather = (bf16[2,4]{1,0}, bf16[8,4]{1,0}) all-gather-start(%y), dimensions={0}
   %done = bf16[8,4]{1,0} all-gather-done(%gather)
+  %next = (f32[2,4]{1,0}, f32[2,4]{1,0}, u32[], u32[]{:S(2)}) collective-permute-start(%z)
   ROOT %loop = f32[8]{0} while(%x), body=%body, backend_config={"known_trip_count":{"n":"3"}}
 }
 """
@@ -150,4 +149,5 @@ ENTRY %main (x: f32[8]) -> f32[8] {
     assert collectives.of_program(text) == [
         collectives.Collective("all-reduce", "f32", (8,), 3),
         collectives.Collective("all-gather", "bf16", (8, 4), 1),
+        collectives.Collective("collective-permute", "f32", (2, 4), 1),
     ]
