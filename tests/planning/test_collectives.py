@@ -117,10 +117,8 @@ def test_data_parallelism_reduces_each_gradient_once_a_step(accumulate):
     assert others == [(BATCH, LENGTH)]
 
 
-@pytest.mark.parametrize(
-    "task, untrained",
-    [("distill", []), pytest.param("progressive", UNTRAINED, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task, untrained", [("distill", []), ("progressive", UNTRAINED)])
 def test_distillation_reduces_each_gradient_once_a_step(task, untrained):
     expected = weights(task, untrained=untrained)
     assert reductions("data", accumulate=2, task=task) == expected

@@ -78,7 +78,7 @@ def test_runs_stopped_in_each_phase_continue_and_end_with_equal_metrics(start, s
 
     pod = start()
     pod.wait_for("growing")
-    pod.parents[0].send_signal(signal.SIGKILL)  # with its child, and the meeting
+    pod.parents[0].send_signal(signal.SIGKILL)  # with its child and the rendezvous
     assert pod.leave() == [-9, 75]
     assert "process 0 (localhost) was lost: its connection closed" in pod.last_line(1)
 

@@ -1,4 +1,4 @@
-"""The connection of one process to the meeting of all (`meeting.py`)."""
+"""The connection of one process to the rendezvous of all (`rendezvous.py`)."""
 
 import contextlib
 import json
@@ -8,26 +8,26 @@ import threading
 import time
 
 from bertgrow.core.errors import InputError, Stopped
-from bertgrow.run.processes import meeting
+from bertgrow.run.processes import rendezvous
 
 PAUSE = 0.2  # seconds between two attempts to connect
 LOST_FIRST = dict(lost=0, how="was lost: its connection closed", code=None)
 
 
 class Member:
-    """Connection to the meeting. Messages arrive in the queue `messages`.
+    """Connection to the rendezvous. Messages arrive in the queue `messages`.
 
     Args:
       place: `Place` of this process.
-      identity: as for `Meeting`.
+      identity: as for `Rendezvous`.
       arrival: seconds until all processes must be there.
     """
 
-    def __init__(self, place, identity, *, arrival=meeting.ARRIVAL):
+    def __init__(self, place, identity, *, arrival=rendezvous.ARRIVAL):
         self._place, self._identity, self._arrival = place, identity, arrival
-        self._deadline = time.monotonic() + arrival + 2 * meeting.BEAT
+        self._deadline = time.monotonic() + arrival + 2 * rendezvous.BEAT
         self._connection = None
-        self.messages = queue.Queue()  # ("meeting", message), also of others, see `watching`
+        self.messages = queue.Queue()  # ("rendezvous", message), also of others, see `watching`
 
     def begin(self):
         """Waits until all processes are there; returns the port at which JAX begins.
@@ -52,7 +52,7 @@ class Member:
     def tell(self, message):
         """Sends a message; a lost connection is noticed by reading."""
         with contextlib.suppress(OSError):
-            meeting.send(self._connection, message)
+            rendezvous.send(self._connection, message)
 
     def close(self):
         if self._connection is not None:
@@ -65,7 +65,7 @@ class Member:
         while True:
             try:
                 self._connection = socket.create_connection(
-                    (host, self._place.port), timeout=meeting.SILENCE
+                    (host, self._place.port), timeout=rendezvous.SILENCE
                 )
                 break
             except OSError as error:
@@ -115,5 +115,5 @@ class Member:
     def _listen(self):
         while (message := self._next()) is not None:
             if message:
-                self.messages.put(("meeting", message))
-        self.messages.put(("meeting", LOST_FIRST | dict(host=self._place.host)))
+                self.messages.put(("rendezvous", message))
+        self.messages.put(("rendezvous", LOST_FIRST | dict(host=self._place.host)))

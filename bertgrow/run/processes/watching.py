@@ -1,7 +1,7 @@
 """Starts the process that trains and watches it and the others, in the process first started.
 
 JAX ends a process in C++ or waits for minutes when another one is lost. So the command that the
-user starts is only a small parent. It meets the parents of the other processes, starts the
+user starts is only a small parent. It joins the other parents at a rendezvous, starts the
 child that trains, passes signals on to it, and says which process was lost, and how.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bertgrow.core.errors import EXIT_FAILED, EXIT_INPUT, EXIT_STOPPED, Stopped
 from bertgrow.data import workers
-from bertgrow.run.processes import meeting
+from bertgrow.run.processes import rendezvous
 from bertgrow.run.processes.member import Member
 
 VARIABLE = "BERTGROW_JOIN"  # "HOST:PORT PROCESSES PROCESS PARENT START", set for the child
@@ -65,7 +65,7 @@ def run(place, argv, start):
       InputError: the processes do not fit each other.
     """
     identity = make_identity()
-    hub = meeting.Meeting(place, identity) if place.process == 0 else None
+    hub = rendezvous.Rendezvous(place, identity) if place.process == 0 else None
     if hub:
         hub.start()
     member = Member(place, identity)
@@ -101,12 +101,12 @@ def _code():
 
 
 class _Watch:
-    """Watches one child and the meeting."""
+    """Watches one child and the rendezvous."""
 
     def __init__(self, place, member):
         self._place, self._member = place, member
         self._child, self._received = None, None
-        self._cause = None  # message `lost` of the meeting
+        self._cause = None  # message `lost` of the rendezvous
         self._ask_at = self._kill_at = None  # when the child gets SIGTERM and SIGKILL
         self._has_asked = False
 
@@ -150,7 +150,7 @@ class _Watch:
             if source == "child":
                 self._member.tell(dict(code=message, how=in_words(message)))
                 return message
-            if source == "meeting":
+            if source == "rendezvous":
                 self._lose(message)
             if self._ask_at and time.monotonic() > self._ask_at and not self._has_asked:
                 self._has_asked = True
@@ -178,11 +178,11 @@ class _Watch:
             self._kill_at = now + ENDING
 
     def _wait_for_cause(self):
-        """Waits for the meeting to name the process that ended first: perhaps another one."""
+        """Waits until the rendezvous names the process that ended first, perhaps another."""
         end = time.monotonic() + ENDING
         while self._cause is None and time.monotonic() < end:
             source, message = self._next()
-            if source == "meeting":
+            if source == "rendezvous":
                 self._lose(message)
 
     def _outcome(self, code):

@@ -1,4 +1,4 @@
-"""The meeting of the processes of a run: who is there, who is lost. Held by process 0.
+"""Rendezvous of the processes of a run, in process 0: which are there, which are lost.
 
 Every process keeps one connection to it and sends lines of JSON:
 
@@ -6,7 +6,7 @@ Every process keeps one connection to it and sends lines of JSON:
     {}                                     # every `BEAT` seconds
     {"code": 75, "how": "stopped early"}   # the process that trains has ended
 
-The meeting answers
+Process 0 answers
 
     {"port": 8477}                         # all are there: JAX begins at this port
     {"refused": "process 1 (tpu-1) ..."}   # it cannot begin: bad input
@@ -29,12 +29,12 @@ from bertgrow.core.errors import InputError
 ARRIVAL = 60.0  # seconds until all processes must be there
 BEAT = 2.0  # seconds between two signs of life
 SILENCE = 20.0  # seconds without a sign of life, after which a process is lost
-PORTS = 20  # ports after that of the meeting, of which JAX gets the first that is free
+PORTS = 20  # ports after that of the rendezvous, of which JAX gets the first that is free
 LONGEST = 1 << 16  # bytes of a line
 
 
-class Meeting(threading.Thread):
-    """Thread of process 0 that holds the meeting until all connections are closed.
+class Rendezvous(threading.Thread):
+    """Thread of process 0 that runs the rendezvous until all connections are closed.
 
     Args:
       place: `Place` of process 0.
@@ -43,7 +43,7 @@ class Meeting(threading.Thread):
     """
 
     def __init__(self, place, identity, *, arrival=ARRIVAL):
-        super().__init__(name="meeting", daemon=True)
+        super().__init__(name="rendezvous", daemon=True)
         self._place, self._identity = place, identity
         self._deadline = time.monotonic() + arrival
         self._server = listen(place)
@@ -163,7 +163,7 @@ class Meeting(threading.Thread):
 
 
 class _Member:
-    """A process at the meeting."""
+    """A process at the rendezvous."""
 
     def __init__(self, connection):
         self.connection, self.heard = connection, time.monotonic()

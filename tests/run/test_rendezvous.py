@@ -1,4 +1,4 @@
-"""Tests that processes meet, and that each learns who is missing, different or lost."""
+"""Tests of the rendezvous: every process learns which is missing, different or lost."""
 
 import socket
 import threading
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from bertgrow.core.errors import InputError, Stopped
-from bertgrow.run.processes import meeting, member, places
+from bertgrow.run.processes import member, places, rendezvous
 
 SAME = dict(jax="0.10.2")
 
@@ -17,13 +17,13 @@ def free_port():
         return server.getsockname()[1]
 
 
-class Meeting:
-    """A meeting on a port of its own; `arrive` begins as one of the processes, in a thread."""
+class Rendezvous:
+    """A rendezvous on its own port; `arrive` begins as one of the processes, in a thread."""
 
     def __init__(self, processes=2, arrival=20.0):
         self.place = places.Place("localhost", free_port(), processes, 0)
         self.arrival, self.members, self.begun, self._threads = arrival, {}, {}, []
-        self.hub = meeting.Meeting(self.place, SAME, arrival=arrival)
+        self.hub = rendezvous.Rendezvous(self.place, SAME, arrival=arrival)
         self.hub.start()
 
     def arrive(self, *numbers, identity=SAME, processes=None):
@@ -53,7 +53,7 @@ class Meeting:
 
 
 def test_all_learn_the_port_of_jax_once_the_last_has_arrived():
-    three = Meeting(processes=3).arrive(1, 2)
+    three = Rendezvous(processes=3).arrive(1, 2)
     time.sleep(0.1)
     assert three.begun == {}
 
@@ -63,7 +63,7 @@ def test_all_learn_the_port_of_jax_once_the_last_has_arrived():
 
 
 def test_a_process_that_does_not_arrive_is_named_to_the_others():
-    errors = Meeting(processes=4, arrival=0.3).arrive(0, 2).results()
+    errors = Rendezvous(processes=4, arrival=0.3).arrive(0, 2).results()
 
     assert all(isinstance(error, Stopped) for error in errors) and len(errors) == 2
     assert "processes 1, 3 of 4 did not arrive at localhost:" in str(errors[0])
@@ -91,7 +91,7 @@ def test_a_machine_without_a_name_is_bad_input():
     (dict(processes=3), r"has --processes 3, process 0 has 2"),
 ])  # fmt: skip
 def test_a_process_that_differs_is_refused_in_all(options, message):
-    errors = Meeting().arrive(0).arrive(1, **options).results()
+    errors = Rendezvous().arrive(0).arrive(1, **options).results()
 
     for error in errors:
         assert isinstance(error, InputError)
@@ -99,10 +99,10 @@ def test_a_process_that_differs_is_refused_in_all(options, message):
 
 
 def test_a_process_that_comes_after_the_refusal_learns_it_too():
-    two = Meeting().arrive(1, identity=dict(jax="0.12.0"))
+    two = Rendezvous().arrive(1, identity=dict(jax="0.12.0"))
     assert isinstance(two.results()[0], InputError)
     two.members[1].close()
-    time.sleep(0.3)  # the meeting notices
+    time.sleep(0.3)  # the rendezvous notices
 
     errors = two.arrive(0).results()
 
@@ -110,7 +110,7 @@ def test_a_process_that_comes_after_the_refusal_learns_it_too():
 
 
 def test_the_first_process_that_ends_badly_is_the_cause_in_all():
-    two = Meeting(processes=3).arrive(0, 1, 2)
+    two = Rendezvous(processes=3).arrive(0, 1, 2)
     two.results()
 
     two.members[1].tell(dict(code=-9, how="was killed by SIGKILL"))
@@ -126,7 +126,7 @@ def test_the_first_process_that_ends_badly_is_the_cause_in_all():
 
 
 def test_a_closed_connection_is_a_lost_process_unless_it_has_finished():
-    two = Meeting(processes=3).arrive(0, 1, 2)
+    two = Rendezvous(processes=3).arrive(0, 1, 2)
     two.results()
 
     two.members[2].tell(dict(code=0, how="ended with exit code 0"))
@@ -138,7 +138,7 @@ def test_a_closed_connection_is_a_lost_process_unless_it_has_finished():
 
 
 def test_other_programs_that_find_the_port_are_ignored():
-    two = Meeting()
+    two = Rendezvous()
     for data in (b"GET / HTTP/1.1\r\n\r\n", b'["list"]\n', b'{"process": 1}\n', b"\xff\n"):
         with socket.create_connection(("localhost", two.place.port)) as other:
             other.sendall(data)
@@ -151,4 +151,4 @@ def test_a_port_in_use_is_bad_input():
         place = places.Place("localhost", server.getsockname()[1], 2, 0)
 
         with pytest.raises(InputError, match="process 0 cannot listen at port"):
-            meeting.Meeting(place, SAME)
+            rendezvous.Rendezvous(place, SAME)
