@@ -3,6 +3,7 @@
 import argparse
 import functools
 import shlex
+import threading
 from pathlib import Path
 
 from bertgrow.commands import fill, pretrain
@@ -66,6 +67,9 @@ def add_arguments(parser):
 
 def main(args):
     # Imported here because they load JAX, which `--help` does not need.
+    import jax
+
+    from bertgrow.core import signals
     from bertgrow.finetune import grid, job, launch, reading, search
     from bertgrow.inference import model
 
@@ -81,7 +85,7 @@ def main(args):
         begun = search.begun if is_search else lambda folder: [folder]
         step = launch.source_step(lambda: begun(args.workdir))
     pretrained = model.read(args.source, step)
-    limit = args.time_limit and args.time_limit * 60
+    limit, reading_lock = args.time_limit and args.time_limit * 60, threading.Lock()
 
     def settings(task):
         return reading.settings(
@@ -90,16 +94,20 @@ def main(args):
         )  # fmt: skip
 
     @functools.lru_cache(1)  # the runs of a task share its data
-    def problem(task):
+    def read(task):
         return reading.read(
             task, args.data, pretrained.tokenizer, settings(task).length,
             columns=columns, dev=args.dev,
         )  # fmt: skip
 
-    def fine_tune(task, settings, folder):
+    def problem(task):
+        with reading_lock:  # so that runs at the same time read it once
+            return read(task)
+
+    def fine_tune(task, settings, folder, place=None):
         return launch.launch(
             folder, lambda: problem(task), pretrained, settings, resume=_resume(args),
-            stop_after=limit, start=args.start, restart=args.restart,
+            stop_after=limit, start=args.start, restart=args.restart, place=place,
         )  # fmt: skip
 
     if not is_search:
@@ -108,6 +116,10 @@ def main(args):
     table = search.run_all(
         args.workdir, tasks, lambda task: grid.settings(settings(task), values, seeds),
         fine_tune, lambda task: (job.digest(problem(task)), pretrained.source),
+        devices=jax.devices() if jax.process_count() == 1 else (),
+        request=lambda: signals.StopRequest(
+            resume=_resume(args), time_limit=limit, start=args.start
+        ),
     )  # fmt: skip
     _print([*search.lines(table), f"written: {args.workdir / 'search.json'}"])
     return 0

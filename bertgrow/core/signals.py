@@ -69,7 +69,7 @@ class StopRequest:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         self._old_handlers = {}
-        if threading.current_thread() is threading.main_thread():
+        if self._signals and threading.current_thread() is threading.main_thread():
             self._old_handlers = {n: signal.signal(n, _ignore) for n in self._signals}
             self._old_fd = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._old_hook, threading.excepthook = threading.excepthook, self._on_thread_error
@@ -217,6 +217,29 @@ class StopRequest:
             for number in os.read(self._read, 64):
                 if number in self._signals:
                     self._on_signal(signal.Signals(number))
+
+
+class OfThread:
+    """A stop request as one of several threads sees it that train at the same time.
+
+    No section ends the process, since the other threads may have something to save: each of
+    them saves at its next step.
+    """
+
+    def __init__(self, stop):
+        self._stop = stop
+        self.calls_at_exit, self.stopped = stop.calls_at_exit, stop.stopped
+
+    @property
+    def code(self):
+        return self._stop.code
+
+    @contextlib.contextmanager
+    def uninterruptible(self, finish=lambda: None):
+        if self._stop.requested:
+            finish()
+            raise self.stopped()
+        yield
 
 
 def _ignore(*_):

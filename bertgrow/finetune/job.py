@@ -32,7 +32,7 @@ class Settings(NamedTuple):
     log_every: int
 
 
-def make(problem, pretrained, settings, *, command=""):
+def make(problem, pretrained, settings, *, command="", devices=None, name=""):
     """Makes the `trainer.Job`.
 
     Args:
@@ -40,13 +40,14 @@ def make(problem, pretrained, settings, *, command=""):
       pretrained: `interop.pretrained.Pretrained`, the model to start from.
       settings: `Settings`.
       command: shell command that continues the run.
+      devices, name: as in `trainer.Job`.
 
     Raises:
       InputError: there are fewer examples than a batch, or the model does not fit the task.
     """
     family = families.find(pretrained.family)
     run = _resolved(problem, pretrained, family, settings)
-    config, mesh = run.stages[0], sharding.make_mesh()
+    config, mesh = run.stages[0], sharding.make_mesh(devices=devices)
     sharding.check_batch(config.batch, mesh, 1)
     network = task_heads.HEADS[problem.head](
         family.network(config.model), width=config.model.width, outputs=problem.outputs
@@ -82,6 +83,8 @@ def make(problem, pretrained, settings, *, command=""):
         first=lambda state, shardings: _first(state, shardings, pretrained),
         command=command,
         tokenizer=pretrained.tokenizer,
+        devices=devices,
+        name=name,
     )
 
 

@@ -1,5 +1,6 @@
 """Fine-tunes a model in a working directory, then writes what came out."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -14,7 +15,10 @@ from bertgrow.run import launch as runs
 from bertgrow.train import agreement
 
 
-def launch(path, read_problem, pretrained, settings, *, resume, stop_after, start, restart):
+def launch(
+    path, read_problem, pretrained, settings, *, resume, stop_after=None, start=None,
+    restart=False, place=None,
+):  # fmt: skip
     """Starts or continues a run, and writes its predictions, results and model card.
 
     Args:
@@ -26,18 +30,21 @@ def launch(path, read_problem, pretrained, settings, *, resume, stop_after, star
       stop_after: seconds after `start` at which to save and stop; None: no limit.
       start: `time.monotonic()` of the start of the command.
       restart: whether to move the files of an earlier run aside and begin anew.
+      place: `side_by_side.Place` of one of several runs at the same time.
 
     Returns:
       `outcome.Outcome`.
     """
     runs.remember_compilations()
+    request = signals.StopRequest(resume=resume, time_limit=stop_after, start=start)
+    options = {} if place is None else dict(devices=[place.device], name=Path(path).name)
     with (
-        signals.StopRequest(resume=resume, time_limit=stop_after, start=start) as stop,
+        request if place is None else contextlib.nullcontext(place.stop) as stop,
         claim.claim(path, restart=restart) as path,
     ):
         with stop.uninterruptible():
             problem = read_problem()
-            run_job = job.make(problem, pretrained, settings, command=resume)
+            run_job = job.make(problem, pretrained, settings, command=resume, **options)
             _check_equal(run_job, pretrained)
             agreement.from_first(lambda: _open(path, run_job))
         trainer.run(run_job, path, stop=stop)

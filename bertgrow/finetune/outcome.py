@@ -63,7 +63,7 @@ def _write(path, problem, run_job, pretrained, values):
 def _predictor(path, run_job):
     """Function of `Sequences` that returns the values of `Task.score` of the last weights."""
     stage, config = run_job.stages[0], run_job.settings.stages[0]
-    mesh = sharding.make_mesh(dataclasses.asdict(run_job.settings.mesh))
+    mesh = sharding.make_mesh(dataclasses.asdict(run_job.settings.mesh), run_job.devices)
     shapes = loop.state_shapes(stage.task, stage.optimizer, mesh)
     with checkpoint.Checkpoints(path / "checkpoints") as saves:
         params = saves.restore_params(saves.latest(), shapes.params)

@@ -1,38 +1,42 @@
 """Several fine-tuning runs in one folder: every task of GLUE, every setting of a grid."""
 
+import functools
 import json
 from pathlib import Path
 from typing import NamedTuple
 
 from bertgrow.core import json_files, system_files
 from bertgrow.core.errors import InputError
-from bertgrow.finetune import glue, grid
+from bertgrow.finetune import glue, grid, job, side_by_side
 from bertgrow.run import files, records, workdir
 from bertgrow.train import agreement
 
 LEFT_OUT = "wnli"  # papers give the average of GLUE without it
 
 
-class Finished(NamedTuple):
+class Run(NamedTuple):
     """A run of a search."""
 
     task: str
     setting: dict
-    seed: int
+    settings: job.Settings
     folder: Path
-    results: dict
+    results: dict | None = None  # once it has ended
 
 
-def run_all(path, tasks, runs_of, fine_tune, expected):
-    """Runs what has not ended yet, one after another, and writes search.json.
+def run_all(path, tasks, runs_of, fine_tune, expected, *, devices=(), request=None):
+    """Runs what has not ended yet, and writes search.json.
 
     Args:
       path: folder of the search.
       tasks: names of tasks.
       runs_of: function (task) -> iterable of (setting, `Settings`).
-      fine_tune: function (task, `Settings`, folder) that starts or continues a run and writes
-        its results.json.
+      fine_tune: function (task, `Settings`, folder, `side_by_side.Place` or nothing) that
+        starts or continues a run and writes its results.json.
       expected: function (task) -> (hash of its data, source of the model).
+      devices: list of `jax.Device`: several train a run each at the same time; else one run
+        follows another, on all devices.
+      request: function () -> `StopRequest` of all these runs.
 
     Returns:
       The contents of search.json.
@@ -40,18 +44,38 @@ def run_all(path, tasks, runs_of, fine_tune, expected):
     Raises:
       InputError: a run in the folder is of other data or another model.
     """
-    path, finished = Path(path), []
-    for task in tasks:
-        for setting, settings in runs_of(task):
-            folder = path / task.replace("/", "-") / grid.folder(settings)
-            results = _finished(folder, expected, task)
-            if results is None:
-                fine_tune(task, settings, folder)
-                results = _finished(folder, expected, task)
-            finished.append(Finished(task, setting, settings.seed, folder, results))
+    path = Path(path)
+    runs = [
+        Run(task, *each, path / task.replace("/", "-") / grid.folder(each[1]))
+        for task in tasks
+        for each in runs_of(task)
+    ]
+    calls = [
+        functools.partial(fine_tune, run.task, run.settings, run.folder)
+        for run in runs
+        if not agreement.from_first(lambda run=run: _has_ended(run, expected))
+    ]
+    if min(len(devices), len(calls)) > 1:
+        with request() as stop:
+            side_by_side.run(calls, devices, stop)
+    else:
+        for call in calls:
+            call()
+    return agreement.from_first(lambda: _write(path, runs))
+
+
+def _write(path, runs):
+    finished = [
+        run._replace(
+            results=json_files.read(
+                run.folder / records.RESULTS, files.Results, hint=workdir.HINT
+            )
+        )
+        for run in runs
+    ]
     table = summary(finished, path)
     text = json.dumps(table, indent=2) + "\n"
-    agreement.from_first(lambda: system_files.write_atomically(path / "search.json", text))
+    system_files.write_atomically(path / "search.json", text)
     return table
 
 
@@ -60,26 +84,18 @@ def begun(path):
     return sorted(file.parent for file in Path(path).glob("*/*/config.json"))
 
 
-def _finished(folder, expected, task):
-    """results.json of a run, checked; None if it has not ended."""
-
-    def read():
-        file = folder / records.RESULTS
-        if not file.exists():
-            return None
-        _check(folder, expected(task))
-        return json_files.read(file, files.Results, hint=workdir.HINT)
-
-    return agreement.from_first(read)
-
-
-def _check(folder, expected):
+def _has_ended(run, expected):
+    """Whether a run has results; InputError if they are of other data or another model."""
+    if not (run.folder / records.RESULTS).exists():
+        return False
+    folder, expected = run.folder, expected(run.task)
     known = workdir.read(folder)
     if (known["store"]["hash"], known.get("finetuning", {}).get("source")) != expected:
         raise InputError(
             f"{folder} has the results of other data or of another model: give another "
             "--workdir"
         )
+    return True
 
 
 def summary(finished, path):

@@ -37,7 +37,7 @@ class Figures(NamedTuple):
 
 
 @contextlib.contextmanager
-def reporter(stages, *, style="auto", every=1, file=None, clock=time.monotonic):
+def reporter(stages, *, style="auto", every=1, name="", file=None, clock=time.monotonic):
     """Shows the progress of a run; yields an object with `step`, `event`, `phase`, `close`.
 
     `step(step, stage, metrics=None)` may be called after every step: it takes microseconds.
@@ -51,17 +51,18 @@ def reporter(stages, *, style="auto", every=1, file=None, clock=time.monotonic):
       style: "bar", "lines", "none" (processes other than the first), or "auto": a bar where
         `file` is a terminal, lines in notebooks, logs and pipes.
       every: minimum number of steps between two plain lines.
+      name: of one of several runs at the same time, which begins all its lines.
       file: output stream; standard output by default.
       clock: function that returns seconds; tests replace it.
     """
     file = file or sys.stdout
     if style == "auto":
-        style = "bar" if is_terminal(file) else "lines"
+        style = "bar" if not name and is_terminal(file) else "lines"
     meter = Meter(stages, clock)
     if style == "none":
         yield Silent()
     elif style == "lines":
-        yield Lines(meter, file, every)
+        yield Lines(meter, file, every, name)
     elif style == "bar":
         with Bar(meter, file) as bar:
             yield bar
@@ -91,8 +92,9 @@ class Silent:
 class Lines(Silent):
     """Prints one line per reading of the metrics and one line per event."""
 
-    def __init__(self, meter, file, every):
+    def __init__(self, meter, file, every, name=""):
         self.meter, self.file, self.every = meter, file, every
+        self.begin = f"{name}: " if name else ""
         self.shown = None
 
     def step(self, step, stage, metrics=None):
@@ -106,7 +108,7 @@ class Lines(Silent):
             self.event(f"step {figures.step}/{figures.steps}  {in_words(figures)}")
 
     def event(self, text):
-        print(text, file=self.file, flush=True)
+        print(f"{self.begin}{text}\n", end="", file=self.file, flush=True)  # in one write
 
     def phase(self, name, stage=None):
         if name in LONG:

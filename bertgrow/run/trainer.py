@@ -50,6 +50,8 @@ class Job(NamedTuple):
     command: str  # shell command that continues the run
     tokenizer: Any = None  # of the stores, copied into the working directory
     caches: dict = {}  # {stage index: `cache.Cache`} of stages with cached teacher outputs
+    devices: Any = None  # list of `jax.Device`; None: all
+    name: str = ""  # of one of several runs at the same time, for the lines of progress
 
 
 class Session(NamedTuple):
@@ -121,14 +123,14 @@ def _session(job, path, stop, profile):
         )
         style = "auto" if is_first else "none"
         rows = job.summary["stages"]
-        reporter = stack.enter_context(progress.reporter(rows, style=style))
+        reporter = stack.enter_context(progress.reporter(rows, style=style, name=job.name))
         stack.enter_context(stop.calls_at_exit(reporter.close))
         log = stack.enter_context(
             journal.Journal(path, rows, reporter, every=settings.log_every)
         )
         profile = profile if is_first else None
         trace = stack.enter_context(profiling.Trace(profile, path / "profile", reporter.event))
-        mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh))
+        mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh), job.devices)
         shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
         _check_memory(max(map(disk.state_bytes, shapes)))
         disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))

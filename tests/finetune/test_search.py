@@ -1,15 +1,20 @@
 """Grids of settings, and several runs in one folder that continues after a stop."""
 
+import collections
 import json
+import threading
 
+import commands
 import jax
 import pretrained_models
 import pytest
 import small_tasks
 
+from bertgrow.commands import finetune
+from bertgrow.core import signals
 from bertgrow.core.errors import InputError, Stopped
-from bertgrow.finetune import grid, job, reading, search
-from bertgrow.train import loop, sharding
+from bertgrow.finetune import grid, job, reading, search, side_by_side
+from bertgrow.train import loop, metrics, sharding
 
 BASE = job.Settings(1e-3, 8, 1.0, 32, 0, 10)
 
@@ -71,7 +76,7 @@ def fake_runs(values, stop_at=None):
     """`fine_tune` that writes scores from `values`, {(task, learning rate, seed): score}."""
     done = []
 
-    def fine_tune(task, settings, folder):
+    def fine_tune(task, settings, folder, place=None):
         if len(done) == stop_at:
             raise Stopped("stopped")
         done.append(folder.name)
@@ -142,3 +147,52 @@ def test_the_tasks_of_a_folder_are_found(tmp_path):
     (tmp_path / "RTE").mkdir()
 
     assert search.found_tasks(tmp_path) == ["glue/sst2"]
+
+
+def test_every_device_has_one_run_at_a_time():
+    together, used = threading.Barrier(2, timeout=60), []
+
+    def train(place):
+        together.wait()  # breaks if two do not run at the same time
+        used.append(place.device)
+
+    with signals.StopRequest(signals=()) as stop:
+        side_by_side.run([train] * 4, ["one", "two"], stop)
+
+    assert collections.Counter(used) == dict(one=2, two=2)
+
+
+def test_after_a_stop_no_further_run_begins():
+    begun = []
+
+    def stopped(place):
+        begun.append(place.device)
+        raise Stopped("stopped early")
+
+    with signals.StopRequest(signals=()) as stop, pytest.raises(Stopped):
+        side_by_side.run([stopped] * 3, ["one"], stop)
+
+    assert begun == ["one"]
+
+
+@pytest.mark.slow
+def test_runs_at_the_same_time_equal_runs_one_after_another(tmp_path, monkeypatch):
+    words = (
+        "--task", "glue/sst2", "--from", small_tasks.model(tmp_path / "model"),
+        "--data", small_tasks.sst2(tmp_path / "SST-2", train=32, dev=8), "--batch", "8",
+        "--learning-rate", "1e-2", "--epochs", "1", "--grid", "seeds=2",
+    )  # fmt: skip
+    devices = jax.devices()
+
+    for name, used in (("both", devices[:2]), ("one", devices[:1])):
+        monkeypatch.setattr(jax, "devices", lambda *_, used=used: used)
+        assert commands.run(finetune, *words, "--workdir", tmp_path / name) == 0
+
+    tables = [(tmp_path / name / "search.json").read_text() for name in ("both", "one")]
+    assert tables[0] == tables[1]
+    runs = sorted((tmp_path / "both" / "glue-sst2").iterdir())
+    assert len(runs) == 2
+    for run in runs:
+        other = tmp_path / "one" / "glue-sst2" / run.name
+        rows = [metrics.read(path / "metrics.jsonl") for path in (run, other)]
+        assert metrics.differences(*rows) == []

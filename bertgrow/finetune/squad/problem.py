@@ -60,16 +60,18 @@ class _DevSet:
     def __init__(self, questions, tokenizer, max_length, is_v2):
         self.questions, self._tokenizer, self._is_v2 = questions, tokenizer, is_v2
         self.rows, self._words = features.make(questions, tokenizer, length=max_length)
-        self._values = self._answers = None  # of the last evaluation, which all methods use
+        self._last = None, None  # values and answers of the last evaluation
 
     def _decode(self, values):
-        if self._values is not values:
+        known, decoded = self._last  # in one read: runs in threads share the dev set
+        if known is not values:
             logits = _ordered(values, len(self.rows))
-            self._values, self._answers = values, answers.decode(
+            decoded = answers.decode(
                 self.questions, self.rows, self._words, logits[..., 0], logits[..., 1],
                 self._tokenizer,
             )  # fmt: skip
-        return self._answers
+            self._last = values, decoded
+        return decoded
 
     def score(self, part, values):
         del part

@@ -22,6 +22,9 @@ from bertgrow.train import agreement
 from bertgrow.train.checkpoints import checksums, disk, state_files
 
 UNUSABLE = ".unusable"  # end of the name of an incomplete or damaged checkpoint
+# Orbax numbers the saves of a process in one variable: two at the same time, of runs in
+# threads, would wait for each other's folders.
+_SAVING = threading.Lock()
 
 
 class Checkpoints:
@@ -141,9 +144,11 @@ class Checkpoints:
         newest = max(self.steps(), default=-1)
         if step <= newest:
             raise RuntimeError(f"checkpoint {newest} exists; {step} would be older")
+        _SAVING.acquire()  # until the background thread has written
         try:
             self._writer.save(self._folder(step), args=state_files.contents(state, record))
         except Exception as error:
+            _SAVING.release()
             self._error = error
             self.wait()
         self._last = step
@@ -187,7 +192,10 @@ class Checkpoints:
     def _finish(self, step):
         """Background thread: waits for Orbax, writes checksums, removes old checkpoints."""
         try:
-            self._writer.wait_until_finished()
+            try:
+                self._writer.wait_until_finished()
+            finally:
+                _SAVING.release()
             if jax.process_index() == 0:
                 checksums.write(self._folder(step), self._checksum(step))
                 self._on_complete()
