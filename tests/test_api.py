@@ -36,6 +36,7 @@ def test_an_unknown_name_is_no_attribute():
         _ = bertgrow.trian
 
 
+@pytest.mark.slow
 def test_every_snippet_of_the_page_and_of_the_readme_runs(store, tmp_path, monkeypatch, capsys):
     """With the small recipe of the tests in place of the demo."""
     text = "".join((ROOT / page).read_text("utf-8") for page in ("docs/api.md", "README.md"))

@@ -108,6 +108,7 @@ def test_every_layer_comes_closer_to_its_teacher_in_its_phase(finished):
     assert not any("mlm_loss" in row for row in training)
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_in_the_phases_reads_its_teacher_again_and_ends_equal(
     finished, store, tmp_path
 ):
@@ -130,9 +131,8 @@ def test_a_run_that_ended_in_the_phases_reads_its_teacher_again_and_ends_equal(
     assert metrics.differences(*both) == []
 
 
-@pytest.mark.parametrize(
-    "strategy, on", [("joint", 1), pytest.param("auxiliary", 2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy, on", [("joint", 1), ("auxiliary", 2)])
 def test_other_strategies_train_with_a_teacher_of_another_run(
     finished, store, tmp_path, strategy, on
 ):

@@ -28,6 +28,7 @@ def one_device():
     return sharding.make_mesh(devices=jax.devices()[:1])
 
 
+@pytest.mark.slow
 def test_a_plan_compiles_for_the_attached_devices_and_only_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     command = ["plan", "--config", *TINY, "--compile", "attached"]

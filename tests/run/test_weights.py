@@ -63,6 +63,7 @@ def test_a_step_without_a_checkpoint_is_answered(finished, step, said):
         weights.read(finished, step)
 
 
+@pytest.mark.slow
 def test_an_exported_run_comes_back_as_a_run_that_others_start_from(
     finished, store, tmp_path, capsys
 ):
