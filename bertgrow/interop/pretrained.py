@@ -51,7 +51,8 @@ def fit(config, tokenizer, vocab_file):
     if tokenizer.vocab.size != config.vocab_size:
         raise InputError(
             f"{vocab_file} has {tokenizer.vocab.size} tokens and the model "
-            f"{config.vocab_size}: give the vocabulary of the model with --vocab"
+            f"{config.vocab_size}: put the vocabulary of the model there, or "
+            "give it to `bertgrow import --vocab`"
         )
     config = dataclasses.replace(config, pad_id=tokenizer.vocab.pad_id)
     config.check()

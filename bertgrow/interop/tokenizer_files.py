@@ -33,7 +33,8 @@ def read(folder, *, vocab=None, cased=None):
             content = "".join(f"{token}\n" for token in _tokens(path)).encode()
             return vocabulary.wordpiece(content, cased=cased, name=path), path
     raise InputError(
-        f"{folder} has no vocabulary: looked for {', '.join(FILES)}; give one with --vocab"
+        f"{folder} has no vocabulary: looked for {', '.join(FILES)}; put one "
+        "there, or give it to `bertgrow import --vocab`"
     )
 
 
@@ -43,8 +44,8 @@ def _tokens(path):
     table = model.get("vocab")
     if model.get("type") != "WordPiece" or not isinstance(table, dict):
         raise InputError(
-            f"{path} has a model of type {model.get('type')!r}; expected WordPiece: give a "
-            "vocab.txt or a SentencePiece .model with --vocab"
+            f"{path} has a model of type {model.get('type')!r}; expected WordPiece: put a "
+            "vocab.txt there, or give `bertgrow import --vocab` a SentencePiece .model"
         )
     if sorted(table.values()) != list(range(len(table))):
         raise InputError(f"{path}: the ids of its vocabulary are not 0 to {len(table) - 1}")
