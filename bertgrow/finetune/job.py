@@ -156,7 +156,6 @@ def _summary(problem, pretrained, run, stage, family):
             metric=problem.metric,
         ),
         fresh=list(pretrained.fresh),
-        lent={},
         numerics=keys.VERSION,
         versions=job.versions(),
     )  # fmt: skip
