@@ -15,7 +15,7 @@ from bertgrow.run import files
 # which steps and sequences are reported.
 _FREE = re.compile(
     r"mesh\.\w+|checkpoint\.\w+|eval\.\w+|data\.(workers|store)|log_every|accumulate"
-    r"|(model|stages\[\d+\])\.remat"
+    r"|(model|stages\[\d+\])\.(remat|attention|unroll)"
 )
 MAX_FIELDS = 8  # maximum number of fields in an error
 NUMERICS = "numerics"  # field of config.json: `keys.VERSION` of the run; 1 where it is absent
