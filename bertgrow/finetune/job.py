@@ -177,7 +177,6 @@ def _summary(problem, pretrained, run, stage, family, plan, teacher):
             **({"teacher": teacher.describe()} if teacher else {}),
         ),
         fresh=list(pretrained.fresh),
-        lent={},
         numerics=keys.VERSION,
         versions=job.versions(),
     )  # fmt: skip
