@@ -5,10 +5,10 @@
     bertgrow pretrain --config grow_from:mini --config.init_from=RUN \\
         --config.data.store=STORE --workdir W
 
-The variant names the size of the model in RUN. The first stage trains it as it is, the second has
-twice the width, heads and FFN width, and the third twice the layers. W/growth has a certificate of
-each growth. New layers are the identity at first: docs/growth.md. What this gave for a small
-model: docs/growth.md, "From a model of another program".
+The variant names the size of the model in RUN. The first stage trains this model, the second
+one of twice the width, heads and FFN width, and the third one of twice the layers. New layers
+are the identity at first. W/growth has a certificate of each growth. Measured on a small model:
+docs/growth.md, "Growing an imported model".
 """
 
 from bertgrow.recipes import build as recipe

@@ -33,22 +33,14 @@ def identity(old, new, fresh=None, seed=0):
 
     def weights(params, axes):
         grown = _zero_outputs(*growth.weights(params, axes), first=old["layers"])
-        return _move_norm(*grown, fill=AT_ONE, **sizes) if order == "post" else grown
-
-    def copies(moments, axes):
-        grown = growth.copies(moments, axes)
-        return _move_norm(*grown, fill={}, **sizes) if order == "post" else grown
+        return _move_norm(*grown, **sizes) if order == "post" else grown
 
     claim = "exact" if order in ("pre", "post") else "no"
-    return growth._replace(weights=weights, copies=copies, claim=claim, exact_if=condition)
+    return growth._replace(weights=weights, claim=claim, exact_if=condition)
 
 
-def _move_norm(params, axes, *, first, last, fill):
-    """Moves the last norm of layer `first - 1` to layer `last`, with `fill` in norms between.
-
-    Args:
-      fill: {"scale": value, "bias": value}; a missing one is 0.
-    """
+def _move_norm(params, axes, *, first, last):
+    """Moves the last norm of layer `first - 1` to layer `last`; norms between are `AT_ONE`."""
 
     def at_leaf(leaf, names, path):
         module, _, kind = path.rpartition("/")
@@ -57,7 +49,7 @@ def _move_norm(params, axes, *, first, last, fill):
         layers = np.arange(leaf.shape[0])
         is_last = module.endswith(LAST_NORM)
         between = (layers >= first) | (is_last & (layers == first - 1))
-        filled = jnp.where(between[:, None], fill.get(kind, 0.0), leaf).astype(leaf.dtype)
+        filled = jnp.where(between[:, None], AT_ONE[kind], leaf).astype(leaf.dtype)
         if not is_last:
             return filled
         return jnp.where((layers == last)[:, None], leaf[first - 1], filled)
