@@ -17,7 +17,7 @@ from bertgrow.models import families
 from bertgrow.objectives import stages, transition
 from bertgrow.planning import calibration
 from bertgrow.recipes import build as recipe
-from bertgrow.recipes import optimization, resolve
+from bertgrow.recipes import load, optimization, resolve
 from bertgrow.run import stage_entry
 
 
@@ -37,6 +37,23 @@ def test_a_stage_overrides_the_growth_of_the_run():
     assert [stage.grow.width for stage in stages] == ["equal", "equal", "fpi", "equal"]
     assert stages[2].grow.moments == {"width": "exact"}
     assert stages[2].grow.depth == "stack"
+
+
+def test_a_trained_bert_grows_exactly_in_width_and_depth():
+    config = load.read("grow_from:tiny", [])
+    run = resolve.resolve(config)
+
+    steps = [
+        transition.growths(families.find("bert"), *pair, seed=0)
+        for pair in zip(run.stages, run.stages[1:], strict=False)
+    ]
+
+    assert [[growth.name for growth in growths] for growths in steps] == [
+        ["uneven"],
+        ["identity"],
+    ]
+    assert {growth.claim for growths in steps for growth in growths} == {"exact"}
+    assert run.stages[-1].model.num_layers == 4 and run.stages[-1].model.width == 256
 
 
 @pytest.mark.parametrize(
