@@ -1,8 +1,10 @@
 """Lengths of batches: few of them, since each compiles once."""
 
 import bisect
+import itertools
 
 SHORTEST, FINE = 8, 32  # tokens; lengths are multiples of 8, and above 32 they are sparse
+LEAST = 0.03  # share of the tokens of a run that a length saves, or it is not worth compiling
 
 
 def lengths(sets, limit):
@@ -23,6 +25,28 @@ def lengths(sets, limit):
         else:
             length = length * 3 // 2 if is_power else length * 4 // 3
     return (*found, last)
+
+
+def worthwhile(lengths, batches):
+    """Leaves out lengths whose batches may as well be as long as the next length.
+
+    Args:
+      lengths: ascending.
+      batches: {length: number of batches of a run}.
+    """
+    lengths, batches = list(lengths), dict.fromkeys(lengths, 0) | batches
+    total = sum(length * count for length, count in batches.items())
+    while len(lengths) > 1:
+        saved = {
+            length: batches[length] * (longer - length)
+            for length, longer in itertools.pairwise(lengths)
+        }
+        least = min(saved, key=saved.get)
+        if saved[least] >= LEAST * total:
+            break
+        batches[lengths[lengths.index(least) + 1]] += batches[least]
+        lengths.remove(least)
+    return tuple(lengths)
 
 
 def fitting(lengths, tokens):

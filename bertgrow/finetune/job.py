@@ -67,13 +67,14 @@ def make(
     optimizer = adamw.make(
         config.optimizer, network.axes, config.schedule, steps=config.steps, frozen=unused
     )
-    options = dict(
-        batch=config.batch, pad_id=config.model.pad_id,
-        lengths=buckets.lengths(_sets(problem), config.length),
+    shuffled, plan = stream.planned(
+        problem.train, buckets.lengths(_sets(problem), config.length), steps=config.steps,
+        batch=config.batch, pad_id=config.model.pad_id, seed=settings.seed,
     )  # fmt: skip
-    shuffled = stream.Shuffled(problem.train, seed=settings.seed, **options)
-    dev = sequences.batches(next(iter(problem.dev.values())), **options)
-    plan = shuffled.plan(config.steps)
+    dev = sequences.batches(
+        next(iter(problem.dev.values())), batch=config.batch, lengths=shuffled.lengths,
+        pad_id=config.model.pad_id,
+    )  # fmt: skip
     stage = Stage(
         config.name, task, config.steps, config.batch, config.length, optimizer, None,
         _flops(config, family, teacher, plan), frozen=teacher and teacher.frozen(),

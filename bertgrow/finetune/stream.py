@@ -131,6 +131,14 @@ class Shuffled:
         return np.concatenate(chosen).reshape(-1, self.batch)
 
 
+def planned(sequences, lengths, *, steps, **options):
+    """`Shuffled` with those of the lengths that are worthwhile, and its `Plan`."""
+    first = Shuffled(sequences, lengths=lengths, **options)
+    fewer = buckets.worthwhile(lengths, first.plan(steps).batches)
+    stream = Shuffled(sequences, lengths=fewer, **options)
+    return stream, stream.plan(steps)
+
+
 @functools.lru_cache(2)  # a batch may be of two epochs
 def _order(seed, epoch, size):
     return np.random.default_rng((seed, epoch)).permutation(size)

@@ -111,6 +111,19 @@ def test_lengths_are_few_and_end_with_that_of_the_longest_sequence(longest, limi
     assert buckets.lengths([rows(np.array([3])), rows(np.array([longest]))], limit) == expected
 
 
+@pytest.mark.parametrize(
+    "batches, expected",
+    [
+        ({8: 50, 16: 50, 24: 1, 32: 1}, (8, 16, 32)),  # 24 saves 8 tokens of 1256
+        ({8: 1, 16: 3, 24: 100}, (24, 32)),  # 8 saves 8 tokens, then 16 saves 32 of 2456
+        ({32: 5}, (32,)),
+        ({8: 9}, (8, 32)),  # others may be longer
+    ],
+)
+def test_a_length_that_saves_few_tokens_is_not_compiled(batches, expected):
+    assert buckets.worthwhile((8, 16, 24, 32), batches) == expected
+
+
 @pytest.mark.parametrize("head", [pytest.param("classifier", marks=pytest.mark.slow), "spans"])
 def test_a_shorter_batch_has_the_loss_and_the_gradients_of_a_longer_one(head):
     sizes, draw = np.array([5, 8, 3, 7]), np.random.default_rng(1)
