@@ -42,7 +42,7 @@ def test_scores_are_masked_and_their_softmax_is_the_attention():
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
 
-    scores = mobilebert.maps(config)(params, inputs).scores
+    scores = jax.jit(mobilebert.maps(config))(params, inputs).scores
 
     probs = jax.nn.softmax(scores)
     padding = (inputs["tokens"] == 0)[None, :, None, None]
@@ -111,7 +111,7 @@ def test_losses_of_a_hook_equal_losses_of_whole_maps(active):
     """Values and gradients, though no map is kept after its layer; padding does not count."""
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
-    teacher_maps = mobilebert.maps(small.teacher())(
+    teacher_maps = jax.jit(mobilebert.maps(small.teacher()))(
         small.built(small.teacher())[1], inputs, active
     )
     weights = layer_losses.weigh_tokens(inputs["tokens"] != 0)
@@ -142,7 +142,10 @@ def test_losses_of_a_hook_keep_no_scores_for_the_backward_pass(capsys):
     """Only the teacher's scores, an argument, have an axis of all layers."""
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
-    teacher_maps = mobilebert.maps(small.teacher())(small.built(small.teacher())[1], inputs)
+    shapes = jax.eval_shape(
+        mobilebert.maps(small.teacher()), small.built(small.teacher())[1], inputs
+    )
+    teacher_maps = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     hook = layer_losses.hook(layer_losses.weigh_tokens(inputs["tokens"] != 0))
 
     def loss(params, teacher_maps):
