@@ -65,7 +65,7 @@ def marked():
         yield pytest.param(case, id=label(case), marks=[] if is_first else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("case", marked())
+@pytest.mark.parametrize("case", list(marked()))
 def test_a_grown_state_fits_the_new_model_and_keeps_the_claim(case):
     """Shapes, types, axes, shardings, moments, no second trace, and the claim both ways."""
     growth, old, new = bind(*case["operator"], *case["sizes"])
