@@ -45,6 +45,16 @@ class Pinned(TypedDict):
     digest: str
 
 
+class Teacher(TypedDict):
+    """A fine-tuned model that gives soft labels."""
+
+    source: str
+    step: int | None
+    digest: str
+    label_weight: float
+    temperature: float
+
+
 class FineTuning(TypedDict):
     """Entry `finetuning` of config.json: the task and the model that it started from."""
 
@@ -55,6 +65,8 @@ class FineTuning(TypedDict):
     outputs: Size
     classes: list[str] | None
     metric: NotRequired[str]  # the one to compare by
+    batches: NotRequired[str]  # a sentence on padding
+    teacher: NotRequired[Teacher]
 
 
 class Config(TypedDict):

@@ -24,7 +24,7 @@ RECIPES = [
 ] + ["ib_bert_large_grow", "ib_bert_large_grow:smoke"] + [
     f"mobilebert_objectives:{variant}" for variant in ("bare", "pd", "fmt", "at", "jkt", "akt")
 ] + [
-    "demo:grow", "demo:scratch",
+    "demo:grow", "demo:scratch", "grow_from:tiny", "grow_from:base",
     "study:full", "study:uneven", "study:equal", "study:normal", "study:stack",
 ]  # fmt: skip
 
