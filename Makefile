@@ -4,8 +4,11 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 RUNS ?= runs
 CORE := tests/models tests/growth tests/data tests/train tests/mobilebert
+# Slow tests that start processes and send signals to them, most of which wait for each other.
+PROCESSES := tests/core tests/data tests/finetune tests/launch tests/run tests/scale tests/train \
+	tests/mobilebert/test_cache_interrupted.py tests/mobilebert/test_distill_interrupted.py
 
-.PHONY: demo test test-core test-slow lint install clean
+.PHONY: demo test test-core test-slow test-slow-processes test-slow-programs lint install clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +35,13 @@ test-core: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# Both halves of the slow tests.
+test-slow-processes: install
+	$(BIN)/python -m pytest -m slow $(PROCESSES)
+
+test-slow-programs: install
+	$(BIN)/python -m pytest -m slow $(PROCESSES:%=--ignore=%)
 
 lint: install
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import jax
 from bertgrow.core import flops, keys
 from bertgrow.core.errors import InputError
 from bertgrow.core.types import Stage
-from bertgrow.finetune import adamw, sequences, tasks
+from bertgrow.finetune import adamw, buckets, sequences, stream, tasks
 from bertgrow.interop import conversion
 from bertgrow.models import families, task_heads
 from bertgrow.recipes import build, resolve
@@ -52,33 +52,35 @@ def make(problem, pretrained, settings, *, command="", devices=None, name=""):
     network = task_heads.HEADS[problem.head](
         family.network(config.model), width=config.model.width, outputs=problem.outputs
     )
-    task = tasks.make(network, problem.losses, _score(problem))
+    task = tasks.make(network, problem.losses, _score(problem), length=config.length)
     unused = [name for name in conversion.HEADS if name in network.axes]
     if problem.head == "classifier" and "pooler" in unused:
         unused.remove("pooler")
     optimizer = adamw.make(
         config.optimizer, network.axes, config.schedule, steps=config.steps, frozen=unused
     )
-    cost = flops.train_step_flops(config.model, config.length, 0, config.batch, family.flops)
+    options = dict(
+        batch=config.batch, pad_id=config.model.pad_id,
+        lengths=buckets.lengths(_sets(problem), config.length),
+    )  # fmt: skip
+    shuffled = stream.Shuffled(problem.train, seed=settings.seed, **options)
+    dev = sequences.batches(next(iter(problem.dev.values())), **options)
+    plan = shuffled.plan(config.steps)
+    cost = sum(
+        count * flops.train_step_flops(config.model, length, 0, config.batch, family.flops)
+        for length, count in plan.batches.items()
+    )
     stage = Stage(
-        config.name, task, config.steps, config.batch, config.length, optimizer, None, cost
-    )
-    pad_id = config.model.pad_id
-    shuffled = sequences.Shuffled(
-        problem.train, length=config.length, pad_id=pad_id, seed=settings.seed
-    )
-    dev = sequences.batches(
-        next(iter(problem.dev.values())),
-        batch=config.batch,
-        length=config.length,
-        pad_id=pad_id,
-    )
+        config.name, task, config.steps, config.batch, config.length, optimizer, None,
+        cost / config.steps,
+    )  # fmt: skip
     return trainer.Job(
         settings=run,
         stages=(stage,),
-        summary=_summary(problem, pretrained, run, stage, family),
+        summary=_summary(problem, pretrained, run, stage, family, plan),
         rows=lambda index: shuffled,
         held_out=lambda index: dev,
+        examples=lambda index: list(plan.firsts.values()),
         unigram=None,
         first=lambda state, shardings: _first(state, shardings, pretrained),
         command=command,
@@ -106,10 +108,9 @@ def _resolved(problem, pretrained, family, settings):
     recipe = imported.recipe_of(pretrained._replace(config=model), family)
     per_epoch = len(problem.train) // settings.batch
     steps = max(1, round(settings.epochs * len(problem.train) / settings.batch))
-    sets = [problem.train, *problem.dev.values(), *problem.test.values()]
     recipe.update(
         seed=settings.seed, batch=settings.batch, log_every=settings.log_every,
-        length=sequences.fitting_length(sets, settings.length),
+        length=buckets.lengths(_sets(problem), settings.length)[-1],
     )  # fmt: skip
     recipe.optimizer = build.adamw(clip=CLIP, weight_decay=WEIGHT_DECAY)
     recipe.schedule = build.linear(
@@ -120,6 +121,10 @@ def _resolved(problem, pretrained, family, settings):
     run = resolve.resolve(recipe, vocab=_vocab(pretrained))
     named = dataclasses.replace(run.stages[0], task=problem.name)
     return dataclasses.replace(run, stages=(named,))
+
+
+def _sets(problem):
+    return [problem.train, *problem.dev.values(), *problem.test.values()]
 
 
 def _vocab(pretrained):
@@ -138,7 +143,7 @@ def digest(problem):
     return hashlib.sha256("".join(part.digest() for part in sets).encode()).hexdigest()
 
 
-def _summary(problem, pretrained, run, stage, family):
+def _summary(problem, pretrained, run, stage, family, plan):
     """Contents of config.json."""
     return dict(
         recipe=run.recipe,
@@ -153,10 +158,9 @@ def _summary(problem, pretrained, run, stage, family):
         finetuning=dict(
             task=problem.name, source=pretrained.source, step=pretrained.step,
             classes=problem.classes, head=problem.head, outputs=problem.outputs,
-            metric=problem.metric,
+            metric=problem.metric, batches=plan.describe(),
         ),
         fresh=list(pretrained.fresh),
-        lent={},
         numerics=keys.VERSION,
         versions=job.versions(),
     )  # fmt: skip

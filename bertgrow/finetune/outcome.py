@@ -51,7 +51,8 @@ def _write(path, problem, run_job, pretrained, values):
             details[name] = problem.details(name, predicted)
     results = dict(
         task=problem.name, step=run_job.settings.stages[0].end, compare_by=problem.metric,
-        metrics=metrics, details=details, notes=list(problem.notes),
+        metrics=metrics, details=details,
+        notes=[*problem.notes, run_job.summary["finetuning"]["batches"]],
     )  # fmt: skip
     text = json.dumps(results, indent=2) + "\n"
     system_files.write_atomically(path / records.RESULTS, text)
@@ -62,19 +63,17 @@ def _write(path, problem, run_job, pretrained, values):
 
 def _predictor(path, run_job):
     """Function of `Sequences` that returns the values of `Task.score` of the last weights."""
-    stage, config = run_job.stages[0], run_job.settings.stages[0]
+    stage, pad_id = run_job.stages[0], run_job.settings.stages[0].model.pad_id
     mesh = sharding.make_mesh(dataclasses.asdict(run_job.settings.mesh), run_job.devices)
     shapes = loop.state_shapes(stage.task, stage.optimizer, mesh)
     with checkpoint.Checkpoints(path / "checkpoints") as saves:
         params = saves.restore_params(saves.latest(), shapes.params)
     task = stage.task._replace(score=None)
-    first = sharding.put_whole(run_job.held_out(0)[0], mesh)
-    compiled = evaluation.compile_evaluation(task, params, first, mesh)
+    lengths = run_job.rows(0).lengths
+    compiled = evaluation.by_shape(task, params, mesh)
 
     def predict(rows):
-        batches = sequences.batches(
-            rows, batch=stage.batch, length=stage.length, pad_id=config.model.pad_id
-        )
+        batches = sequences.batches(rows, batch=stage.batch, lengths=lengths, pad_id=pad_id)
         return evaluation.evaluate(task, params, batches, mesh=mesh, compiled=compiled)
 
     return predict

@@ -1,12 +1,11 @@
-"""Token sequences of examples, as endless shuffled training data and as batches in order."""
+"""Token sequences of examples, and batches of them."""
 
-import functools
 import hashlib
 from typing import NamedTuple
 
 import numpy as np
 
-ROUNDED = 8  # the length of a batch is a multiple of this
+from bertgrow.finetune import buckets
 
 
 class Sequences(NamedTuple):
@@ -21,9 +20,9 @@ class Sequences(NamedTuple):
         return len(self.firsts)
 
     @property
-    def longest(self):
-        """Tokens of the longest sequence."""
-        return int(np.diff(self.starts).max())
+    def sizes(self):
+        """Tokens of each sequence."""
+        return np.diff(self.starts)
 
     def digest(self):
         """sha256 of everything."""
@@ -91,56 +90,24 @@ def encode(examples, tokenizer, max_length):
     return join(rows, firsts, examples.labels)
 
 
-def batches(sequences, *, batch, length, pad_id):
-    """Returns all sequences in order, as a list of batches; the last one is filled up."""
+def batches(sequences, *, batch, lengths, pad_id):
+    """Returns all sequences, the shortest first, in batches; the last one is filled up.
+
+    Args:
+      sequences: `Sequences`.
+      batch: sequences of a batch.
+      lengths: ascending lengths that batches may have, see `buckets.lengths`.
+      pad_id: token behind the end of a sequence.
+    """
+    sizes = sequences.sizes
+    order = np.argsort(sizes, kind="stable")
+    parts = [order[start : start + batch] for start in range(0, len(order), batch)]
     return [
         sequences.batch(
-            np.arange(start, min(start + batch, len(sequences))), length, pad_id, size=batch
+            numbers, buckets.fitting(lengths, sizes[numbers].max()), pad_id, size=batch
         )
-        for start in range(0, len(sequences), batch)
+        for numbers in parts
     ]
-
-
-class Shuffled:
-    """Endless training sequences, in a new order every epoch, for `data.sequences.pipeline`.
-
-    Number n of the run is a pure function of the seed, so a position is this number.
-    """
-
-    stores = ()  # a stream of token stores has some
-
-    def __init__(self, sequences, *, length, pad_id, seed):
-        self.sequences, self.length, self.pad_id, self.seed = sequences, length, pad_id, seed
-
-    def start(self):
-        return {"row": 0, "cursors": []}
-
-    def epoch_sequences(self):
-        return len(self.sequences)
-
-    def take(self, position, count):
-        """The places of the next `count` sequences, and the position after them."""
-        row, size = position["row"], len(self.sequences)
-        numbers = np.arange(row, row + count)
-        chosen = [
-            _order(self.seed, epoch, size)[numbers[numbers // size == epoch] % size]
-            for epoch in range(row // size, (row + count - 1) // size + 1)
-        ]
-        return np.concatenate(chosen), {"row": row + count, "cursors": []}
-
-    def read(self, numbers):
-        return self.sequences.batch(numbers, self.length, self.pad_id)
-
-
-@functools.lru_cache(2)  # a batch may be of two epochs
-def _order(seed, epoch, size):
-    return np.random.default_rng((seed, epoch)).permutation(size)
-
-
-def fitting_length(sets, limit):
-    """Length of the batches of several sets: that of their longest sequence, rounded up."""
-    longest = max(sequences.longest for sequences in sets)
-    return min(limit, -(-longest // ROUNDED) * ROUNDED)
 
 
 def _fit(first, second, room):

@@ -4,9 +4,10 @@ import jax.numpy as jnp
 
 from bertgrow.core import losses
 from bertgrow.core.types import Task
+from bertgrow.models import task_heads
 
 
-def make(network, loss_and_scores, score=None):
+def make(network, loss_and_scores, score=None, *, length):
     """Makes the `Task` of a network with a head.
 
     Args:
@@ -14,7 +15,9 @@ def make(network, loss_and_scores, score=None):
       loss_and_scores: function (logits, labels, weights) -> {name: sum over the batch}, with
         the summed `loss`.
       score: as in `Task`; its argument has the sums as means, and of every sequence `logits`,
-        float32 [sequences, ...], and `numbers`, int32 [sequences], -1 at rows without one.
+        float32 [sequences, outputs], or [sequences, length, outputs] if each token has some,
+        and `numbers`, int32 [sequences], -1 at rows without one.
+      length: tokens of the longest batches.
     """
 
     def prepare(batch):
@@ -26,16 +29,28 @@ def make(network, loss_and_scores, score=None):
         del frozen, step
         logits = network.apply(params, inputs, keys)["task_logits"]
         scores = loss_and_scores(logits, inputs["labels"], inputs["weights"])
-        return scores["loss"], scores | dict(tokens=inputs["real_tokens"].sum())
+        tokens = inputs["real_tokens"]
+        padding = inputs["weights"] * (1 - tokens / inputs["tokens"].shape[1])
+        return scores["loss"], scores | dict(tokens=tokens.sum(), padding=padding.sum())
 
     def evaluate(params, frozen, batch):
         del frozen
         logits, weights = network.apply(params, batch)["task_logits"], batch["weights"]
         scores = loss_and_scores(logits, batch["labels"], weights)
         means = {name: (value, weights.sum()) for name, value in scores.items()}
-        return means | dict(logits=(logits,), numbers=(batch["numbers"],))
+        return means | dict(logits=(_filled(logits, length),), numbers=(batch["numbers"],))
 
     return Task(network.init, prepare, loss, evaluate, network.axes, score=score)
+
+
+def _filled(logits, length):
+    """Logits of tokens, filled with those of padding up to `length`."""
+    if logits.ndim == 2:
+        return logits
+    missing = length - logits.shape[1]
+    return jnp.pad(
+        logits, ((0, 0), (0, missing), (0, 0)), constant_values=task_heads.PADDING_LOGIT
+    )
 
 
 def classes(logits, labels, weights):
@@ -54,8 +69,9 @@ def scores(logits, labels, weights):
 def spans(logits, labels, weights):
     """Mean cross-entropy of the first and the last token of an answer.
 
-    All positions take part, padding too, as in Google's code. A window without the answer has
-    its span at [CLS].
+    Padding does not take part (`task_heads.spans`), so that the loss does not depend on the
+    length of the batch; in Google's code it does. A window without the answer has its span at
+    [CLS].
 
     Args:
       logits: float32 [batch, length, 2].

@@ -8,6 +8,7 @@ from bertgrow.models import layers
 
 NAME = "task_head"  # of the module in the parameter tree
 DROPOUT = 0.1  # of a classifier's input, as in Google's code of BERT and MobileBERT
+PADDING_LOGIT = -1e9  # of spans that begin or end at padding
 _DROPOUT_KEY = 1_000_003  # folded into the dropout keys of the network
 
 
@@ -39,12 +40,14 @@ def spans(network, *, width, outputs=2, scale=0.02):
     """Adds a linear layer on every token: logits of the start and the end of an answer.
 
     Returns:
-      `Network`, which also gives `task_logits`, float32 [batch, length, 2].
+      `Network`, which also gives `task_logits`, float32 [batch, length, 2], which is
+      `PADDING_LOGIT` at padding.
     """
 
     def logits(weights, hidden, keys):
         del keys
-        return layers.dense(weights, hidden["hidden"].astype(jnp.float32))
+        scores = layers.dense(weights, hidden["hidden"].astype(jnp.float32))
+        return jnp.where(hidden["mask"][..., None], scores, PADDING_LOGIT)
 
     return _add(network, logits, width, outputs, scale)
 

@@ -67,7 +67,8 @@ class Config(TypedDict):
     tokenizer: NotRequired[Tokenizer]
     changes: NotRequired[list[Change]]
     finetuning: NotRequired[FineTuning]
-    lent: NotRequired[dict[str, Pinned]]
+    pinned: NotRequired[dict[str, Pinned]]  # checkpoints of teachers, by their folder
+    lent: NotRequired[dict[str, Pinned]]  # the same, in runs begun by earlier versions
     numerics: NotRequired[int]
     versions: NotRequired[dict[str, str]]
     saved: NotRequired[bool]  # whether a checkpoint was completed

@@ -31,7 +31,7 @@ from bertgrow.run import (
     workdir,
 )
 from bertgrow.teacher_cache import cache
-from bertgrow.train import agreement, environment, evaluation, loop, sharding
+from bertgrow.train import agreement, environment, evaluation, loop, shapes, sharding
 from bertgrow.train.checkpoints import checkpoint, disk
 
 TIES_AFTER = 100  # steps between growth and the second count of tied replicas
@@ -52,6 +52,8 @@ class Job(NamedTuple):
     caches: dict = {}  # {stage index: `cache.Cache`} of stages with cached teacher outputs
     devices: Any = None  # list of `jax.Device`; None: all
     name: str = ""  # of one of several runs at the same time, for the lines of progress
+    # Stage index -> a training batch of each length; None: all have that of held-out batches.
+    examples: Callable | None = None
 
 
 class Session(NamedTuple):
@@ -131,9 +133,9 @@ def _session(job, path, stop, profile):
         profile = profile if is_first else None
         trace = stack.enter_context(profiling.Trace(profile, path / "profile", reporter.event))
         mesh = sharding.make_mesh(dataclasses.asdict(settings.mesh), job.devices)
-        shapes = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
-        _check_memory(max(map(disk.state_bytes, shapes)))
-        disk.check_disk(saves.path, disk.bytes_needed(shapes, settings.checkpoint.keep))
+        states = [loop.state_shapes(stage.task, stage.optimizer, mesh) for stage in job.stages]
+        _check_memory(max(map(disk.state_bytes, states)))
+        disk.check_disk(saves.path, disk.bytes_needed(states, settings.checkpoint.keep))
         yield Session(job, path, mesh, saves, stop, log, reporter, agreement.Agreement(), trace)
 
 
@@ -233,21 +235,25 @@ def _save(session, index, info):
 
 def _compile(session, index, state):
     """Compiles the training step and the evaluation; runs after a checkpoint is complete."""
-    stage, mesh = session.job.stages[index], session.mesh
+    job, stage, mesh = session.job, session.job.stages[index], session.mesh
     session.reporter.phase("compiling", stage.name)
-    rows = session.job.held_out(index)[0]
-    batch, cached = sharding.put_whole(rows, mesh), session.job.caches.get(index)
-    targets = cached.zeros(len(rows["tokens"])) if cached else {}
-    targets = sharding.put_whole(targets, mesh)
-    slices = dict(accumulate=session.job.settings.accumulate)
+    held_out, cached = shapes.distinct(job.held_out(index)), job.caches.get(index)
+    examples = job.examples(index) if job.examples else held_out
+    if cached:
+        examples = [batch | cached.zeros(len(batch["tokens"])) for batch in examples]
+    slices = dict(accumulate=job.settings.accumulate)
+
+    def compile_step(batch):
+        batch = sharding.put_whole(batch, mesh)
+        return loop.compile_step(stage.task, stage.optimizer, state, batch, mesh, **slices)
+
+    def compile_evaluation(batch):
+        batch = sharding.put_whole(batch, mesh)
+        return evaluation.compile_evaluation(stage.task, state.params, batch, mesh, **slices)
+
     with session.stop.uninterruptible(session.saves.wait):
-        step = loop.compile_step(
-            stage.task, stage.optimizer, state, batch | targets, mesh, **slices
-        )
-        evaluate = evaluation.compile_evaluation(
-            stage.task, state.params, batch, mesh, **slices
-        )
-        return step, evaluate
+        evaluate = shapes.ByShape(compile_evaluation, held_out)
+        return shapes.ByShape(compile_step, examples), evaluate
 
 
 def _evaluate_if_due(session, index, step, evaluate, state):

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from bertgrow.train import gradients, loop, sharding
+from bertgrow.train import gradients, loop, shapes, sharding
 
 
 def evaluate(
@@ -17,11 +17,11 @@ def evaluate(
     Args:
       task: Task; `task.evaluate` returns {name: (sum or sums, count)} for a batch.
       params: parameter tree on `mesh`.
-      batches: iterable of dicts of NumPy arrays, whole batches, equal in all processes; all
-        batches have the same shape.
+      batches: iterable of dicts of NumPy arrays, whole batches, equal in all processes.
       step: step of the run, for `task.masked_params`.
       mesh, accumulate: as in `loop.steps`.
-      compiled: function from `compile_evaluation`; made here by default.
+      compiled: function from `compile_evaluation`, or `shapes.ByShape` of them; made here by
+        default, for each shape of batches.
       stop: function (number of the batch), called before every batch; true stops the
         evaluation. Its result must be equal in all processes, as that of `Agreement.stops`.
 
@@ -31,13 +31,11 @@ def evaluate(
     """
     mesh = mesh or sharding.make_mesh()
     frozen, sums = loop.on_mesh(task.frozen, mesh), []
+    compiled = compiled or by_shape(task, params, mesh, accumulate=accumulate)
     for number, batch in enumerate(batches):
         if stop(number):
             return None
         batch = sharding.put_whole(batch, mesh)
-        compiled = compiled or compile_evaluation(
-            task, params, batch, mesh, accumulate=accumulate
-        )
         sums.append(compiled(params, frozen, batch, np.int32(step)))
         if len(sums) > 1:  # reading one batch late keeps the devices busy
             sums[-2] = jax.device_get(sums[-2])
@@ -64,6 +62,13 @@ def make_evaluation(task, accumulate=1):
         return {name: _merge(*pair) for name, pair in parts.items()}
 
     return scores
+
+
+def by_shape(task, params, mesh, **options):
+    """`compile_evaluation` for batches of several shapes, each at its first call."""
+    return shapes.ByShape(
+        lambda batch: compile_evaluation(task, params, batch, mesh, **options)
+    )
 
 
 def compile_evaluation(task, params, batch, mesh, *, accumulate=1):

@@ -1,9 +1,11 @@
 """Reads and writes `metrics.jsonl`, one JSON object per line; also writes TensorBoard."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TypedDict
@@ -101,8 +103,9 @@ class _Board:
     """
 
     def __init__(self, folder):
-        from tensorboardX import event_file_writer, summary  # slow to import
-        from tensorboardX.proto import event_pb2
+        with _hidden("torch"):
+            from tensorboardX import event_file_writer, summary  # slow to import
+            from tensorboardX.proto import event_pb2
 
         self._folder, self._scalar, self._event = folder, summary.scalar, event_pb2.Event
         os.makedirs(folder, exist_ok=True)
@@ -123,6 +126,23 @@ class _Board:
     def close(self):
         with system_files.named(self._folder):
             self._events.close()
+
+
+@contextlib.contextmanager
+def _hidden(package):
+    """Makes imports of a package fail, unless it is imported already.
+
+    tensorboardX imports torch wherever it is installed. That takes seconds of every start,
+    and scalars do not use it.
+    """
+    is_imported = package in sys.modules
+    if not is_imported:
+        sys.modules[package] = None
+    try:
+        yield
+    finally:
+        if not is_imported:
+            del sys.modules[package]
 
 
 def read(path, kind=dict):

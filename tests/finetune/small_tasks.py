@@ -22,21 +22,21 @@ def model(folder):
     return folder
 
 
-def texts(count, seed):
-    """Pairs (text, 0 or 1)."""
+def texts(count, seed, longest=6):
+    """Pairs (text of 3 to `longest` words, 0 or 1)."""
     draw = np.random.default_rng(seed)
     for _ in range(count):
         label = int(draw.integers(2))
-        words = list(draw.choice(OTHER, draw.integers(2, 6)))
+        words = list(draw.choice(OTHER, draw.integers(2, longest)))
         words.insert(draw.integers(len(words)), GOOD if label else BAD)
         yield " ".join(words), label
 
 
-def sst2(folder, *, train=160, dev=24, test=5):
+def sst2(folder, *, train=160, dev=24, test=5, longest=6):
     """A folder in the layout of SST-2."""
     folder.mkdir()
     for name, count, seed in (("train", train, 0), ("dev", dev, 1)):
-        rows = [f"{text}\t{label}" for text, label in texts(count, seed)]
+        rows = [f"{text}\t{label}" for text, label in texts(count, seed, longest)]
         (folder / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows, ""]))
     rows = [f"{number}\t{text}" for number, (text, _) in enumerate(texts(test, 2))]
     (folder / "test.tsv").write_text("\n".join(["index\tsentence", *rows, ""]))

@@ -16,7 +16,7 @@ from bertgrow.core.errors import InputError, Stopped
 from bertgrow.finetune import job, labelled, reading
 from bertgrow.inference import model
 from bertgrow.run import records
-from bertgrow.train import metrics
+from bertgrow.train import loop, metrics
 
 pytest.importorskip("sklearn", reason="scikit-learn is absent; install the package again")
 QUICK = ("--learning-rate", "1e-2", "--batch", "8", "--epochs", "3")
@@ -27,9 +27,18 @@ def folder(tmp_path_factory):
     """A folder with a model, SST-2 and SQuAD v2.0, and a run of the first in `W`."""
     root = tmp_path_factory.mktemp("finetune")
     small_tasks.model(root / "model")
-    small_tasks.sst2(root / "SST-2")
+    small_tasks.sst2(root / "SST-2", longest=8)
     small_tasks.squad(root / "squad", version="v2.0")
-    assert commands.run(finetune, *sst2(root, "W")) == 0
+    compile_step, compiled = loop.compile_step, []
+
+    def compile_and_count(task, optimizer, state, batch, *args, **options):
+        compiled.append(batch["tokens"].shape)
+        return compile_step(task, optimizer, state, batch, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "compile_step", compile_and_count)
+        assert commands.run(finetune, *sst2(root, "W")) == 0
+    (root / "compiled.json").write_text(json.dumps(compiled))
     return root
 
 
@@ -55,6 +64,17 @@ def test_it_learns_and_evaluates_after_every_epoch(folder):
     assert [row["step"] for row in evaluations] == [20, 40, 60]
     assert evaluations[-1]["accuracy"] == 1
     assert evaluations[-1]["loss"] < 0.1
+
+
+def test_batches_of_each_length_compile_once(folder):
+    steps = [row for row in lines(folder / "W") if row["split"] == "train"]
+    notes = json.loads((folder / "W" / "results.json").read_text())["notes"]
+
+    assert json.loads((folder / "compiled.json").read_text()) == [[8, 8], [8, 16]]
+    assert notes[0].startswith("Training batches of 8, 16 tokens, by the length of their seq")
+    assert notes[0] in (folder / "W" / "MODEL_CARD.md").read_text()
+    assert all(0 <= row["padding"] < 0.5 for row in steps)
+    assert max(row["padding"] for row in steps) > 0.05
 
 
 def test_the_schedule_warms_up_for_a_tenth_and_decays(folder):

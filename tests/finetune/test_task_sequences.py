@@ -1,4 +1,4 @@
-"""Sequences of texts: segments, truncation, shuffling that resumes at any position."""
+"""Sequences of texts: segments and truncation."""
 
 import numpy as np
 import pretrained_models
@@ -36,24 +36,4 @@ def test_the_longer_text_loses_tokens_until_both_fit():
 
     assert words(cut.tokens[: cut.starts[1]]) == "[CLS] b c d [SEP] h i [SEP]"
     assert words(cut.tokens[cut.starts[1] :]) == "[CLS] b [SEP] c d e f [SEP]"
-    assert encoded(["b c d e f g"], max_length=5).longest == 5
-
-
-def test_every_epoch_has_each_sequence_once_in_another_order():
-    stream = sequences.Shuffled(encoded(list("bcdefgh")), length=8, pad_id=0, seed=3)
-    position, taken = stream.start(), []
-    for _ in range(5):  # 20 of two epochs of 7, and 6 of the third
-        numbers, position = stream.take(position, 4)
-        taken += numbers.tolist()
-
-    assert sorted(taken[:7]) == sorted(taken[7:14]) == list(range(7))
-    assert taken[:7] != taken[7:14]
-    again, _ = stream.take({"row": 6, "cursors": []}, 5)
-    assert again.tolist() == taken[6:11]
-
-
-def test_the_length_of_batches_is_that_of_the_longest_sequence():
-    sets = [encoded(["b c d"]), encoded(["b c d e f g h"])]
-
-    assert sequences.fitting_length(sets, 32) == 16
-    assert sequences.fitting_length(sets, 12) == 12
+    assert encoded(["b c d e f g"], max_length=5).sizes.tolist() == [5]

@@ -57,6 +57,13 @@ def test_a_recipe_resolves_to_what_its_golden_says(name):
     )
 
 
+def test_variant_fast_has_no_attention_dropout_and_is_else_the_recipe():
+    fast = read("bert_large_grow:fast")
+    assert fast.model.attention_dropout == 0
+    fast.model.attention_dropout = 0.1
+    assert resolve.plain(fast) == resolve.plain(read("bert_large_grow"))
+
+
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith(":smoke")])
 def test_a_smoke_recipe_keeps_every_transition(name):
     full, small = (resolve.resolve(read(n)) for n in (name.removesuffix(":smoke"), name))
@@ -125,7 +132,7 @@ def test_a_recipe_that_fails_names_its_file(tmp_path):
     [
         ("mobilebert:smal", "none, smoke, small"),
         ("ib_bert_large_grow:small", "none, smoke"),
-        ("bert_base:small", "none, smoke"),
+        ("bert_base:small", "none, fast, smoke"),
         ("mobilebert_objectives:pkt", "bare, pd, fmt, at, jkt, akt"),
         ("demo:grown", "grow, scratch"),
     ],

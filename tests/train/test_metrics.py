@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import limits
@@ -93,6 +95,17 @@ def test_tensorboard_gets_the_same_figures(tmp_path):
 
     (events,) = (tmp_path / "board").iterdir()
     assert b"eval/mask_loss" in events.read_bytes()
+
+
+def test_tensorboard_does_not_import_torch(tmp_path):
+    """Where it is installed, it takes seconds of every start; scalars do not use it."""
+    program = (
+        "import sys; from bertgrow.train import metrics; "
+        f"metrics.Writer({str(tmp_path / 'm')!r}, tensorboard={str(tmp_path / 'board')!r}); "
+        "sys.exit('torch' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_a_full_disk_leaves_whole_rows_and_names_the_file(path):
