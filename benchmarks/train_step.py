@@ -3,16 +3,22 @@
     python benchmarks/train_step.py                      # fraction of a measured matmul peak
     python benchmarks/train_step.py --against hf         # BERT-tiny and BERT-mini, float32
     python benchmarks/train_step.py --model base --length 512 --json
+    python benchmarks/train_step.py --accelerator --against hf --json
 
 bertgrow runs the loop of a real run: batches are copied to the device, masks are drawn in the
 step, 20 predictions per sequence at length 128 and 76 at 512, dropout 0.1, clipping, AdamW.
 Hugging Face gets batches that are masked already. Both train with the masked-token loss alone,
-on sequences without padding. On an accelerator the models are base and large at 128 and 512,
-in bfloat16; if memory is short, set --batch or --remat full.
+on sequences without padding. With --accelerator the models are base and large at 128 and 512,
+in bfloat16, as recipes have them (dropout of attention 0.1, by XLA) and as variant `fast` (0,
+by the kernel of the device); Hugging Face is compiled by torch, with its own fused attention
+and no dropout of attention, under bfloat16 autocast. If memory is short, set --batch or
+--remat full.
 """
 
 import argparse
+import dataclasses
 import itertools
+import time
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +27,9 @@ import rounds
 
 from bertgrow.core import flops
 from bertgrow.data.sequences import masking
-from bertgrow.models import bert, layers
+from bertgrow.models import bert, layers, on_device
 from bertgrow.objectives import masked_lm
-from bertgrow.planning import calibration
+from bertgrow.planning import calibration, hardware
 from bertgrow.recipes.schema import MaskingConfig
 from bertgrow.train import loop, optimizers, sharding
 
@@ -41,14 +47,16 @@ VOCAB_SIZE = 30522
 def main():
     args = arguments()
     on_cpu = jax.default_backend() == "cpu"
-    models = args.model or (["tiny", "mini"] if on_cpu or args.against else ["base", "large"])
-    lengths = args.length or ([128] if on_cpu or args.against else [128, 512])
+    large = args.accelerator or not (on_cpu or args.against)
+    models = args.model or (["base", "large"] if large else ["tiny", "mini"])
+    lengths = args.length or ([128, 512] if large else [128])
     print(f"device: {jax.devices()[0].device_kind}, jax {jax.__version__}")
     results = []
     for model, length in itertools.product(models, lengths):
         config = configuration(model, length, args)
         batch = args.batch or max(1, BATCH_TOKENS[model] // length)
         measure = against_hugging_face if args.against else share_of_peak
+        measure = on_accelerator if args.accelerator else measure
         figures = measure(model, config, length, batch, args)
         results.append(dict(model=model, length=length, batch=batch) | figures)
     rounds.finish(dict(results=results, jax=jax.__version__), as_json=args.json)
@@ -56,6 +64,9 @@ def main():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--accelerator", action="store_true", help="base and large, both variants"
+    )
     parser.add_argument("--against", choices=["hf"], help="the rival of the same run")
     parser.add_argument("--model", action="append", choices=MODELS, help="may be repeated")
     parser.add_argument("--length", type=int, action="append", help="tokens a row; 128")
@@ -95,10 +106,9 @@ class TrainStep:
         shardings = sharding.state_shardings(self.task, self.optimizer, self.mesh)
         key = jax.random.key(0)
         self.state = loop.initial_state(self.task, self.optimizer, key, shardings)
-        on_device = sharding.put(self.batch, self.mesh)
-        self.step = loop.compile_step(
-            self.task, self.optimizer, self.state, on_device, self.mesh
-        )
+        placed = sharding.put(self.batch, self.mesh)
+        self.step = loop.compile_step(self.task, self.optimizer, self.state, placed, self.mesh)
+        self.temporaries = self.step.memory_analysis().temp_size_in_bytes
 
     def advance(self, steps):
         """Trains for some steps and returns the last loss."""
@@ -135,6 +145,42 @@ def against_hugging_face(model, config, length, batch, args):
         rounds.show_ratio(name, value, TARGETS.get(model) if is_stock else None)
         figures[f"bertgrow / {rival}"] = value
     return figures
+
+
+def on_accelerator(model, config, length, batch, args):
+    """Times the published recipe, variant `fast` and, with --against, Hugging Face compiled."""
+    device = jax.devices()[0]
+    fast = dataclasses.replace(config, attention_dropout=0.0)
+    configs = dict(published=config, fast=fast)
+    trained = {}
+    for name, variant in configs.items():
+        variant = on_device.settle_model(variant, length, device)
+        begin = time.perf_counter()
+        trained[name] = TrainStep(variant, length, batch)
+        print(
+            f"{name}: attention by {variant.attention}, built in "
+            f"{time.perf_counter() - begin:.0f} s, temporaries "
+            f"{trained[name].temporaries / 1e9:.2f} GB"
+        )
+    if args.against:
+        import hugging_face
+
+        rival = hugging_face.Trainer(fast, masked_rows(length, batch), gathered=True, fast=True)
+        trained["Hugging Face, compiled"] = rival
+    sides = {name: turn(side, batch, args.steps) for name, side in trained.items()}
+    rates = rounds.alternate(sides, args.rounds)
+    rounds.show(f"BERT-{model}, {batch} sequences of {length}", rates, "sequences/s")
+    max_predictions = MaskingConfig().num_predictions(length)
+    per_row = flops.train_step_flops(config, length, max_predictions, 1)
+    peak = hardware.of_kind(device.device_kind).peak
+    speeds = rounds.medians(rates)
+    for name, speed in speeds.items():
+        share = speed * per_row / peak
+        print(
+            f"{model} {length} {name}: {speed * length:,.0f} tokens/s, "
+            f"{speed * per_row / 1e12:.0f} TFLOP/s, {share:.1%} of {peak / 1e12:.0f}"
+        )
+    return dict(rows_per_second=speeds, flops_per_row=per_row, peak=peak)
 
 
 def turn(side, batch, steps):

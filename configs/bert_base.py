@@ -3,6 +3,8 @@
     bertgrow pretrain --config bert_base --config.data.store=STORE --workdir W
     bertgrow pretrain --config bert_base:smoke --workdir runs/smoke
 
+Variant `fast`: no attention dropout, for attention kernels (docs/training.md).
+
 A million steps of 512 sequences of 512 tokens, 76 predictions per sequence (Devlin et al.,
 2019; batch and schedule as in TensorFlow's Model Garden).
 """
@@ -18,4 +20,4 @@ def get_config(variant=""):
     config.schedule = recipe.linear(peak=1e-4, warmup=10_000)
     config.update(batch=512, length=512)
     config.stages = recipe.stages(dict(steps=1_000_000))
-    return recipe.sized(config, variant, smoke=recipe.smoke)
+    return recipe.sized(config, variant, fast=recipe.fast, smoke=recipe.smoke)

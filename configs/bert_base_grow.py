@@ -3,6 +3,8 @@
     bertgrow pretrain --config bert_base_grow --config.data.store=STORE --workdir W
     bertgrow pretrain --config bert_base_grow:smoke --workdir runs/smoke
 
+Variant `fast`: no attention dropout, for attention kernels (docs/training.md).
+
 Gu et al. (2021), stage split as recalled from the paper (docs/papers.md). FLOPs speed-up:
 +102.1 % by the cost model of this package, +107.1 % in the paper.
 """
@@ -26,4 +28,4 @@ def get_config(variant=""):
         dict(steps=300_000, num_layers=12, **low_cost),
         dict(steps=300_000),
     )
-    return recipe.sized(config, variant, smoke=recipe.smoke)
+    return recipe.sized(config, variant, fast=recipe.fast, smoke=recipe.smoke)

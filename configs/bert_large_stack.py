@@ -3,6 +3,8 @@
     bertgrow pretrain --config bert_large_stack --config.data.store=STORE --workdir W
     bertgrow pretrain --config bert_large_stack:smoke --workdir runs/smoke
 
+Variant `fast`: no attention dropout, for attention kernels (docs/training.md).
+
 The stacking baseline of Gu et al. (2021), stage split as recalled from the paper. FLOPs
 speed-up: +72.1 % by the cost model of this package (docs/papers.md).
 """
@@ -24,4 +26,4 @@ def get_config(variant=""):
         dict(steps=400_000, num_layers=12),
         dict(steps=300_000),
     )
-    return recipe.sized(config, variant, smoke=recipe.smoke)
+    return recipe.sized(config, variant, fast=recipe.fast, smoke=recipe.smoke)

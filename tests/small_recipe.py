@@ -33,8 +33,9 @@ def get_config(variant=""):
         config.stages = recipe.stages(dict(steps=1, num_layers=1), dict(steps=1))
     if variant == "stopped":
         config.eval.update(every=8, rows=256)
-        config.checkpoint.keep = 20
-        config.stages = recipe.stages(dict(steps=24, num_layers=1), dict(steps=8))
+        config.checkpoint.keep = 50
+        # So long that stops come to the end of a stage only where they wait for it.
+        config.stages = recipe.stages(dict(steps=72, num_layers=1), dict(steps=8))
     if variant == "plain":
         config.stages = recipe.stages(dict(steps=8))
     if variant == "masking":

@@ -18,6 +18,8 @@ EPILOG = """examples:
       --label-column label --workdir runs/mine
   bertgrow finetune --all --from RUN --data GLUE --grid learning_rate=3e-5,1e-4 seeds=5 \\
       --workdir runs/glue
+  bertgrow finetune --task glue/mnli --from SMALL --teacher runs/large-mnli --data GLUE \\
+      --workdir runs/small-mnli
 
 The same command continues a stopped or killed run. At the end it writes predictions/,
 results.json and MODEL_CARD.md into the working directory. `bertgrow report` shows it."""
@@ -29,8 +31,9 @@ NUMBERS = (  # option, type, default, help
 )
 OPTIONS = (  # that a stopped run prints again where they are given
     "step", "dev", "text_column", "pair_column", "label_column", "learning_rate", "epochs",
-    "length",
+    "length", "teacher", "label_weight", "temperature",
 )  # fmt: skip
+LABEL_WEIGHT, TEMPERATURE = 0.5, 1.0
 
 
 def add_arguments(parser):
@@ -63,6 +66,19 @@ def add_arguments(parser):
         "combination; or a preset, bert or mobilebert: the grids of the papers",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the head, order and dropout")
+    parser.add_argument(
+        "--teacher", metavar="DIR",
+        help="--workdir of a larger model fine-tuned for the task; its outputs are soft labels",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label-weight", type=float, metavar="W",
+        help=f"of the loss with the true labels, 0 to below 1; default {LABEL_WEIGHT}, and the "
+        "rest is that of the teacher's",
+    )  # fmt: skip
+    parser.add_argument(
+        "--temperature", type=_positive(float), metavar="T",
+        help=f"divides the logits in the loss with the teacher's labels; default {TEMPERATURE}",
+    )  # fmt: skip
 
 
 def main(args):
@@ -80,11 +96,12 @@ def main(args):
     columns = (args.text_column, args.pair_column, args.label_column)
     for task in tasks:
         reading.check(task, columns)
-    step = args.step
-    if step is None and not args.restart:
+    steps = [None, None]
+    if not args.restart:
         begun = search.begun if is_search else lambda folder: [folder]
-        step = launch.source_step(lambda: begun(args.workdir))
-    pretrained = model.read(args.source, step)
+        steps = launch.first_steps(lambda: begun(args.workdir))
+    pretrained = model.read(args.source, steps[0] if args.step is None else args.step)
+    teacher = _teacher(args, steps[1])
     limit, reading_lock = args.time_limit and args.time_limit * 60, threading.Lock()
 
     def settings(task):
@@ -107,15 +124,18 @@ def main(args):
     def fine_tune(task, settings, folder, place=None):
         return launch.launch(
             folder, lambda: problem(task), pretrained, settings, resume=_resume(args),
-            stop_after=limit, start=args.start, restart=args.restart, place=place,
+            teacher=teacher, stop_after=limit, start=args.start, restart=args.restart,
+            place=place,
         )  # fmt: skip
 
     if not is_search:
         _print(_lines(fine_tune(args.task, settings(args.task), args.workdir)))
         return 0
+    label = teacher and teacher.describe()
     table = search.run_all(
         args.workdir, tasks, lambda task: grid.settings(settings(task), values, seeds),
-        fine_tune, lambda task: (job.digest(problem(task)), pretrained.source),
+        fine_tune,
+        lambda task: (job.digest(problem(task)), pretrained.source, label),
         devices=jax.devices() if jax.process_count() == 1 else (),
         request=lambda: signals.StopRequest(
             resume=_resume(args), time_limit=limit, start=args.start
@@ -132,6 +152,24 @@ def _check(args, is_search):
         )
     if is_search and args.restart:
         raise InputError("--restart is for one run; remove the folders of runs to repeat")
+
+
+def _teacher(args, step):
+    """`teachers.Teacher` of the options; `step` of its checkpoint that the run began with."""
+    from bertgrow.finetune import teachers
+    from bertgrow.inference import model
+
+    if args.teacher is None:
+        for name in ("label_weight", "temperature"):
+            if getattr(args, name) is not None:
+                raise InputError(f"--{name.replace('_', '-')} is of --teacher DIR; give one")
+        return None
+    weight = LABEL_WEIGHT if args.label_weight is None else args.label_weight
+    if not 0 <= weight < 1:
+        raise InputError(f"--label-weight {weight:g}; expected 0 to below 1")
+    return teachers.make(
+        model.read(args.teacher, step), weight, args.temperature or TEMPERATURE
+    )
 
 
 def _lines(outcome):

@@ -20,6 +20,34 @@ def cross_entropy(logits, targets, weights):
     return jnp.sum(losses * weights)
 
 
+def soft_cross_entropy(logits, teacher, weights, temperature=1.0, classes=None):
+    """Weighted sum of cross-entropies between teacher and student probabilities.
+
+    The sum is multiplied by the square of the temperature (Hinton et al., 2015, section 2). A
+    temperature reduces gradients by this factor; without the correction the weight of this
+    loss beside another one would depend on the temperature. The minimum, where the
+    probabilities are equal, is the entropy of the teacher, not zero.
+
+    Args:
+      logits: float [..., classes], the student's.
+      teacher: float [..., classes], or [..., k]; it gets no gradient.
+      weights: float [...].
+      temperature: divides the logits of both.
+      classes: int32 [..., k], those of the teacher's logits; None: all, in order.
+
+    Returns:
+      float32 scalar.
+    """
+    logits = logits.astype(jnp.float32) / temperature
+    teacher = jax.lax.stop_gradient(teacher).astype(jnp.float32) / temperature
+    at_classes = logits
+    if classes is not None:
+        at_classes = jnp.take_along_axis(logits, classes, axis=-1)
+    expected = jnp.sum(jax.nn.softmax(teacher) * at_classes, axis=-1)
+    entropies = jax.nn.logsumexp(logits, axis=-1) - expected
+    return temperature**2 * jnp.sum(entropies * weights)
+
+
 def num_correct(logits, targets, weights):
     """Weighted number of correct predictions, float32.
 

@@ -82,13 +82,13 @@ class Task(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A part of a run with fixed shapes. It compiles once."""
+    """A part of a run with fixed shapes. It compiles once, or once a length in fine-tuning."""
 
     name: str
     task: Task
     steps: int
     batch: int  # sequences of a global step
-    length: int
+    length: int  # of its longest batches
     optimizer: Any  # optax.GradientTransformationExtraArgs; `update` also takes `step`
     enter: Callable | None  # see `Objective.enter`
     flops: float  # model FLOPs per step, forward and backward

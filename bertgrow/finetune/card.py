@@ -38,13 +38,20 @@ def text(results, run_job, pretrained):
 
 def _recipe(run_job):
     stage, row = run_job.settings.stages[0], run_job.summary["stages"][0]
+    teacher = run_job.summary["finetuning"].get("teacher", {})
+    distilled = {}
+    if teacher:
+        distilled = dict(
+            teacher=f"{teacher['source']}, step {teacher['step']}",
+            label_weight=teacher["label_weight"], temperature=teacher["temperature"],
+        )  # fmt: skip
     return dict(
         learning_rate=stage.schedule.peak, schedule="linear decay",
         warmup=stage.schedule.warmup, optimizer=stage.optimizer.name,
         weight_decay=stage.optimizer.weight_decay, clip=stage.optimizer.clip,
         batch=stage.batch, steps=stage.steps, length=stage.length, seed=run_job.settings.seed,
         parameters=units.si(row["parameters"]),
-        FLOPs=units.si(row["flops_per_step"] * stage.steps),
+        FLOPs=units.si(row["flops_per_step"] * stage.steps), **distilled,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import jax
 from bertgrow.core import flops, keys
 from bertgrow.core.errors import InputError
 from bertgrow.core.types import Stage
-from bertgrow.finetune import adamw, buckets, sequences, stream, tasks
+from bertgrow.finetune import adamw, buckets, sequences, stream, tasks, teachers
 from bertgrow.interop import conversion
 from bertgrow.models import families, task_heads
 from bertgrow.recipes import build, resolve
@@ -32,18 +32,22 @@ class Settings(NamedTuple):
     log_every: int
 
 
-def make(problem, pretrained, settings, *, command="", devices=None, name=""):
+def make(
+    problem, pretrained, settings, *, teacher=None, command="", devices=None, name=""
+):  # fmt: skip
     """Makes the `trainer.Job`.
 
     Args:
       problem: `Problem`.
       pretrained: `interop.pretrained.Pretrained`, the model to start from.
       settings: `Settings`.
+      teacher: `teachers.Teacher` that gives soft labels; None: the true labels alone.
       command: shell command that continues the run.
       devices, name: as in `trainer.Job`.
 
     Raises:
-      InputError: there are fewer examples than a batch, or the model does not fit the task.
+      InputError: there are fewer examples than a batch, or the model or the teacher does not
+        fit the task.
     """
     family = families.find(pretrained.family)
     run = _resolved(problem, pretrained, family, settings)
@@ -52,7 +56,11 @@ def make(problem, pretrained, settings, *, command="", devices=None, name=""):
     network = task_heads.HEADS[problem.head](
         family.network(config.model), width=config.model.width, outputs=problem.outputs
     )
-    task = tasks.make(network, problem.losses, _score(problem), length=config.length)
+    if teacher:
+        teachers.check(teacher, problem, pretrained, config.length)
+    task = tasks.make(
+        network, problem.losses, _score(problem), length=config.length, teacher=teacher
+    )
     unused = [name for name in conversion.HEADS if name in network.axes]
     if problem.head == "classifier" and "pooler" in unused:
         unused.remove("pooler")
@@ -66,18 +74,14 @@ def make(problem, pretrained, settings, *, command="", devices=None, name=""):
     shuffled = stream.Shuffled(problem.train, seed=settings.seed, **options)
     dev = sequences.batches(next(iter(problem.dev.values())), **options)
     plan = shuffled.plan(config.steps)
-    cost = sum(
-        count * flops.train_step_flops(config.model, length, 0, config.batch, family.flops)
-        for length, count in plan.batches.items()
-    )
     stage = Stage(
         config.name, task, config.steps, config.batch, config.length, optimizer, None,
-        cost / config.steps,
+        _flops(config, family, teacher, plan), frozen=teacher and teacher.frozen(),
     )  # fmt: skip
     return trainer.Job(
         settings=run,
         stages=(stage,),
-        summary=_summary(problem, pretrained, run, stage, family, plan),
+        summary=_summary(problem, pretrained, run, stage, family, plan, teacher),
         rows=lambda index: shuffled,
         held_out=lambda index: dev,
         examples=lambda index: list(plan.firsts.values()),
@@ -123,6 +127,17 @@ def _resolved(problem, pretrained, family, settings):
     return dataclasses.replace(run, stages=(named,))
 
 
+def _flops(config, family, teacher, plan):
+    """FLOPs of a step, as mean over the batches of the run."""
+
+    def of_batch(length):
+        student = flops.train_step_flops(config.model, length, 0, config.batch, family.flops)
+        return student + (config.batch * teacher.flops(length) if teacher else 0)
+
+    total = sum(count * of_batch(length) for length, count in plan.batches.items())
+    return total / config.steps
+
+
 def _sets(problem):
     return [problem.train, *problem.dev.values(), *problem.test.values()]
 
@@ -143,7 +158,7 @@ def digest(problem):
     return hashlib.sha256("".join(part.digest() for part in sets).encode()).hexdigest()
 
 
-def _summary(problem, pretrained, run, stage, family, plan):
+def _summary(problem, pretrained, run, stage, family, plan, teacher):
     """Contents of config.json."""
     return dict(
         recipe=run.recipe,
@@ -159,9 +174,9 @@ def _summary(problem, pretrained, run, stage, family, plan):
             task=problem.name, source=pretrained.source, step=pretrained.step,
             classes=problem.classes, head=problem.head, outputs=problem.outputs,
             metric=problem.metric, batches=plan.describe(),
+            **({"teacher": teacher.describe()} if teacher else {}),
         ),
         fresh=list(pretrained.fresh),
-        lent={},
         numerics=keys.VERSION,
         versions=job.versions(),
     )  # fmt: skip

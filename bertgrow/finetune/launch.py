@@ -16,8 +16,8 @@ from bertgrow.train import agreement
 
 
 def launch(
-    path, read_problem, pretrained, settings, *, resume, stop_after=None, start=None,
-    restart=False, place=None,
+    path, read_problem, pretrained, settings, *, resume, teacher=None, stop_after=None,
+    start=None, restart=False, place=None,
 ):  # fmt: skip
     """Starts or continues a run, and writes its predictions, results and model card.
 
@@ -27,6 +27,7 @@ def launch(
       pretrained: `Pretrained`, the model to start from.
       settings: `job.Settings`.
       resume: shell command that continues the run.
+      teacher: `teachers.Teacher`, or None.
       stop_after: seconds after `start` at which to save and stop; None: no limit.
       start: `time.monotonic()` of the start of the command.
       restart: whether to move the files of an earlier run aside and begin anew.
@@ -44,7 +45,9 @@ def launch(
     ):
         with stop.uninterruptible():
             problem = read_problem()
-            run_job = job.make(problem, pretrained, settings, command=resume, **options)
+            run_job = job.make(
+                problem, pretrained, settings, teacher=teacher, command=resume, **options
+            )
             _check_equal(run_job, pretrained)
             agreement.from_first(lambda: _open(path, run_job))
         trainer.run(run_job, path, stop=stop)
@@ -52,18 +55,19 @@ def launch(
             return outcome.write(path, problem, run_job, pretrained)
 
 
-def source_step(folders):
-    """Step of the source's checkpoint from which runs started; None if none has begun.
+def first_steps(folders):
+    """Steps of the checkpoints of --from and --teacher that runs began with, or None.
 
     Args:
       folders: function () -> working directories, of which the first counts.
     """
-    return agreement.from_first(lambda: next(map(_source_step, folders()), None))
+    return agreement.from_first(lambda: next(map(_first_steps, folders()), [None, None]))
 
 
-def _source_step(path):
+def _first_steps(path):
     begun = workdir.begun_config(path) if Path(path).is_dir() else None
-    return (begun or {}).get("finetuning", {}).get("step")
+    tuned = (begun or {}).get("finetuning", {})
+    return [tuned.get("step"), tuned.get("teacher", {}).get("step")]
 
 
 def _check_equal(run_job, pretrained):
@@ -78,6 +82,7 @@ def _check_equal(run_job, pretrained):
         "the recipe": hashlib.sha256(recipe.encode()).hexdigest(),
         "the data": run_job.summary["store"]["hash"],
         "the model": content.hexdigest(),
+        "the teacher": run_job.summary["finetuning"].get("teacher", {}).get("digest", ""),
     })  # fmt: skip
 
 
@@ -98,8 +103,25 @@ def _check(path, summary):
         raise InputError(
             f"--workdir {path} was begun {was}, not for {expected}: give another --workdir"
         )
+    was, now = (entry["finetuning"].get("teacher") for entry in (begun, summary))
+    if was != now:
+        raise InputError(
+            f"--workdir {path} was begun {_with(was)}, not {_with(now)}: give the same teacher "
+            "and options, or another --workdir"
+        )
     if begun["store"]["hash"] != summary["store"]["hash"]:
         raise InputError(
             f"--workdir {path} was begun with other sequences: give its --data, --dev and "
             "--length, or another --workdir"
         )
+
+
+def _with(teacher):
+    """The entry `teacher` of config.json in words."""
+    if not teacher:
+        return "without a teacher"
+    return (
+        f"with --teacher {teacher['source']} of step {teacher['step']} "
+        f"({teacher['digest'][:12]}), label weight {teacher['label_weight']:g} and temperature "
+        f"{teacher['temperature']:g}"
+    )

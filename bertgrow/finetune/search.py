@@ -33,7 +33,8 @@ def run_all(path, tasks, runs_of, fine_tune, expected, *, devices=(), request=No
       runs_of: function (task) -> iterable of (setting, `Settings`).
       fine_tune: function (task, `Settings`, folder, `side_by_side.Place` or nothing) that
         starts or continues a run and writes its results.json.
-      expected: function (task) -> (hash of its data, source of the model).
+      expected: function (task) -> (hash of its data, source of the model, entry `teacher` of
+        config.json or None).
       devices: list of `jax.Device`: several train a run each at the same time; else one run
         follows another, on all devices.
       request: function () -> `StopRequest` of all these runs.
@@ -85,15 +86,16 @@ def begun(path):
 
 
 def _has_ended(run, expected):
-    """Whether a run has results; InputError if they are of other data or another model."""
+    """Whether a run has results; InputError if other data or models made them."""
     if not (run.folder / records.RESULTS).exists():
         return False
     folder, expected = run.folder, expected(run.task)
     known = workdir.read(folder)
-    if (known["store"]["hash"], known.get("finetuning", {}).get("source")) != expected:
+    tuned = known.get("finetuning", {})
+    if (known["store"]["hash"], tuned.get("source"), tuned.get("teacher")) != expected:
         raise InputError(
-            f"{folder} has the results of other data or of another model: give another "
-            "--workdir"
+            f"{folder} has the results of other data, or of another model or teacher: give "
+            "another --workdir"
         )
     return True
 

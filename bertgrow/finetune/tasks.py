@@ -7,7 +7,7 @@ from bertgrow.core.types import Task
 from bertgrow.models import task_heads
 
 
-def make(network, loss_and_scores, score=None, *, length):
+def make(network, loss_and_scores, score=None, *, length, teacher=None):
     """Makes the `Task` of a network with a head.
 
     Args:
@@ -18,6 +18,7 @@ def make(network, loss_and_scores, score=None, *, length):
         float32 [sequences, outputs], or [sequences, length, outputs] if each token has some,
         and `numbers`, int32 [sequences], -1 at rows without one.
       length: tokens of the longest batches.
+      teacher: `teachers.Teacher`, whose weights are `frozen` in training; None: labels alone.
     """
 
     def prepare(batch):
@@ -26,9 +27,11 @@ def make(network, loss_and_scores, score=None, *, length):
         return batch | dict(weights=shared, real_tokens=batch["mask"].sum(axis=1))
 
     def loss(params, frozen, inputs, keys, step):
-        del frozen, step
+        del step
         logits = network.apply(params, inputs, keys)["task_logits"]
         scores = loss_and_scores(logits, inputs["labels"], inputs["weights"])
+        if teacher:
+            scores = teacher.mixed(scores, frozen, inputs, logits)
         tokens = inputs["real_tokens"]
         padding = inputs["weights"] * (1 - tokens / inputs["tokens"].shape[1])
         return scores["loss"], scores | dict(tokens=tokens.sum(), padding=padding.sum())

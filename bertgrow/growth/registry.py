@@ -1,7 +1,7 @@
 """Registry of growth operators, and their selection from two size tables."""
 
 from bertgrow.core import errors, types
-from bertgrow.growth.operators import aki, hyperclone, lemon, lowcost, masked
+from bertgrow.growth.operators import aki, hyperclone, identity, lemon, lowcost, masked
 from bertgrow.growth.operators import depth as depths
 from bertgrow.growth.operators import length as lengths
 from bertgrow.growth.operators import width as widths
@@ -30,7 +30,7 @@ OPERATORS = {
         "random": depths.random,
         "gradual": depths.gradual,
         "midas": depths.midas,
-        "identity": depths.identity,
+        "identity": identity.identity,
         "msg": masked.deeper,
     },
     "length": {

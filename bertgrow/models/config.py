@@ -9,6 +9,7 @@ ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
 POSITIONS = ("normal", "sinusoids")
 DTYPES = ("auto", "float32", "bfloat16")
 REMAT = ("none", "dots", "full")
+ATTENTION = ("auto", "xla", "cudnn", "splash")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,18 @@ class BertConfig:
         "none",
         "what the backward pass computes again: nothing, all but matrix products, all",
         choices=REMAT,
+    )
+    attention: str = option(
+        "auto",
+        "what computes attention: XLA or a kernel, see docs/training.md; auto: the fastest "
+        "for the device",
+        choices=ATTENTION,
+    )
+    unroll: int = option(
+        0,
+        "layers that a turn of the loop over layers computes; 0: all on a GPU, one elsewhere",
+        unit="layers",
+        minimum=0,
     )
     init_scale: float = option(0.02, "standard deviation of initial weights", above=0)
     frozen_layers: int = option(

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bertgrow.models import layers
+from bertgrow.models import kernels, layers
 from bertgrow.models.config import BertConfig
 
 IDENTITY = ()  # sentinel in place of shared queries and keys: identity attention
@@ -93,7 +93,7 @@ def run(weights, hidden, mask, *, config, memory=None, memory_mask=None, seeds=N
         return hidden, (output, largest(output))
 
     for part in parts:
-        hidden, part_outputs = jax.lax.scan(body, hidden, part)
+        hidden, part_outputs = jax.lax.scan(body, hidden, part, unroll=config.unroll or 1)
         outputs.append(part_outputs)
     # [groups, layers of a group, ...] or [layers, ...]
     stacked, layer_max = map(jnp.concatenate, zip(*outputs, strict=True))
@@ -176,9 +176,11 @@ def block(weights, hidden, memory, mask, seeds, *, config, shared=None):
     second = functools.partial(layers.layer_norm, weights["mlp_norm"])
 
     def attend(hidden, memory):
+        kernel = kernels.of_layers(config, hidden)
         context, query_keys = multi_head_attention(
-            weights, hidden, memory, mask, probs_seed, config.attention_dropout, shared
-        )
+            weights, hidden, memory, mask, probs_seed, config.attention_dropout, shared,
+            kernel=kernel,
+        )  # fmt: skip
         return drop(context, attention_seed), query_keys
 
     def feed(hidden):
@@ -194,7 +196,9 @@ def block(weights, hidden, memory, mask, seeds, *, config, shared=None):
     return second(hidden + feed(hidden)), query_keys
 
 
-def multi_head_attention(weights, hidden, memory, mask, seed, rate, shared=None):
+def multi_head_attention(
+    weights, hidden, memory, mask, seed, rate, shared=None, *, kernel=kernels.XLA
+):
     """Multi-head attention from `hidden` to the positions of `memory`.
 
     Light attention (Gu et al., 2021, released code) uses the attention probabilities of the
@@ -211,6 +215,7 @@ def multi_head_attention(weights, hidden, memory, mask, seed, rate, shared=None)
       rate: dropout rate of attention probabilities.
       shared: queries and keys of the previous layer if this layer is light, else None.
         `IDENTITY` if that layer had other key positions: then each position attends to itself.
+      kernel: "xla", or a kernel of `kernels.run`, without dropout.
 
     Returns:
       [batch, length, embed], and the queries and keys [batch, length or keys, heads, kv].
@@ -225,6 +230,8 @@ def multi_head_attention(weights, hidden, memory, mask, seed, rate, shared=None)
         query_keys, seed = shared, None
     if query_keys == IDENTITY:
         context = values
+    elif kernel != kernels.XLA:
+        context = kernels.run(kernel, *query_keys, values, mask)
     else:
         context, _ = attention(*query_keys, values, mask, seed, rate)
     return layers.dense(weights["out"], context, dims=2), query_keys

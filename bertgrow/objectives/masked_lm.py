@@ -29,18 +29,7 @@ def masked_lm(
       seed: seed of the masks.
     """
 
-    def mask(batch, show):
-        key = keys.derive(jax.random.key(seed), keys.Purpose.MASKS)
-        inputs, positions, targets, weights = masking.mask_tokens(
-            batch["tokens"], batch["ids"], key,
-            vocab=vocab, rate=rate, max_predictions=max_predictions,
-            whole_word=whole_word, show=show,
-        )  # fmt: skip
-        masked = dict(tokens=inputs, types=batch["types"], positions=positions)
-        masked |= dict(targets=targets, weights=weights)
-        if next_sentence:
-            masked["is_random"] = batch["is_random"]
-        return masked
+    mask = _masking(vocab, rate, max_predictions, whole_word, next_sentence, seed)
 
     def prepare(batch):
         inputs = mask(batch, "80/10/10")
@@ -72,11 +61,29 @@ def masked_lm(
                 real = (batch["tokens"][:, 0] == vocab.cls_id).astype(jnp.float32)
                 metrics |= _counted("nsp", outputs["nsp_logits"], inputs["is_random"], real)
         metrics["activation_max"] = (outputs["layer_max"], None)
-        shown = {name: array[:SAMPLES] for name, array in inputs.items()}
-        metrics["filled"] = (_filled(batch["tokens"][:SAMPLES], logits[:SAMPLES], shown),)
+        metrics["filled"] = (_filled(batch["tokens"], logits, inputs),)
         return metrics
 
     return Task(network.init, prepare, loss, evaluate, network.axes)
+
+
+def _masking(vocab, rate, max_predictions, whole_word, next_sentence, seed):
+    """Returns a function of a batch, and of how masked tokens show, that masks its tokens."""
+
+    def mask(batch, show):
+        key = keys.derive(jax.random.key(seed), keys.Purpose.MASKS)
+        inputs, positions, targets, weights = masking.mask_tokens(
+            batch["tokens"], batch["ids"], key,
+            vocab=vocab, rate=rate, max_predictions=max_predictions,
+            whole_word=whole_word, show=show,
+        )  # fmt: skip
+        masked = dict(tokens=inputs, types=batch["types"], positions=positions)
+        masked |= dict(targets=targets, weights=weights)
+        if next_sentence:
+            masked["is_random"] = batch["is_random"]
+        return masked
+
+    return mask
 
 
 def _weights(weights, is_real):
@@ -95,22 +102,23 @@ def _weights(weights, is_real):
 
 
 def _filled(tokens, logits, inputs):
-    """Sequences and what a model predicts for them, int32 [sequences, 2, length].
+    """The first sequences of a batch, and what a model predicts for them.
 
     Args:
-      tokens: int32 [sequences, length], before masking.
-      logits: float32 [sequences, max_predictions, vocab].
+      tokens: int32 [batch, length], before masking.
+      logits: float32 [batch, max_predictions, vocab].
       inputs: `positions` and `weights` of the predictions.
 
     Returns:
-      For each sequence its tokens, and the predicted tokens, -1 where nothing was masked.
+      int32 [`SAMPLES`, 2, length]: for each sequence its tokens, and the predicted tokens, -1
+      where nothing was masked.
     """
-    length = tokens.shape[1]
-    places = jnp.where(inputs["weights"] > 0, inputs["positions"], length)
+    tokens, length = tokens[:SAMPLES], tokens.shape[1]
+    weights, positions = inputs["weights"][:SAMPLES], inputs["positions"][:SAMPLES]
+    best = logits[:SAMPLES].argmax(axis=-1).astype(tokens.dtype)
+    places = jnp.where(weights > 0, positions, length)  # padding predictions: outside
     rows = jnp.arange(len(tokens))[:, None]
-    predicted = jnp.full_like(tokens, -1).at[rows, places].set(
-        logits.argmax(axis=-1).astype(tokens.dtype), mode="drop"
-    )  # fmt: skip
+    predicted = jnp.full_like(tokens, -1).at[rows, places].set(best, mode="drop")
     return jnp.stack([tokens, predicted], axis=1)
 
 

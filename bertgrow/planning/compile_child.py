@@ -59,6 +59,7 @@ def main():
 
 
 def _results(order):
+    from bertgrow.models import on_device
     from bertgrow.planning import programs
     from bertgrow.train import sharding
 
@@ -66,15 +67,14 @@ def _results(order):
     if order.action == "devices":
         yield dict(kind=devices[0].device_kind, chips=len(devices))
         return
-    mesh = sharding.make_mesh(vars(order.settings.mesh), devices=devices)
+    settings = on_device.settle(order.settings, devices[0])
+    mesh = sharding.make_mesh(vars(settings.mesh), devices=devices)
     if order.action == "search":
-        accumulate, tries = programs.largest_slice(
-            order.settings, order.index, mesh, order.limit
-        )
+        accumulate, tries = programs.largest_slice(settings, order.index, mesh, order.limit)
         yield dict(accumulate=accumulate, tries=tries)
         return
     yield from programs.of_stage(
-        order.settings, order.index, mesh,
+        settings, order.index, mesh,
         names=order.programs, flops_per_cycle=order.flops_per_cycle,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from bertgrow.core.types import StageContext
-from bertgrow.models import families
+from bertgrow.models import families, on_device
 from bertgrow.objectives import stages
 from bertgrow.planning import (
     assumptions,
@@ -76,11 +76,10 @@ def in_dtype(settings, dtype):
     """Replaces `dtype: auto` by the dtype of the device of the plan."""
 
     def settle(stage):
-        if stage.model.dtype != "auto":
-            return stage
-        return dataclasses.replace(stage, model=dataclasses.replace(stage.model, dtype=dtype))
+        given = stage.model.dtype
+        return dataclasses.replace(stage.model, dtype=dtype if given == "auto" else given)
 
-    return dataclasses.replace(settings, stages=tuple(map(settle, settings.stages)))
+    return on_device.each_model(settings, settle)
 
 
 def _stages(settings):

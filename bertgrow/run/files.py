@@ -45,6 +45,16 @@ class Pinned(TypedDict):
     digest: str
 
 
+class Teacher(TypedDict):
+    """A fine-tuned model that gives soft labels."""
+
+    source: str
+    step: int | None
+    digest: str
+    label_weight: float
+    temperature: float
+
+
 class FineTuning(TypedDict):
     """Entry `finetuning` of config.json: the task and the model that it started from."""
 
@@ -55,6 +65,8 @@ class FineTuning(TypedDict):
     outputs: Size
     classes: list[str] | None
     metric: NotRequired[str]  # the one to compare by
+    batches: NotRequired[str]  # a sentence on padding
+    teacher: NotRequired[Teacher]
 
 
 class Config(TypedDict):
@@ -67,7 +79,8 @@ class Config(TypedDict):
     tokenizer: NotRequired[Tokenizer]
     changes: NotRequired[list[Change]]
     finetuning: NotRequired[FineTuning]
-    lent: NotRequired[dict[str, Pinned]]
+    pinned: NotRequired[dict[str, Pinned]]  # checkpoints of teachers, by their folder
+    lent: NotRequired[dict[str, Pinned]]  # the same, in runs begun by earlier versions
     numerics: NotRequired[int]
     versions: NotRequired[dict[str, str]]
     saved: NotRequired[bool]  # whether a checkpoint was completed

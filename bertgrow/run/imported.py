@@ -32,7 +32,6 @@ def write(path, model, account):
         stages=[job.stage_row(family, stage, flops=0.0) | dict(end=0)],
         store=dict(hash="", vocabulary=model.tokenizer.hash, documents=0, tokens=0),
         tokenizer=weights.entry(model.tokenizer),
-        lent={},
         imported=dict(source=model.source, **account._asdict()),
         fresh=list(model.fresh),
         numerics=keys.VERSION,

@@ -100,7 +100,7 @@ def summary(settings, family, run_stages, stores):
             tokens=sum(int(opened.train.sizes.sum()) for opened in stores),
         ),
         tokenizer=weights.entry(stores[0].tokenizer),
-        lent=pinned,
+        pinned=pinned,
         numerics=keys.VERSION,
         versions=versions(),
     )

@@ -8,7 +8,7 @@ import jax
 
 from bertgrow.core import signals, system_files
 from bertgrow.recipes import resolve, token_stores
-from bertgrow.run import claim, job, profiling, trainer, weights, workdir
+from bertgrow.run import claim, job, kernel_gate, profiling, trainer, weights, workdir
 from bertgrow.run.processes import places
 from bertgrow.train import agreement
 
@@ -63,6 +63,7 @@ def _open(path, made, args):
 def _job(args, recipe, stores, resume, cache):
     pinned = agreement.from_first(lambda: workdir.pinned_teachers(args.workdir))
     settings = resolve.resolve(recipe, vocab=stores[0].vocab, pinned=pinned)
+    settings = kernel_gate.settle(settings)
     return job.make(settings, stores, command=resume, cached_in=cache)
 
 

@@ -33,7 +33,7 @@ def read(folder, step=None):
     tokenizer = read_vocabulary(folder, known)
     settings = resolve.resolve(
         known["recipe"], vocab=tokenizer.vocab._replace(hash=tokenizer.hash),
-        pinned=known.get("lent"),
+        pinned=known.get("pinned"),
     )  # fmt: skip
     family = families.find(settings.family)
     with checkpoint.Checkpoints(Path(folder) / "checkpoints") as saves:

@@ -15,7 +15,7 @@ from bertgrow.run import files
 # which steps and sequences are reported.
 _FREE = re.compile(
     r"mesh\.\w+|checkpoint\.\w+|eval\.\w+|data\.(workers|store)|log_every|accumulate"
-    r"|(model|stages\[\d+\])\.remat"
+    r"|(model|stages\[\d+\])\.(remat|attention|unroll)"
 )
 MAX_FIELDS = 8  # maximum number of fields in an error
 NUMERICS = "numerics"  # field of config.json: `keys.VERSION` of the run; 1 where it is absent
@@ -84,7 +84,7 @@ def mark_saved(path):
 
 def pinned_teachers(path):
     """Pinned teacher checkpoints of the run begun in this directory, see `Frozen.pinned`."""
-    return (begun_config(path) or {}).get("lent", {})
+    return (begun_config(path) or {}).get("pinned", {})
 
 
 def begun_config(path):
@@ -110,7 +110,10 @@ def read(path):
     file = epath.Path(path) / "config.json"
     if not file.exists():
         raise InputError(f"{path} is no working directory of a run: it has no config.json")
-    return json_files.read(file, files.Config, hint=HINT)
+    config = json_files.read(file, files.Config, hint=HINT)
+    if "lent" in config:  # its name before
+        config["pinned"] = config.pop("lent")
+    return config
 
 
 def _traces(path):

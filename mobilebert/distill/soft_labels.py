@@ -58,20 +58,7 @@ def distillation(logits, labels, targets, weights, *, hard=0.5, temperature=1.0)
 
 
 def soft_cross_entropy(logits, labels, weights, temperature=1.0):
-    """Weighted sum of cross-entropies between teacher and student probabilities.
-
-    The sum is multiplied by the square of the temperature (Hinton et al., 2015, section 2). A
-    temperature reduces gradients by this factor; without the correction the meaning of `hard`
-    would depend on the temperature. The minimum, where the probabilities are equal, is the
-    entropy of the teacher, not zero.
-
-    Args as in `distillation`; returns a float32 scalar.
-    """
-    logits = logits.astype(jnp.float32) / temperature
-    teacher = jax.lax.stop_gradient(labels.logits).astype(jnp.float32) / temperature
-    at_labels = logits
-    if labels.tokens is not None:
-        at_labels = jnp.take_along_axis(logits, labels.tokens, axis=-1)
-    expected = jnp.sum(jax.nn.softmax(teacher) * at_labels, axis=-1)
-    entropies = jax.nn.logsumexp(logits, axis=-1) - expected
-    return temperature**2 * jnp.sum(entropies * weights)
+    """`losses.soft_cross_entropy` of `SoftLabels`."""
+    return losses.soft_cross_entropy(
+        logits, labels.logits, weights, temperature, classes=labels.tokens
+    )

@@ -112,7 +112,7 @@ def test_a_search_continues_and_compares_means_over_seeds(tmp_path):
     def run(fine_tune, source="model"):
         return search.run_all(
             tmp_path, tasks, lambda task: grid.settings(BASE, *of), fine_tune,
-            lambda task: ("data", source),
+            lambda task: ("data", source, None),
         )  # fmt: skip
 
     first, done = fake_runs(values, stop_at=5)
@@ -138,7 +138,7 @@ def test_a_search_continues_and_compares_means_over_seeds(tmp_path):
     text = "\n".join(search.lines(table))
     assert "0.8500 +- 0.0707  learning_rate 3e-05  (2 seeds)" in text
     assert json.loads((tmp_path / "search.json").read_text()) == table
-    with pytest.raises(InputError, match="of other data or of another model"):
+    with pytest.raises(InputError, match="of other data, or of another model or teacher"):
         run(second, source="another")
 
 

@@ -120,12 +120,29 @@ def test_identity_layers_have_zero_output_matrices_only():
     )
 
 
-def test_identity_layers_claim_to_be_exact_only_for_pre_norm():
+def test_identity_layers_of_post_norm_move_the_last_norm_to_the_top():
+    net, large = small.network(), small.network(num_layers=4)
+    old, new = small.sizes(), small.sizes(num_layers=4)
+    params, top = tiny.params(net), small.sizes()["layers"] - 1
+    growth = registry.operator("depth", "identity")(old, new, lambda: tiny.params(large, 7))
+
+    grown, _ = small.grow(growth.weights, params, net.axes)
+
+    layers, before = grown["layers"], params["layers"]
+    for kind, value in (("scale", 1), ("bias", 0)):
+        last = np.asarray(layers["mlp_norm"][kind])
+        np.testing.assert_array_equal(last[3], before["mlp_norm"][kind][top])
+        assert (last[top:3] == value).all()
+        np.testing.assert_array_equal(last[:top], before["mlp_norm"][kind][:top])
+        assert (np.asarray(layers["attention_norm"][kind])[top + 1 :] == value).all()
+
+
+def test_identity_layers_claim_to_be_exact_where_the_order_of_norms_is_known():
     def claim(old, new, **both):
         make = registry.operator("depth", "identity")
         return make({"layers": old, **both}, {"layers": new, **both}, dict).claim
 
     assert claim(2, 3, norm_order="pre") == "exact"
-    assert claim(2, 3, norm_order="post") == "no"
+    assert claim(2, 3, norm_order="post") == "exact"
     assert claim(2, 3) == "no"
     assert claim(2, 2, norm_order="post") == "exact"

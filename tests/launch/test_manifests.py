@@ -136,6 +136,7 @@ def test_a_submitted_jobset_follows_its_schemas(tmp_path, options):
     jobset = submitted(tmp_path, *options)
 
     jsonschema.validate(jobset, JOBSET)
+    assert jobset["metadata"]["name"] == ("x" if "--name" in options else "bertgrow")
     (job,) = jobset["spec"]["replicatedJobs"]
     plain = dict(apiVersion="batch/v1", kind="Job", metadata=dict(name="worker"))
     kubernetes_validate.validate(plain | job["template"], VERSION, strict=True)

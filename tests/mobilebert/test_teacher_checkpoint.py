@@ -57,7 +57,7 @@ def test_a_run_begins_with_the_newest_checkpoint_and_records_it(store, teacher):
     summary = job.make(settings, [store]).summary
 
     which = {"step": TAUGHT, "digest": digest(teacher, TAUGHT)}
-    assert summary["lent"] == {str(teacher): which}
+    assert summary["pinned"] == {str(teacher): which}
 
 
 def test_a_later_start_uses_the_pinned_checkpoint_and_not_a_newer_one(store, teacher):
@@ -67,7 +67,7 @@ def test_a_later_start_uses_the_pinned_checkpoint_and_not_a_newer_one(store, tea
     source = teachers.find(StageContext(families.find("mobilebert"), settings, 0, store.vocab))
 
     assert (source.step, source.digest) == (3, which["digest"])
-    assert job.make(settings, [store]).summary["lent"] == {str(teacher): which}
+    assert job.make(settings, [store]).summary["pinned"] == {str(teacher): which}
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_missing_or_changed_checkpoint_ends_a_later_start(
 ):
     (tmp_path / "checkpoints" / "checksums").mkdir(parents=True)
     stages = [dict(name="0", start=0, end=1, flops_per_step=1.0)]
-    config = dict(lent={str(teacher): which}, recipe={}, stages=stages, store=dict(hash="a"))
+    config = dict(pinned={str(teacher): which}, recipe={}, stages=stages, store=dict(hash="a"))
     (tmp_path / "config.json").write_text(json.dumps(config))
 
     option = f"--config.transfer.teacher={teacher}"

@@ -24,7 +24,8 @@ RECIPES = [
 ] + ["ib_bert_large_grow", "ib_bert_large_grow:smoke"] + [
     f"mobilebert_objectives:{variant}" for variant in ("bare", "pd", "fmt", "at", "jkt", "akt")
 ] + [
-    "demo:grow", "demo:scratch",
+    "demo:grow", "demo:scratch", "grow_from:tiny", "grow_from:base",
+    "mini:grow", "mini:scratch", "mini:untrained",
     "study:full", "study:uneven", "study:equal", "study:normal", "study:stack",
 ]  # fmt: skip
 
@@ -54,6 +55,13 @@ def test_a_recipe_resolves_to_what_its_golden_says(name):
         "A default or a recipe changed. If that is meant, write the golden files again with "
         "`python tests/recipes/test_recipes.py` and say why in the commit."
     )
+
+
+def test_variant_fast_has_no_attention_dropout_and_is_else_the_recipe():
+    fast = read("bert_large_grow:fast")
+    assert fast.model.attention_dropout == 0
+    fast.model.attention_dropout = 0.1
+    assert resolve.plain(fast) == resolve.plain(read("bert_large_grow"))
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith(":smoke")])
@@ -124,7 +132,7 @@ def test_a_recipe_that_fails_names_its_file(tmp_path):
     [
         ("mobilebert:smal", "none, smoke, small"),
         ("ib_bert_large_grow:small", "none, smoke"),
-        ("bert_base:small", "none, smoke"),
+        ("bert_base:small", "none, fast, smoke"),
         ("mobilebert_objectives:pkt", "bare, pd, fmt, at, jkt, akt"),
         ("demo:grown", "grow, scratch"),
     ],

@@ -117,6 +117,14 @@ def begin_journal(path, step, changes, reporter=None):
         log.begin(step, dict(stage=0, tokens=40), changes)
 
 
+def test_teacher_checkpoints_of_a_run_of_an_earlier_version_are_read(begun):
+    config = json.loads((begun / "config.json").read_text())
+    config["lent"] = dict(teacher=dict(step=3, digest="feed" * 16))
+    (begun / "config.json").write_text(json.dumps(config))
+
+    assert workdir.pinned_teachers(begun) == config["lent"]
+
+
 def test_a_run_of_other_random_keys_continues_with_one_warning_and_a_change(begun):
     """Version 1 of the key scheme wrote no `numerics`."""
     lines = []

@@ -64,8 +64,7 @@ def test_two_processes_fill_a_cache_together_and_read_it(store, tmp_path):
     "command, recipe, mesh, tolerance",
     [
         ("pretrain", GROWN, dict(data=4, fsdp=2), runs.TOLERANCE),
-        # With fsdp, XLA ends a process of eight simulated devices on two cores: "Aborted".
-        ("distill", DISTILLATIONS, dict(data=8), OF_TRANSFER),
+        ("distill", DISTILLATIONS, dict(data=2, fsdp=4), OF_TRANSFER),
     ],
 )
 def test_two_processes_of_four_devices_train_as_one_of_eight_does(

@@ -5,7 +5,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from bertgrow.core import errors, tree, types
+from bertgrow.core import errors, types
 from bertgrow.growth import named_tree
 
 
@@ -78,34 +78,11 @@ def random(old, new, fresh=None, seed=0):
       fresh: function () -> parameters of the new model. It is called inside the growth, so
         that jit captures no weights as constants.
     """
-    return _on_top("random", old, new, fresh, "Gong et al. (2019), StackBERT, section 3")
+    return on_top("random", old, new, fresh, "Gong et al. (2019), StackBERT, section 3")
 
 
-def identity(old, new, fresh=None, seed=0):
-    """Adds fresh layers on top with zero output matrices.
-
-    "Layer addition" of Gesmundo and Maile (2023). Such a layer adds zero to the residual
-    stream. A pre-norm layer is then the identity; a post-norm layer still normalises its
-    input.
-
-    Args:
-      old: {axis: size} and `norm_order`.
-      new: the same for the grown model.
-      fresh: as for `random`.
-    """
-    growth = _on_top("identity", old, new, fresh, "Gesmundo and Maile (2023), layer addition")
-    condition = 'norm_order is "pre"'
-    if not growth.changes:
-        return growth._replace(exact_if=condition)
-
-    def weights(params, axes):
-        return _zero_outputs(*growth.weights(params, axes), first=old["layers"])
-
-    claim = "exact" if old.get("norm_order") == "pre" else "no"
-    return growth._replace(weights=weights, claim=claim, exact_if=condition)
-
-
-def _on_top(name, old, new, fresh, source):
+def on_top(name, old, new, fresh, source):
+    """Growth by layers of a freshly initialised model; arguments as in `random`."""
     if fresh is None:
         raise errors.InputError(
             f"growth: depth {name!r} takes its new layers from a freshly initialised model and "
@@ -214,26 +191,3 @@ def _append(params, axes, *, old, new, source):
         return jnp.concatenate([leaf, top.astype(leaf.dtype)], axis=dim)
 
     return named_tree.map_leaves(grow, params, axes), axes
-
-
-def _zero_outputs(params, axes, *, first):
-    """Sets to zero, from layer `first` on, the modules that add to the residual stream."""
-    specs = named_tree.by_path(axes, is_leaf=tree.is_spec)
-    modules = {
-        path.rpartition("/")[0] for path, names in specs.items() if _adds_to_stream(names)
-    }
-
-    def at_leaf(leaf, names, path):
-        if path.rpartition("/")[0] not in modules:
-            return leaf
-        dim = names.index("layers")
-        is_old = named_tree.along(np.arange(leaf.shape[dim]) < first, dim, leaf)
-        return jnp.where(is_old, leaf, 0).astype(leaf.dtype)
-
-    return named_tree.map_leaves(at_leaf, params, axes), axes
-
-
-def _adds_to_stream(names):
-    """Whether `embed` is the output axis of a layer's matrix."""
-    is_matrix = any(name.endswith("_in") for name in names)
-    return is_matrix and "layers" in names and "embed" in names
