@@ -52,7 +52,7 @@ def test_scores_are_masked_and_their_softmax_is_the_attention():
     assert 0.1 < np.abs(np.where(padding, 0, scores)).max() < 100
 
 
-@pytest.mark.parametrize("remat", ["none", "full"])
+@pytest.mark.parametrize("remat", ["none", pytest.param("full", marks=pytest.mark.slow)])
 def test_gradients_stop_at_the_active_layer(remat):
     config, inputs = small.config(remat=remat), tiny.inputs()
     _, params = small.built(small.config())
@@ -106,7 +106,7 @@ def test_layers_above_the_active_one_do_no_work():
     assert [lowered.as_text().count("stablehlo.case") for lowered in traced] == [1, 3]
 
 
-@pytest.mark.parametrize("active", [None, 1])
+@pytest.mark.parametrize("active", [pytest.param(None, marks=pytest.mark.slow), 1])
 def test_losses_of_a_hook_equal_losses_of_whole_maps(active):
     """Values and gradients, though no map is kept after its layer; padding does not count."""
     config, inputs = small.config(), tiny.inputs()

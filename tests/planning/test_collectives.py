@@ -124,6 +124,7 @@ def test_distillation_reduces_each_gradient_once_a_step(task, untrained):
     assert reductions("data", accumulate=2, task=task) == expected
 
 
+@pytest.mark.slow
 def test_tensor_parallelism_moves_activations():
     shapes = {each.shape for each in moved("tensor")}
 
