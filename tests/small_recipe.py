@@ -20,6 +20,10 @@ def get_config(variant=""):
         dict(steps=7, ffn_share=2),
         dict(steps=7),
     )
+    if variant in ("short", "long"):  # the same growth at once
+        config.stages = recipe.stages(
+            dict(steps=7, num_layers=1, ffn_share=2, pool=2, length=16), dict(steps=7)
+        )
     if variant == "long":
         config.checkpoint.every, config.eval.every = 7, 20
         for stage in config.stages:

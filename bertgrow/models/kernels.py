@@ -115,11 +115,12 @@ def run(name, query, keys, values, mask):
     """
     attend = {"cudnn": _cudnn, "splash": _splash}[name]
     mesh = jax.sharding.get_abstract_mesh()
-    axes = {axis for axis, size in mesh.shape.items() if size > 1} - set(mesh.manual_axes)
-    if not axes:
+    axes = set(mesh.axis_names) - set(mesh.manual_axes)
+    if mesh.size <= 1 or not axes:
         return attend(query, keys, values, mask)
     batch = tuple(axis for axis in BATCH_AXES if axis in axes) or None
     spec = jax.P(batch, None, "tensor" if "tensor" in axes else None)
+    # Also over axes of size 1: Mosaic refuses a program that any axis could divide.
     return jax.shard_map(
         attend, axis_names=axes, in_specs=(spec, spec, spec, jax.P(batch)), out_specs=spec,
         check_vma=False,

@@ -195,7 +195,7 @@ def test_the_same_command_again_finds_the_store_and_another_one_refuses(
         prepare.prepare([str(tmp_path / "more.txt")], folder, workers=1, **OPTIONS)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_killed_run_leaves_nothing_finished_and_continues(corpus, tmp_path, workers, capsys):
     folder = tmp_path / "store"
     process = slow_prepare.begin(corpus, folder, "--held-out", "0.1", "--workers", workers)

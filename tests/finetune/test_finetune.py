@@ -5,6 +5,7 @@ import os
 import signal
 
 import commands
+import devices
 import jax
 import numpy as np
 import pretrained_models
@@ -20,6 +21,13 @@ from bertgrow.train import loop, metrics
 
 pytest.importorskip("sklearn", reason="scikit-learn is absent; install the package again")
 QUICK = ("--learning-rate", "1e-2", "--batch", "8", "--epochs", "3")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    """Several: test_processes_together.py, and tests/train."""
+    with devices.only(1):
+        yield
 
 
 @pytest.fixture(scope="module")

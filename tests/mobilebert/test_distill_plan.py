@@ -85,6 +85,7 @@ def test_a_cache_pays_from_the_student_with_whom_all_steps_take_less(read, ask, 
     assert (f"from {students} students on" in cache_cost.words(**cost)) == bool(students)
 
 
+@pytest.mark.slow
 def test_a_plan_is_told_before_a_cache_is_refused_and_asks_for_a_device(
     tmp_path, capsys, monkeypatch
 ):

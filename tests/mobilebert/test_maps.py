@@ -42,7 +42,7 @@ def test_scores_are_masked_and_their_softmax_is_the_attention():
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
 
-    scores = mobilebert.maps(config)(params, inputs).scores
+    scores = jax.jit(mobilebert.maps(config))(params, inputs).scores
 
     probs = jax.nn.softmax(scores)
     padding = (inputs["tokens"] == 0)[None, :, None, None]
@@ -52,7 +52,7 @@ def test_scores_are_masked_and_their_softmax_is_the_attention():
     assert 0.1 < np.abs(np.where(padding, 0, scores)).max() < 100
 
 
-@pytest.mark.parametrize("remat", ["none", "full"])
+@pytest.mark.parametrize("remat", ["none", pytest.param("full", marks=pytest.mark.slow)])
 def test_gradients_stop_at_the_active_layer(remat):
     config, inputs = small.config(remat=remat), tiny.inputs()
     _, params = small.built(small.config())
@@ -106,12 +106,12 @@ def test_layers_above_the_active_one_do_no_work():
     assert [lowered.as_text().count("stablehlo.case") for lowered in traced] == [1, 3]
 
 
-@pytest.mark.parametrize("active", [None, 1])
+@pytest.mark.parametrize("active", [pytest.param(None, marks=pytest.mark.slow), 1])
 def test_losses_of_a_hook_equal_losses_of_whole_maps(active):
     """Values and gradients, though no map is kept after its layer; padding does not count."""
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
-    teacher_maps = mobilebert.maps(small.teacher())(
+    teacher_maps = jax.jit(mobilebert.maps(small.teacher()))(
         small.built(small.teacher())[1], inputs, active
     )
     weights = layer_losses.weigh_tokens(inputs["tokens"] != 0)
@@ -142,7 +142,10 @@ def test_losses_of_a_hook_keep_no_scores_for_the_backward_pass(capsys):
     """Only the teacher's scores, an argument, have an axis of all layers."""
     config, inputs = small.config(), tiny.inputs()
     _, params = small.built(config)
-    teacher_maps = mobilebert.maps(small.teacher())(small.built(small.teacher())[1], inputs)
+    shapes = jax.eval_shape(
+        mobilebert.maps(small.teacher()), small.built(small.teacher())[1], inputs
+    )
+    teacher_maps = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     hook = layer_losses.hook(layer_losses.weigh_tokens(inputs["tokens"] != 0))
 
     def loss(params, teacher_maps):

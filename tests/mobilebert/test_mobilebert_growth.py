@@ -38,7 +38,7 @@ def certified(old, new):
     return certificate["rows"]
 
 
-@pytest.mark.parametrize("form", ["student", "teacher"])
+@pytest.mark.parametrize("form", ["student", pytest.param("teacher", marks=pytest.mark.slow)])
 def test_undoing_ffn_sharing_is_exact_and_depth_stacks(form):
     old = stage(small.form(form, ffn_share=2), length=8)
     new = stage(small.form(form, num_layers=5))
@@ -53,6 +53,7 @@ def test_undoing_ffn_sharing_is_exact_and_depth_stacks(form):
     assert longer["holds"]
 
 
+@pytest.mark.slow
 def test_gradients_of_stacked_ffns_grow_by_the_dual():
     old, new = small.config(ffn_share=2), small.config()
     net, params = small.built(old)

@@ -63,20 +63,10 @@ def assert_equal(actual_steps, expected_steps):
 
 
 @pytest.mark.slow
-def test_slices_of_a_batch_train_like_the_whole(job, on_one_device):
+def test_slices_of_a_batch_on_eight_devices_train_like_the_whole_on_one(job, on_one_device):
     index, expected = on_one_device
 
-    mesh = sharding.make_mesh(devices=jax.devices()[:1])
-    actual = history(job, index, mesh=mesh, accumulate=2)
-
-    assert_equal(actual, expected)
-
-
-@pytest.mark.slow
-def test_eight_devices_train_like_one(job, on_one_device):
-    index, expected = on_one_device
-
-    actual = history(job, index, mesh=sharding.make_mesh(MESH_8))
+    actual = history(job, index, mesh=sharding.make_mesh(MESH_8), accumulate=2)
 
     assert_equal(actual, expected)
 

@@ -1,5 +1,7 @@
 """Tests of light attention, which reuses the attention probabilities of the layer before."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from bertgrow.models import encoder, layers
 from bertgrow.models.bert import network
 
 CONFIG = tiny.config(light_every=2)
+RUN = jax.jit(functools.partial(encoder.run, config=CONFIG))
 MASK = np.arange(6)[None] < np.array([[6], [4]])  # two sequences, one padded
 
 
@@ -26,6 +29,7 @@ def layer(stacked, index):
     return jax.tree.map(lambda leaf: leaf[index], stacked)
 
 
+@jax.jit
 def rest_of_layer(second, hidden, context):
     """Output of the second layer for the weighted sums of its values."""
     attended = layers.dense(second["out"], context, dims=2)
@@ -39,7 +43,7 @@ def test_it_uses_the_attention_probabilities_of_the_layer_before():
     hidden, stacked = hidden_states(6), weights()
     first, second = layer(stacked, 0), layer(stacked, 1)
 
-    last, outputs, _ = encoder.run(stacked, hidden, MASK, config=CONFIG)
+    last, outputs, _ = RUN(stacked, hidden, MASK)
 
     query, keys = (layers.dense(first[name], hidden) for name in ("query", "key"))
     probs = jax.nn.softmax(encoder.scores(query, keys, MASK))
@@ -53,13 +57,8 @@ def test_after_a_pooled_layer_each_position_attends_to_itself():
     stacked, memory = weights(), hidden_states(6)
     second = layer(stacked, 1)
 
-    last, outputs, largest = encoder.run(
-        stacked,
-        hidden_states(4, seed=2),
-        MASK[:, :4],
-        config=CONFIG,
-        memory=memory,
-        memory_mask=MASK,
+    last, outputs, largest = RUN(
+        stacked, hidden_states(4, seed=2), MASK[:, :4], memory=memory, memory_mask=MASK
     )
 
     context = layers.dense(second["value"], outputs[0])

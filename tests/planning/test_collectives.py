@@ -104,7 +104,7 @@ def test_fsdp_gathers_the_weights_of_every_layer_forwards_and_backwards():
     assert gathered[WIDTH, 64] == gathered[64, WIDTH] == 2 * LAYERS
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("accumulate", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_data_parallelism_reduces_each_gradient_once_a_step(accumulate):
     found = moved("data", accumulate=accumulate)
 
@@ -124,6 +124,7 @@ def test_distillation_reduces_each_gradient_once_a_step(task, untrained):
     assert reductions("data", accumulate=2, task=task) == expected
 
 
+@pytest.mark.slow
 def test_tensor_parallelism_moves_activations():
     shapes = {each.shape for each in moved("tensor")}
 

@@ -25,6 +25,7 @@ RECIPES = [
     f"mobilebert_objectives:{variant}" for variant in ("bare", "pd", "fmt", "at", "jkt", "akt")
 ] + [
     "demo:grow", "demo:scratch", "grow_from:tiny", "grow_from:base",
+    "mini:grow", "mini:scratch", "mini:untrained",
     "study:full", "study:uneven", "study:equal", "study:normal", "study:stack",
 ]  # fmt: skip
 

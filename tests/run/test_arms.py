@@ -169,7 +169,7 @@ def test_three_arms_are_trained_stopped_continued_and_compared(store, tmp_path):
     workdir = tmp_path / "arms"
     (tmp_path / "bertgrow").mkdir()  # as beside a clone: not the package
     command = [sys.executable, "-P", "-m", "bertgrow", "compare", "--arms"]
-    command += [f"full={RECIPE}:plain", f"grown={RECIPE}", f"again={RECIPE}"]
+    command += [f"full={RECIPE}:plain", f"grown={RECIPE}:short", f"again={RECIPE}:short"]
     command += ["--config.eval.rows=32", f"--config.data.store={store.folder}"]
     command += ["--seeds", "1", "--workdir", str(workdir)]
     begin = dict(cwd=tmp_path, text=True)

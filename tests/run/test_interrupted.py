@@ -45,11 +45,11 @@ def test_a_run_stopped_during_growth_grows_again_and_ends_with_equal_metrics(
 ):
     expected, _ = undisturbed
     workdir = tmp_path / "run"
-    saved = workdir / "checkpoints" / "checksums" / "80.json"
+    saved = workdir / "checkpoints" / "checksums" / "40.json"
 
     process = launch(workdir)
     processes.wait_for(saved.exists, process)
-    assert not (workdir / "growth" / "1-2.json").exists()
+    assert not (workdir / "growth" / "0-1.json").exists()
     process.send_signal(sent)
 
     assert process.wait() == code
@@ -62,7 +62,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
     expected, _ = undisturbed
     workdir = tmp_path / "run"
     process = launch(workdir)
-    processes.wait_for((workdir / "checkpoints" / "checksums" / "98.json").exists, process)
+    processes.wait_for((workdir / "checkpoints" / "checksums" / "56.json").exists, process)
     process.kill()
     process.wait()
     newest = max(int(path.stem) for path in (workdir / "checkpoints/checksums").glob("*.json"))
@@ -79,7 +79,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(
 
 def test_a_time_limit_saves_and_stops_with_75(launch, tmp_path):
     workdir = tmp_path / "run"
-    for_ever = "--config.stages[3].steps=10000000"
+    for_ever = "--config.stages[1].steps=10000000"
 
     code = launch(workdir, for_ever, "--time-limit", "0.3").wait()
 

@@ -16,11 +16,11 @@ from bertgrow.train import metrics
 
 @pytest.fixture(scope="module")
 def plain(finished, store, tmp_path_factory):
-    """A run of one stage on two devices, from the weights of `finished`, with a trace."""
+    """A run of one stage from the weights of `finished`, with a trace."""
     workdir, output = tmp_path_factory.mktemp("runs") / "plain", io.StringIO()
     options = [f"--config.init_from={finished}"]
     with contextlib.redirect_stdout(output):
-        assert pretrain(store, workdir, *options, "--profile=7:9", variant=":plain", on=2) == 0
+        assert pretrain(store, workdir, *options, "--profile=7:9", variant=":plain") == 0
     return SimpleNamespace(workdir=workdir, options=options, output=output.getvalue())
 
 
@@ -115,7 +115,7 @@ def test_extend_lengthens_the_last_stage_and_remat_may_change_from_there(plain, 
 
     refused = pretrain(store, plain.workdir, *more, variant=":plain")
     options = (*more, *others, "--extend")
-    extended = pretrain(store, plain.workdir, *options, variant=":plain", on=2)
+    extended = pretrain(store, plain.workdir, *options, variant=":plain")
 
     assert (refused, extended) == (2, 0)
     assert rows(plain.workdir, "train")[-1]["step"] == 10

@@ -16,9 +16,7 @@ def get_config(variant=""):
     config.eval.update(every=3, rows=8)
     config.checkpoint.update(every=2, keep=20)
     config.stages = recipe.stages(
-        dict(steps=3, num_layers=1, width=4, num_heads=1, ffn_width=8, ffn_share=2, length=8),
-        dict(steps=3, num_layers=1, ffn_share=2, length=8),
-        dict(steps=3, ffn_share=2),
-        dict(steps=3),
+        dict(steps=4, num_layers=1, width=4, num_heads=1, ffn_width=8, ffn_share=2, length=8),
+        dict(steps=4),
     )
     return config

@@ -4,12 +4,13 @@ A paragraph that does not fit is cut into windows that overlap (Devlin et al., 2
 code). The published features of MLPerf come out equal, see tests/finetune/test_squad.py.
 """
 
+import re
 from typing import NamedTuple
 
 import numpy as np
 
 LENGTH, STRIDE, QUESTION = 384, 128, 64  # tokens; as published
-_SPACE = frozenset(" \t\r\n\u202f")
+_WORD = re.compile("[^ \t\r\n\u202f]+")
 
 
 class Feature(NamedTuple):
@@ -25,7 +26,7 @@ class Feature(NamedTuple):
 
 class _Paragraph(NamedTuple):
     words: list  # str
-    word_of: np.ndarray  # int32 [characters], the word that a character is in, or is behind
+    word_of: np.ndarray  # int [characters], the word that a character is in, or is behind
     tokens: np.ndarray  # int32
     word_of_token: np.ndarray  # int32 [tokens]
     first: np.ndarray  # int32 [words + 1], first token of each word
@@ -45,15 +46,15 @@ def make(questions, tokenizer, *, length=LENGTH, stride=STRIDE, max_question=QUE
     Returns:
       (list of `Feature`, list of the words of each question's paragraph).
     """
-    vocab, paragraphs, features = tokenizer.vocab, {}, []
+    vocab, features = tokenizer.vocab, []
     max_question = min(max_question, length // 3)
+    paragraphs = _paragraphs({question.context for question in questions}, tokenizer)
     encoded = tokenizer.encode([question.question for question in questions])
+    answers = _encode_each({text for text, _ in map(_first_answer, questions)}, tokenizer)
     for number, (question, ids) in enumerate(zip(questions, encoded, strict=True)):
-        if question.context not in paragraphs:
-            paragraphs[question.context] = _paragraph(question.context, tokenizer)
         paragraph = paragraphs[question.context]
         head = np.concatenate([[vocab.cls_id], ids[:max_question], [vocab.sep_id]])
-        answer = _answer(question, paragraph, tokenizer)
+        answer = _answer(question, paragraph, answers)
         windows = _windows(len(paragraph.tokens), length - len(head) - 1, stride)
         for (begin, end), has_max in zip(windows, _max_context(windows), strict=True):
             tokens = np.concatenate([head, paragraph.tokens[begin:end], [vocab.sep_id]])
@@ -68,37 +69,54 @@ def make(questions, tokenizer, *, length=LENGTH, stride=STRIDE, max_question=QUE
     return features, [paragraphs[question.context].words for question in questions]
 
 
-def _paragraph(context, tokenizer):
-    words, word_of, is_inside = [], np.zeros(len(context), np.int32), False
-    for place, letter in enumerate(context):
-        if letter in _SPACE:
-            is_inside = False
-        elif is_inside:
-            words[-1] += letter
-        else:
-            words.append(letter)
-            is_inside = True
-        word_of[place] = len(words) - 1
-    tokens, lengths = tokenizer.encode_flat(words)
-    first = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    word_of_token = np.repeat(np.arange(len(words), dtype=np.int32), lengths)
-    return _Paragraph(words, word_of, tokens, word_of_token, first)
+def _paragraphs(contexts, tokenizer):
+    """{context: its `_Paragraph`}. Each different word is encoded once."""
+    found = {context: list(_WORD.finditer(context)) for context in contexts}
+    ids = _encode_each({match[0] for matches in found.values() for match in matches}, tokenizer)
+    return {context: _paragraph(context, matches, ids) for context, matches in found.items()}
 
 
-def _answer(question, paragraph, tokenizer):
+def _paragraph(context, matches, ids):
+    words = [match[0] for match in matches]
+    starts = [match.start() for match in matches]
+    word_of = np.searchsorted(starts, np.arange(len(context)), side="right") - 1
+    tokens = [ids[word] for word in words]
+    lengths = np.fromiter(map(len, tokens), np.int32, len(tokens))
+    return _Paragraph(
+        words=words,
+        word_of=word_of,
+        tokens=np.concatenate(tokens or [np.zeros(0, np.int32)]),
+        word_of_token=np.repeat(np.arange(len(words), dtype=np.int32), lengths),
+        first=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
+    )
+
+
+def _encode_each(texts, tokenizer):
+    """{text: its tokens} of different texts."""
+    texts = list(texts)
+    return dict(zip(texts, tokenizer.encode(texts), strict=True))
+
+
+def _first_answer(question):
+    """(text, start) of the first answer; ("", -1) without answers."""
+    return question.answers[0] if question.answers else ("", -1)
+
+
+def _answer(question, paragraph, encoded):
     """(first, last) token of the answer in the paragraph; None if it has no known place.
 
     The words of the answer are narrowed to the tokens that are exactly the answer, where there
     are such ("(1895-1943)" to "1895").
+
+    Args:
+      encoded: {text of an answer: its tokens}.
     """
-    if not question.answers:
-        return None
-    text, start = question.answers[0]
+    text, start = _first_answer(question)
     if start < 0 or not text or question.context[start : start + len(text)] != text:
         return None
     begin = paragraph.first[paragraph.word_of[start]]
     end = paragraph.first[paragraph.word_of[start + len(text) - 1] + 1]
-    wanted = tokenizer.encode([text])[0]
+    wanted = encoded[text]
     for first in range(begin, end):
         if np.array_equal(paragraph.tokens[first : min(first + len(wanted), end)], wanted):
             return first, first + len(wanted) - 1
@@ -123,6 +141,9 @@ def _max_context(windows):
     The context of a token is the smaller number of tokens on its two sides.
     """
     if not windows:
+        return
+    if len(windows) == 1:
+        yield np.ones(windows[0][1], bool)
         return
     scores = np.full((len(windows), windows[-1][1]), -np.inf)
     for number, (begin, end) in enumerate(windows):

@@ -60,17 +60,18 @@ class _DevSet:
     def __init__(self, questions, tokenizer, max_length, is_v2):
         self.questions, self._tokenizer, self._is_v2 = questions, tokenizer, is_v2
         self.rows, self._words = features.make(questions, tokenizer, length=max_length)
-        self._last = None, None  # values and answers of the last evaluation
+        self._last = None, None  # logits and answers of the last evaluation
 
     def _decode(self, values):
+        logits = _ordered(values, len(self.rows))
         known, decoded = self._last  # in one read: runs in threads share the dev set
-        if known is not values:
-            logits = _ordered(values, len(self.rows))
+        # By content, as the last evaluation of a run and its predictions have equal logits.
+        if known is None or not np.array_equal(known, logits):
             decoded = answers.decode(
                 self.questions, self.rows, self._words, logits[..., 0], logits[..., 1],
                 self._tokenizer,
             )  # fmt: skip
-            self._last = values, decoded
+            self._last = logits, decoded
         return decoded
 
     def score(self, part, values):
