@@ -6,7 +6,8 @@
 
 STORE has the vocabulary of BERT (30,522). All variants end with the same model, 4 layers of 256
 hidden units. `grow` begins with half the layers, FFN width and length, as `study`. The learning
-rate of the only step of `untrained` is 0. Results of fine-tuning: docs/results/finetuning.md.
+rate of the only step of `untrained` is 0. Results of fine-tuning, none of `grow` yet:
+docs/results/finetuning.md.
 """
 
 from bertgrow.recipes import build as recipe

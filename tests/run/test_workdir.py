@@ -47,6 +47,7 @@ def begun(tmp_path):
     [
         ("model.remat", "full", "none"),
         ("stages[1].remat", "dots", None),
+        ("model.attention", "auto", None),  # a run from before there was a choice
         ("accumulate", 4, 1),
         ("eval.every", 5, 1000),
         ("eval.rows", 64, 512),
