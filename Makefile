@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNS ?= runs
 CORE := tests/models tests/growth tests/data tests/train tests/mobilebert
 # Slow tests that start processes and send signals to them, most of which wait for each other.
-PROCESSES := tests/core tests/data tests/finetune tests/launch tests/run tests/scale tests/train \
+PROCESSES := tests/core tests/data tests/launch tests/run tests/scale tests/train \
 	tests/mobilebert/test_cache_interrupted.py tests/mobilebert/test_distill_interrupted.py
 
 .PHONY: demo test test-core test-slow test-slow-processes test-slow-programs lint install clean
