@@ -10,6 +10,7 @@ from bertgrow.reporting import (
     finetuning,
     layers,
     summary,
+    time_spent,
 )
 from bertgrow.reporting.elements import text
 
@@ -24,6 +25,7 @@ def page(runs, arms, baseline=None) -> str:
         parts += losses(runs, arms)
     parts += [*filled.section(runs), *stages(runs, arms)]
     parts += [*certificates.section(runs), *_layers(runs), *_training(runs, arms)]
+    parts += time_spent.section(runs)
     parts += recipes(runs)
     return elements.document(title, parts)
 

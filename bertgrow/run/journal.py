@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from bertgrow.core import system_files
-from bertgrow.run import files
+from bertgrow.run import files, goodput
 from bertgrow.run import workdir as workdirs
 from bertgrow.train import agreement, metrics
 
@@ -49,6 +49,7 @@ class Journal:
         self._pending = []  # Steps, oldest first
         self._shown = 0  # last step passed to the progress reporter
         self._mark = time.monotonic()
+        self.clock = goodput.Clock()
 
     def begin(self, step, record=None, changes=()):
         """Continues from the step and record of a checkpoint; removes the lines of later steps.
@@ -63,20 +64,31 @@ class Journal:
         for name in ("position", "tokens", "seconds", "certificates"):
             setattr(self, name, record.get(name, getattr(self, name)))
         self._saved = step or None
-        evaluated = agreement.from_first(lambda: self._open(step, record, changes))
-        self._evaluated = {(step, stage) for step, stage in evaluated}
+        opened = agreement.from_first(lambda: self._open(step, record, changes))
+        self._evaluated = {(step, stage) for step, stage in opened["evaluated"]}
+        self.clock.continue_from(opened["spent"], opened["lost"])
 
     def _open(self, step, record, changes):
-        """Opens the files of the run; returns [step, stage] of all evaluations in them."""
+        """Opens the files of the run.
+
+        Returns:
+          `evaluated`: [step, stage] of all evaluations; `spent`: {phase: seconds} until the
+          checkpoint; `lost`: seconds of the steps after it.
+        """
         if record.get("metrics"):
             metrics.check_unchanged(self.path, record["metrics"], step)
+        last = max((row["seconds"] for row in metrics.read(self.path, files.Row)), default=0.0)
         metrics.cut(self.path, step)
         self.writer = metrics.Writer(self.path, tensorboard=self.workdir / "tensorboard")
         rows = metrics.read(self.path, files.Row)
         self._write_changes(changes, rows)
         for certificate in self.certificates:
             self._write_certificate(certificate)
-        return [[row["step"], row["stage"]] for row in rows if row["split"] == "eval"]
+        return dict(
+            evaluated=[[row["step"], row["stage"]] for row in rows if row["split"] == "eval"],
+            spent=goodput.spent(rows),
+            lost=max(0.0, last - self.seconds),
+        )
 
     def _write_changes(self, changes, rows):
         """Writes one line for each change that is not in the file yet."""
@@ -103,9 +115,13 @@ class Journal:
         self._mark = time.monotonic()
 
     def sync(self):
-        """Writes all lines to disk, safe against a power cut; called before a save."""
+        """Writes all lines to disk, safe against a power cut; called before a save.
+
+        The last line has the seconds of each phase so far.
+        """
         self.flush()
         if self.writer:
+            self._write(self._shown, metrics.TIME, self.clock.seconds())
             self.writer.sync()
 
     def saved(self, step):

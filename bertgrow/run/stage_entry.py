@@ -56,7 +56,7 @@ def first_row(session, index, position):
 def _with_frozen(session, index):
     """Returns the session with the frozen weights of the stage loaded on the devices."""
     stage = session.job.stages[index]
-    session.reporter.phase("reading", stage.name)
+    session.phase("reading", stage.name)
     session.saves.wait()  # they may be weights of the previous stage
     frozen = stage.frozen.load(session.saves, stage.frozen.shapes(session.mesh))
     stages = list(session.job.stages)
@@ -70,7 +70,7 @@ def _enter(session, index, state):
     stage = job.stages[index]
     if stage.enter is None:
         return state
-    session.reporter.phase("growing" if index else "reading", stage.name)
+    session.phase("growing" if index else "reading", stage.name)
     with session.stop.uninterruptible(session.saves.wait):
         shardings = sharding.state_shardings(stage.task, stage.optimizer, session.mesh)
         probe = _probe(job.held_out(max(index - 1, 0))[0], session.mesh)

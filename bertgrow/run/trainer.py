@@ -23,6 +23,7 @@ from bertgrow.recipes.schema import RunConfig
 from bertgrow.run import (
     beginning,
     files,
+    goodput,
     journal,
     profiling,
     progress,
@@ -69,6 +70,11 @@ class Session(NamedTuple):
     agreement: Any = None  # `agreement.Agreement`
     trace: profiling.Trace = None
 
+    def phase(self, name, stage=None):
+        """Begins a phase, see `progress.reporter`."""
+        self.log.clock.phase(name)
+        self.reporter.phase(name, stage)
+
 
 def run(job, path, *, stop=None, profile=None):
     """Trains a job in its working directory until its last stage ends, see `steps`."""
@@ -104,6 +110,7 @@ def steps(job, path, *, stop=None, profile=None):
             state = yield from _train(stage_session, index, state)
         session.saves.wait()
         agreement.wait_for_all()  # JAX gives up soon at the end if one takes longer
+        session.reporter.event(goodput.in_words(session.log.clock.seconds()))
         session.reporter.event(f"finished at step {int(state.step)}: {path}")
 
 
@@ -163,15 +170,15 @@ def _train(session, index, state):
         _leave(session)  # before any further step, so that a restart repeats the evaluation
     session.agreement.begin(step)
     session.trace.after(step)
-    session.reporter.phase("reading", stage.name)
+    session.phase("reading", stage.name)
     with _batches(session, index, step) as batches:
         run_stage = loop.steps(
-            stage.task, state, batches, stage.optimizer,
+            stage.task, state, session.log.clock.inputs(batches), stage.optimizer,
             until=until, mesh=session.mesh, step=compiled,
         )  # fmt: skip
         for info in run_stage:
             state = info.state
-            session.reporter.phase("training", stage.name)
+            session.phase("training", stage.name)
             log.take(info)
             _after_step(session, index, info, evaluate)
             session.trace.after(info.step, info.metrics)
@@ -225,7 +232,7 @@ def _count_ties_if_due(session, index, info):
 
 
 def _save(session, index, info):
-    session.reporter.phase("saving", session.job.stages[index].name)
+    session.phase("saving", session.job.stages[index].name)
     session.log.sync()  # raises if the loss is not finite, so such a state is never saved
     record = session.log.record() | dict(stage=index)
     record["environment"] = environment.describe(session.mesh)
@@ -236,7 +243,7 @@ def _save(session, index, info):
 def _compile(session, index, state):
     """Compiles the training step and the evaluation; runs after a checkpoint is complete."""
     job, stage, mesh = session.job, session.job.stages[index], session.mesh
-    session.reporter.phase("compiling", stage.name)
+    session.phase("compiling", stage.name)
     held_out, cached = shapes.distinct(job.held_out(index)), job.caches.get(index)
     examples = job.examples(index) if job.examples else held_out
     if cached:
@@ -265,7 +272,7 @@ def _evaluate_if_due(session, index, step, evaluate, state):
         return False
     session.log.flush()
     stage = session.job.stages[index]
-    session.reporter.phase("evaluating", stage.name)
+    session.phase("evaluating", stage.name)
     session.agreement.begin(0)  # it counts batches here
     scores = evaluation.evaluate(
         stage.task, state.params, session.job.held_out(index), step=step, mesh=session.mesh,

@@ -24,7 +24,7 @@ WALL_CLOCK = (
 
 CHANGE = "change"  # `split` of a row that records a changed field of the recipe
 SAMPLES = "samples"  # `split` of a row that records filled sequences
-
+TIME = "time"  # `split` of a row with the seconds of each phase
 
 Value = float | str | list[float]  # of a field of a row
 
@@ -200,10 +200,12 @@ def differences(one, other):
     """Lists the differences between the rows of two runs as text; empty if they are equal.
 
     All metrics except those in `WALL_CLOCK` must be bit-identical. Rows of changed recipe
-    fields contain no metrics and are ignored.
+    fields and of seconds contain no other metrics and are ignored.
     """
     lines = []
-    one, other = ([row for row in rows if row.get("split") != CHANGE] for rows in (one, other))
+    one, other = (
+        [row for row in rows if row.get("split") not in (CHANGE, TIME)] for rows in (one, other)
+    )
     if len(one) != len(other):
         lines.append(f"{len(one)} rows and {len(other)} rows")
     for a, b in zip(one, other, strict=False):

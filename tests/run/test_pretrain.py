@@ -103,6 +103,19 @@ def test_a_run_starts_from_the_weights_of_another(finished, plain):
     assert first < rows(finished, "train")[0]["mlm_loss"]
 
 
+def test_the_seconds_of_each_phase_are_written_at_each_save_and_said_at_the_end(
+    finished, plain
+):
+    saves, last = rows(finished, "time"), rows(plain.workdir, "time")[-1]
+
+    assert [row["step"] for row in saves] == sorted({row["step"] for row in saves})
+    assert {7, 14, 21, 28} <= {row["step"] for row in saves}
+    for phase in ("steps", "compiling", "growing", "evaluating"):
+        assert saves[0][phase] <= saves[-1][phase] > 0
+    assert last["steps"] > 0 and last["growing"] == last["lost"] == 0
+    assert re.search(r"\d+ s: \d+% in steps, \d+% ", plain.output)
+
+
 def test_a_profile_of_a_window_writes_a_trace_and_prints_its_path(plain):
     (path,) = re.findall(r"trace of steps 7 to 8: (.*)", plain.output)
 
