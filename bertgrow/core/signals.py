@@ -20,6 +20,7 @@ STOPPED = 75  # exit code of a run that was stopped early, with everything saved
 DAY = 86_400.0  # seconds
 CLEAR_LINE, SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"
 TIME_LIMIT, THREAD_ERROR = -1, -2  # values of `StopRequest.code` that are no signals
+WAKE = 255  # byte in the pipe that is no signal: the time limit has changed
 ONE_REQUEST = 0.5  # seconds; supervisors often send a signal twice, which counts as one
 
 
@@ -57,6 +58,7 @@ class StopRequest:
         self._signals = [n for n in signals if signal.getsignal(n) is not signal.SIG_IGN]
         self._error = None  # exception of another thread
         self._time_limit = time_limit
+        self._margin = 0.0  # seconds, see `reserve`
         self._first_signal = None  # time, seconds
         self._section = None  # function to call before exit, inside an uninterruptible section
         self._lock = threading.Lock()
@@ -87,6 +89,17 @@ class StopRequest:
         self._watcher.join()
         os.close(self._read)
         os.close(self._write)
+
+    def reserve(self, seconds):
+        """Brings the time limit forward, so that a last save of this length ends within it.
+
+        The longest of all saves counts, and at most half of the limit.
+        """
+        if self._time_limit is not None:
+            margin = min(seconds, self._time_limit / 2)
+            if margin > self._margin:
+                self._margin = margin
+                os.write(self._write, bytes([WAKE]))
 
     @contextlib.contextmanager
     def uninterruptible(self, finish=lambda: None):
@@ -140,20 +153,24 @@ class StopRequest:
         start = time.monotonic() if self._start is None else self._start
         end = None if self._time_limit is None else start + self._time_limit
         while True:
-            rest = None if end is None else max(0, end - time.monotonic())
+            rest = None if end is None else max(0, end - self._margin - time.monotonic())
             wait = None if rest is None else min(rest, DAY)  # select rejects very long timeouts
             ready, _, _ = select.select([self._read], [], [], wait)
             if not ready and rest > DAY:
                 continue
             if not ready:
                 end = None
-                self._request(f"time limit of {self._time_limit:g} s", TIME_LIMIT)
+                self._request(self._limit_in_words(), TIME_LIMIT)
                 continue
             for number in os.read(self._read, 64):
                 if number == 0:
                     return
                 if number in self._signals:
                     self._on_signal(signal.Signals(number))
+
+    def _limit_in_words(self):
+        early = f", {self._margin:.0f} s early to save" if self._margin >= 1 else ""
+        return f"time limit of {self._time_limit:g} s{early}"
 
     def _on_thread_error(self, args):
         """`threading.excepthook`: no thread that others wait for ends without notice."""
@@ -229,6 +246,7 @@ class OfThread:
     def __init__(self, stop):
         self._stop = stop
         self.calls_at_exit, self.stopped = stop.calls_at_exit, stop.stopped
+        self.reserve = stop.reserve
 
     @property
     def code(self):

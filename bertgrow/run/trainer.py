@@ -121,13 +121,18 @@ def _session(job, path, stop, profile):
     is_first = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         stop = stop or stack.enter_context(signals.StopRequest(resume=job.command))
+
+        def on_complete(seconds):
+            workdir.mark_saved(path)
+            stop.reserve(seconds)
+
         saves = stack.enter_context(
             checkpoint.Checkpoints(
                 path / "checkpoints",
                 stage_ends=ends,
                 keep=settings.checkpoint.keep,
                 record_type=files.Record,
-                on_complete=lambda: workdir.mark_saved(path),
+                on_complete=on_complete,
             )  # fmt: skip
         )
         style = "auto" if is_first else "none"

@@ -202,6 +202,25 @@ def test_a_time_limit_counts_from_when_the_command_began():
         assert stop.requested
 
 
+def test_a_time_limit_comes_earlier_by_the_longest_save():
+    with signals.StopRequest(time_limit=60.0, start=time.monotonic() - 55) as stop:
+        stop.reserve(20.0)
+        stop.reserve(2.0)
+        time.sleep(0.3)
+
+        assert stop.requested
+        assert stop.message() == (
+            "stopped early (time limit of 60 s, 20 s early to save), everything is saved"
+        )
+
+
+def test_a_save_longer_than_the_time_limit_leaves_half_of_it():
+    with signals.StopRequest(time_limit=1000.0) as stop:
+        stop.reserve(1e6)
+        time.sleep(0.05)
+        assert not stop.requested
+
+
 def test_a_time_limit_of_centuries_keeps_signals_working():
     with signals.StopRequest(time_limit=1e300) as stop:
         os.kill(os.getpid(), signal.SIGTERM)

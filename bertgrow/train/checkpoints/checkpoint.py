@@ -36,11 +36,12 @@ class Checkpoints:
       keep: number of newest checkpoints to keep as well; at least 2, in case the newest one
         is damaged.
       record_type: declared type of the records, see `json_files`.
-      on_complete: function called in the first process when a save is complete.
+      on_complete: function (seconds of the save), called in the first process when a save is
+        complete.
     """
 
     def __init__(
-        self, path, *, stage_ends=(), keep=2, record_type=dict, on_complete=lambda: None
+        self, path, *, stage_ends=(), keep=2, record_type=dict, on_complete=lambda seconds: None
     ):
         if keep < 2:
             raise errors.InputError(
@@ -144,6 +145,7 @@ class Checkpoints:
         newest = max(self.steps(), default=-1)
         if step <= newest:
             raise RuntimeError(f"checkpoint {newest} exists; {step} would be older")
+        begin = time.monotonic()
         _SAVING.acquire()  # until the background thread has written
         try:
             self._writer.save(self._folder(step), args=state_files.contents(state, record))
@@ -152,7 +154,9 @@ class Checkpoints:
             self._error = error
             self.wait()
         self._last = step
-        self._thread = threading.Thread(target=self._finish, args=(step,), name="checkpoint")
+        self._thread = threading.Thread(
+            target=self._finish, args=(step, begin), name="checkpoint"
+        )
         self._thread.start()
 
     def wait(self):
@@ -189,7 +193,7 @@ class Checkpoints:
                 raise
         self._writer = None
 
-    def _finish(self, step):
+    def _finish(self, step, begin):
         """Background thread: waits for Orbax, writes checksums, removes old checkpoints."""
         try:
             try:
@@ -198,7 +202,7 @@ class Checkpoints:
                 _SAVING.release()
             if jax.process_index() == 0:
                 checksums.write(self._folder(step), self._checksum(step))
-                self._on_complete()
+                self._on_complete(time.monotonic() - begin)
                 self._prune()
         except BaseException as error:  # noqa: BLE001 - the next call raises it
             self._error = error
