@@ -79,6 +79,7 @@ setup(
             "finetune = bertgrow.commands.finetune",
             "export = bertgrow.commands.export",
             "import = bertgrow.commands.import_model",
+            "drill = bertgrow.commands.drill",
             "distill = mobilebert.commands.distill",
         ],
     },
