@@ -78,8 +78,8 @@ def test_a_folder_of_an_earlier_drill_is_refused(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_run_survives_its_drill(store, tmp_path, capsys):
-    words = ["drill", "--config", f"{RECIPE}:plain", f"--config.data.store={store.folder}"]
-    words += ["--kills", "4", "--workdir", str(tmp_path / "drill"), "--json"]
+    words = ["drill", "--config", f"{RECIPE}:stopped", f"--config.data.store={store.folder}"]
+    words += ["--kills", "3", "--workdir", str(tmp_path / "drill"), "--json"]
 
     assert cli.main(words) == 0
 

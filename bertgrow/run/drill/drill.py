@@ -1,5 +1,6 @@
 """The drill: an undisturbed run, a run that is killed and restarted, and their difference."""
 
+import math
 import random
 import re
 import signal
@@ -53,7 +54,7 @@ class Drill:
     def __init__(self, words, folder, *, processes, seed):
         self._words, self._folder, self._processes = words, folder, processes
         self._random = random.Random(seed)
-        self._startup = None  # seconds until the first step of an undisturbed start
+        self._startup = self._step = None  # seconds of an undisturbed start, and of a step
 
     def undisturbed(self):
         """Runs to the end."""
@@ -62,6 +63,8 @@ class Drill:
                 time.sleep(PAUSE)
             self._startup = time.monotonic() - children.start
             self._finish(children)
+            after = time.monotonic() - children.start - self._startup
+        self._step = after / max(row["step"] for row in self._rows(UNDISTURBED))
 
     def kills(self, number, steps):
         """Starts a run again and again; yields a `Kill` for each start that was killed.
@@ -91,16 +94,13 @@ class Drill:
 
     def _wait(self, children, steps, *, is_early):
         """Waits for a random moment: before the first step, or around a later one."""
-        if is_early:
-            end = time.monotonic() + self._random.uniform(0, self._startup)
-            reached = lambda: time.monotonic() >= end  # noqa: E731
-        else:
-            begun = len(self._rows(KILLED))
-            reached = lambda: len(self._rows(KILLED)) >= begun + steps  # noqa: E731
-        while children.are_running() and not reached():
+        end = children.start + self._random.uniform(0, self._startup) if is_early else math.inf
+        begun, ahead = len(self._rows(KILLED)), 1 if is_early else steps
+        while children.are_running() and time.monotonic() < end:
+            if len(self._rows(KILLED)) >= begun + ahead:
+                time.sleep(self._random.uniform(0, 2 * self._step))  # also between two steps
+                break
             time.sleep(PAUSE)
-        if not is_early:
-            time.sleep(self._random.uniform(0, 0.3))
 
     def _kill(self, children):
         number = self._random.choice((signal.SIGTERM, signal.SIGKILL))
