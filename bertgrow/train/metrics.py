@@ -25,6 +25,7 @@ WALL_CLOCK = (
 CHANGE = "change"  # `split` of a row that records a changed field of the recipe
 SAMPLES = "samples"  # `split` of a row that records filled sequences
 TIME = "time"  # `split` of a row with the seconds of each phase
+NOT_COMPARED = (CHANGE, TIME)  # splits of rows in which equal runs may differ
 
 Value = float | str | list[float]  # of a field of a row
 
@@ -204,7 +205,7 @@ def differences(one, other):
     """
     lines = []
     one, other = (
-        [row for row in rows if row.get("split") not in (CHANGE, TIME)] for rows in (one, other)
+        [row for row in rows if row.get("split") not in NOT_COMPARED] for rows in (one, other)
     )
     if len(one) != len(other):
         lines.append(f"{len(one)} rows and {len(other)} rows")

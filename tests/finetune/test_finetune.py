@@ -63,6 +63,7 @@ def lines(workdir):
     return [
         {name: value for name, value in row.items() if name not in metrics.WALL_CLOCK}
         for row in rows
+        if row["split"] not in metrics.NOT_COMPARED
     ]
 
 
