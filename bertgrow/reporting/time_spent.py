@@ -19,8 +19,9 @@ def section(runs):
     ]
     yield "<h2>Time</h2>"
     yield (
-        '<p class="quiet">From the start of the command to the newest checkpoint, over all '
-        "starts of a run. Lost: steps that were trained again after a kill.</p>"
+        '<p class="quiet">All starts of a run, from the opening of its folder to the newest '
+        "checkpoint. Lost: steps that were trained again after a kill; what else a killed "
+        "start did after its last checkpoint is not known.</p>"
     )
     header = ["run", "time", *phases]
     yield elements.table(header, rows, numbers=range(1, len(header)))
