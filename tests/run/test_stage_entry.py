@@ -10,7 +10,7 @@ import pytest
 
 from bertgrow.core import types
 from bertgrow.core.errors import InputError
-from bertgrow.run import progress, stage_entry, trainer
+from bertgrow.run import goodput, progress, stage_entry, trainer
 from bertgrow.teacher_cache import cache
 from bertgrow.train import sharding
 
@@ -40,7 +40,8 @@ def session(asked, *, stays=True, at_entry=True, cached=None):
         caches={0: cached} if cached else {},
     )  # fmt: skip
     saves = SimpleNamespace(wait=lambda: None)
-    return trainer.Session(job, None, None, saves, None, None, progress.Silent())
+    log = SimpleNamespace(clock=goodput.Clock())
+    return trainer.Session(job, None, None, saves, None, log, progress.Silent())
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_a_certificate_is_measured_on_at_most_sixteen_held_out_rows(rows):
         job=asked.job._replace(stages=(stage,), held_out=lambda index: held_out),
         mesh=sharding.make_mesh(devices=jax.devices()[:1]),
         stop=SimpleNamespace(uninterruptible=lambda _: contextlib.nullcontext()),
-        log=SimpleNamespace(grown=lambda certificate: None),
+        log=SimpleNamespace(clock=asked.log.clock, grown=lambda certificate: None),
     )
 
     stage_entry.prepare(before, 0, SimpleNamespace(step=0), True)
