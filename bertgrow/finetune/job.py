@@ -61,12 +61,10 @@ def make(
     task = tasks.make(
         network, problem.losses, _score(problem), length=config.length, teacher=teacher
     )
-    unused = [name for name in conversion.HEADS if name in network.axes]
-    if problem.head == "classifier" and "pooler" in unused:
-        unused.remove("pooler")
     optimizer = adamw.make(
-        config.optimizer, network.axes, config.schedule, steps=config.steps, frozen=unused
-    )
+        config.optimizer, network.axes, config.schedule, steps=config.steps,
+        frozen=_unused(problem, network),
+    )  # fmt: skip
     shuffled, plan = stream.planned(
         problem.train, buckets.lengths(_sets(problem), config.length), steps=config.steps,
         batch=config.batch, pad_id=config.model.pad_id, seed=settings.seed,
@@ -93,6 +91,12 @@ def make(
         devices=devices,
         name=name,
     )
+
+
+def _unused(problem, network):
+    """Heads of pre-training that the task does not use; their weights stay as they are."""
+    used = ("pooler",) if problem.head == "classifier" else ()
+    return [name for name in conversion.HEADS if name in network.axes and name not in used]
 
 
 def _resolved(problem, pretrained, family, settings):

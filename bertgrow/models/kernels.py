@@ -26,7 +26,7 @@ class Kernel(NamedTuple):
     fast_from: int  # tokens a sequence, from which "auto" takes the kernel
 
 
-# Below `fast_from` XLA is as fast (docs/results/speed.md).
+# Only 512 tokens on an H200 has been measured (docs/results/speed.md); `fast_from` is a guess.
 KERNELS = {
     "cudnn": Kernel("gpu", 8.0, unit=64, head_unit=8, head_max=128, fast_from=128),
     "splash": Kernel("tpu", 0.0, unit=128, head_unit=8, head_max=256, fast_from=512),

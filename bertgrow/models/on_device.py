@@ -32,6 +32,17 @@ def settle(settings, device):
     return each_model(settings, change)
 
 
+def portable(settings):
+    """Settings whose models run on every device and take any mask: XLA, and a loop."""
+
+    def change(stage):
+        if not hasattr(stage.model, "attention"):
+            return stage.model
+        return dataclasses.replace(stage.model, attention=kernels.XLA, unroll=1)
+
+    return each_model(settings, change)
+
+
 def settle_model(model, length, device):
     """The config of a model with the attention and the unrolling of a device.
 

@@ -26,11 +26,11 @@ def settle(settings, say=print):
     settled = on_device.settle(settings, device)
     for line in on_device.remarks(settings, device):
         say(line)
-    for shape, stage in _shapes(settled).items():
+    for shape, given in _shapes(settled, settings).items():
         failure = _failure(*shape)
         if not all(agreement.in_all(not failure)):
             failures[shape] = failure or f"attention by {shape[0]} fails in another process"
-            if settings.stages[int(stage.name)].model.attention != "auto":
+            if given != "auto":
                 raise CheckFailed(
                     f"{failures[shape]}; set config.model.attention to 'auto' or 'xla'"
                 )
@@ -44,18 +44,19 @@ def settle(settings, say=print):
     return on_device.each_model(settled, without_failed)
 
 
-def _shapes(settings):
-    """{shape: the first stage that has it}, of stages with a kernel."""
+def _shapes(settled, settings):
+    """{shape: `attention` of the recipe}, of stages with a kernel; a named one counts first."""
     shapes = {}
-    for stage in settings.stages:
-        if getattr(stage.model, "attention", kernels.XLA) in kernels.KERNELS:
-            shapes.setdefault(_shape(stage), stage)
+    for stage, given in zip(settled.stages, settings.stages, strict=True):
+        shape = _shape(stage)
+        if shape[0] in kernels.KERNELS and shapes.get(shape, "auto") == "auto":
+            shapes[shape] = given.model.attention
     return shapes
 
 
 def _shape(stage):
     model = stage.model
-    kernel = getattr(model, "attention", kernels.XLA)
+    kernel = getattr(model, "attention", kernels.XLA)  # a family without kernels
     heads = model.num_heads, model.width // model.num_heads
     return kernel, stage.length, *heads, str(layers.compute_dtype(model))
 

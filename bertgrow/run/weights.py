@@ -9,7 +9,7 @@ from bertgrow.core.errors import InputError
 from bertgrow.core.types import StageContext
 from bertgrow.data.corpus import store, vocabulary
 from bertgrow.interop.pretrained import Pretrained, TaskHead
-from bertgrow.models import families, task_heads
+from bertgrow.models import families, on_device, task_heads
 from bertgrow.objectives import stages
 from bertgrow.recipes import resolve
 from bertgrow.run import workdir
@@ -35,6 +35,7 @@ def read(folder, step=None):
         known["recipe"], vocab=tokenizer.vocab._replace(hash=tokenizer.hash),
         pinned=known.get("pinned"),
     )  # fmt: skip
+    settings = on_device.portable(settings)  # kernels are checked only for the shapes of a run
     family = families.find(settings.family)
     with checkpoint.Checkpoints(Path(folder) / "checkpoints") as saves:
         step = _find(saves, folder, step)

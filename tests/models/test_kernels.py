@@ -82,6 +82,12 @@ def test_a_gpu_unrolls_the_layers_unless_they_are_computed_again():
     assert on_device.settle(settings(FAST), V5E).stages[0].model.unroll == 1
 
 
+def test_a_model_that_is_loaded_has_no_kernel():
+    named = settings(dataclasses.replace(FAST, attention="cudnn", unroll=12))
+    (stage,) = on_device.portable(named).stages
+    assert (stage.model.attention, stage.model.unroll) == ("xla", 1)
+
+
 def test_splash_attention_equals_xla(interpreted):
     assert kernel_parity.largest_error("splash", 256, 1, 16, jnp.bfloat16) < 0.01
 
